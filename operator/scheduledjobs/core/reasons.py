@@ -1,0 +1,104 @@
+"""The closed vocabularies: one enum each, shared by rows, conditions, events, metrics and docs.
+
+SQL holds a state in capitals (TIMED_OUT), the resource in CamelCase (TimedOut): `camel` maps one to the other.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+
+class State(StrEnum):
+    """State of one execution (column `state` of job_execution_log)."""
+
+    PENDING = "PENDING"
+    RUNNING = "RUNNING"
+    SUCCEEDED = "SUCCEEDED"
+    FAILED = "FAILED"
+    TIMED_OUT = "TIMED_OUT"
+    CANCELLED = "CANCELLED"
+    LOST = "LOST"
+    SKIPPED = "SKIPPED"
+    MISSED = "MISSED"
+
+
+class JobState(StrEnum):
+    """State of one job (column `state` of job_definition)."""
+
+    ACTIVE = "ACTIVE"
+    SUSPENDED = "SUSPENDED"
+    INVALID = "INVALID"
+    COMPLETED = "COMPLETED"
+    DELETED = "DELETED"
+
+
+class Trigger(StrEnum):
+    """What asked for an execution (column `trigger`)."""
+
+    SCHEDULE = "SCHEDULE"
+    MANUAL = "MANUAL"
+    CATCH_UP = "CATCH_UP"
+
+
+class ScheduleKind(StrEnum):
+    """Which of the four schedule fields a spec sets (column `schedule_kind`)."""
+
+    CRON = "CRON"
+    FIXED_RATE = "FIXED_RATE"
+    FIXED_DELAY = "FIXED_DELAY"
+    ONE_SHOT = "ONE_SHOT"
+
+
+class Reason(StrEnum):
+    """Why a row, a condition or an event says what it says: one CamelCase word."""
+
+    # Ready=True
+    SCHEDULED = "Scheduled"
+    SUSPENDED = "Suspended"  # also: moments of a suspended job (SKIPPED), moments settled by a suspension (MISSED)
+    COMPLETED = "Completed"
+    # Ready=False
+    INVALID_SCHEDULE = "InvalidSchedule"
+    INVALID_SPEC = "InvalidSpec"
+    UNKNOWN_TIME_ZONE = "UnknownTimeZone"
+    HANDLER_NOT_FOUND = "HandlerNotFound"
+    INVALID_PAYLOAD = "InvalidPayload"  # also: an execution whose payload its handler refuses (FAILED)
+    FIRE_FAILED = "FireFailed"
+    # SKIPPED
+    OVERLAP = "Overlap"
+    NOT_READY = "NotReady"
+    PRESENT_AT_CREATION = "PresentAtCreation"
+    # MISSED
+    COALESCED = "Coalesced"
+    STARTING_DEADLINE_EXCEEDED = "StartingDeadlineExceeded"
+    IN_THE_PAST = "InThePast"
+    EDITED = "Edited"
+    DELETED = "Deleted"
+    # CANCELLED
+    JOB_DELETED = "JobDeleted"
+    # FAILED, TIMED_OUT, LOST
+    ERROR = "Error"
+    PERMANENT_ERROR = "PermanentError"
+    TIMEOUT_EXCEEDED = "TimeoutExceeded"
+    REPLICA_DIED = "ReplicaDied"
+    DRAINED = "Drained"
+    TRUST_LOST = "TrustLost"
+    # SUCCEEDED
+    SUCCESS = "Success"
+    # events
+    RUN_REQUESTED = "RunRequested"
+    RESUMED = "Resumed"
+
+
+LIVE_STATES = frozenset({State.PENDING, State.RUNNING})
+"""States of an execution that has not ended."""
+
+NEVER_RUN_STATES = frozenset({State.SKIPPED, State.MISSED})
+"""States of a moment that no handler was started for."""
+
+FAILURE_STATES = frozenset({State.FAILED, State.TIMED_OUT, State.LOST})
+"""Ends that count as a failure of the job."""
+
+
+def camel(name: str) -> str:
+    """Return the resource's form of a SQL word: `TIMED_OUT` becomes `TimedOut`."""
+    return "".join(part.capitalize() for part in name.split("_"))

@@ -1,0 +1,81 @@
+"""Every error this project raises on purpose, in one tree.
+
+ScheduledJobsError
+├── SettingsError            a setting is wrong; the message names it
+├── SpecError                a resource's spec cannot work: reason and message go to its condition
+├── StoreError               Postgres refused or cannot be reached
+│   ├── StoreUnavailable     no connection, or it broke: try again later
+│   ├── TermLost             another leader's term is in force: step down
+│   └── SchemaError          the database's schema is not the one this program needs
+├── KubeError                the API server refused or cannot be reached
+│   ├── KubeUnavailable      no answer, or a 5xx or 429: try again later
+│   ├── Conflict             409: somebody else changed the object first
+│   └── Forbidden            401 or 403: the message names the verb and resource that RBAC must grant
+└── HandlerError             raised by job code to steer its own execution
+    └── Permanent            ends the execution as FAILED, without a retry
+"""
+
+from __future__ import annotations
+
+from scheduledjobs.core.reasons import Reason
+
+
+class ScheduledJobsError(Exception):
+    """The base of every error of this project."""
+
+
+class SettingsError(ScheduledJobsError):
+    """A setting is wrong; the message names it and says what is allowed."""
+
+
+class SpecError(ScheduledJobsError):
+    """A spec cannot work; `reason` is the Ready condition's reason, the message a sentence for people."""
+
+    def __init__(self, reason: Reason, message: str) -> None:
+        super().__init__(message)
+        self.reason = reason
+        self.message = message
+
+
+class StoreError(ScheduledJobsError):
+    """Postgres refused a statement."""
+
+
+class StoreUnavailable(StoreError):
+    """Postgres cannot be reached, or the connection broke in the middle."""
+
+
+class TermLost(StoreError):
+    """The term of this leader is no longer in force; nothing was written."""
+
+
+class SchemaError(StoreError):
+    """The database's schema is older, newer or other than this program needs."""
+
+
+class KubeError(ScheduledJobsError):
+    """The API server refused a request; `status` is the HTTP status, or 0."""
+
+    def __init__(self, message: str, status: int = 0) -> None:
+        super().__init__(message)
+        self.status = status
+
+
+class KubeUnavailable(KubeError):
+    """The API server gave no answer, or one that asks to try again later."""
+
+
+class Conflict(KubeError):
+    """Somebody else changed the object first."""
+
+
+class Forbidden(KubeError):
+    """The operator's credentials do not allow the request."""
+
+
+class HandlerError(ScheduledJobsError):
+    """Raised by job code to steer its own execution."""
+
+
+class Permanent(HandlerError):
+    """Ends the execution as FAILED, whatever retries remain."""

@@ -1,0 +1,1 @@
+"""Read-only questions about the execution log, for CLI and REST alike."""

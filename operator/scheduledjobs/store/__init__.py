@@ -1,0 +1,1 @@
+"""The one door to Postgres: psycopg is imported here and nowhere else."""
