@@ -1,0 +1,76 @@
+"""Settings: environment variables `SCHEDULEDJOBS_*`, read once at the start, wrong ones named in one line."""
+
+from __future__ import annotations
+
+import socket
+from datetime import timedelta
+from typing import Annotated, Literal
+
+from pydantic import Field, PostgresDsn, SecretStr, TypeAdapter, ValidationError, field_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from scheduledjobs.errors import SettingsError
+
+CommaList = Annotated[tuple[str, ...], NoDecode]
+
+
+class Settings(BaseSettings):
+    """Settings of one replica; every field is the environment variable SCHEDULEDJOBS_<FIELD>."""
+
+    model_config = SettingsConfigDict(env_prefix="SCHEDULEDJOBS_", frozen=True, extra="ignore")
+
+    database_url: SecretStr = Field(description="PostgreSQL 15 or newer, as postgresql://user:password@host:5432/name")
+    hostname: str = Field(default_factory=socket.gethostname, min_length=1, description="How this replica is called")
+    slots: int = Field(default=32, ge=1, le=10_000, description="How many handlers run at once on this replica")
+    handlers: CommaList = Field(default=(), description="Python modules with handlers, comma-separated")
+    watch_namespaces: CommaList = Field(default=(), description="Namespaces to watch, comma-separated; none: all")
+    lease_namespace: str = Field(default="default", min_length=1, description="Namespace of the leader's Lease")
+    lease_name: str = Field(default="scheduledjobs", min_length=1, description="Name of the leader's Lease")
+    lease_seconds: float = Field(
+        default=5.0, ge=2, le=60, description="How long a Lease is good for; renewed each second"
+    )
+    metrics_host: str = Field(default="0.0.0.0", description="Address of probes and metrics")  # noqa: S104 pods are probed
+    metrics_port: int = Field(default=9090, ge=0, le=65535, description="Port of /livez, /readyz and /metrics; 0: any")
+    retention_days: int = Field(default=30, ge=1, le=3650, description="Days that executions are kept")
+    drain_seconds: float = Field(
+        default=25.0, ge=0, le=3600, description="How long running handlers may finish at stop"
+    )
+    log_format: Literal["json", "console"] = Field(default="json", description="Form of log lines")
+    log_level: Literal["debug", "info", "warning", "error"] = Field(default="info", description="Least level logged")
+    http_allow: CommaList = Field(
+        default=(), description="CIDRs the http handler may call besides public and private ones"
+    )
+
+    @field_validator("handlers", "watch_namespaces", "http_allow", mode="before")
+    @classmethod
+    def _split(cls, value: object) -> object:
+        return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
+
+    @field_validator("database_url")
+    @classmethod
+    def _is_postgres(cls, value: SecretStr) -> SecretStr:
+        try:
+            TypeAdapter(PostgresDsn).validate_python(value.get_secret_value())
+        except ValidationError:
+            raise ValueError("must look like postgresql://user:password@host:5432/name") from None
+        return value
+
+    @property
+    def lease(self) -> timedelta:
+        """How long a Lease is good for."""
+        return timedelta(seconds=self.lease_seconds)
+
+
+def load() -> Settings:
+    """Read the settings from the environment; raise `SettingsError` naming each wrong variable, never its value."""
+    try:
+        return Settings()
+    except ValidationError as error:
+        wrong = (f"SCHEDULEDJOBS_{str(e['loc'][0]).upper()}: {_sentence(e['type'], e['msg'])}" for e in error.errors())
+        raise SettingsError("; ".join(wrong)) from None
+
+
+def _sentence(kind: str, message: str) -> str:
+    return (
+        "is not set" if kind == "missing" else message.removeprefix("Value error, ").replace("Input should", "should")
+    )
