@@ -127,7 +127,10 @@ COMMENT ON COLUMN job_execution_log.start_before IS 'fire time and startingDeadl
 COMMENT ON COLUMN job_execution_log.moment_count IS 'of a range row: how many moments from fire_time to last_fire_time it stands for';
 CREATE INDEX job_execution_log_id ON job_execution_log (id);
 CREATE INDEX job_execution_log_live ON job_execution_log (job_id) WHERE state IN ('PENDING', 'RUNNING') OR abandoned;
-CREATE INDEX job_execution_log_claimable ON job_execution_log (visible_at) WHERE state = 'PENDING';
+-- In the order of claims: what is on time before catch-ups, then by due time.
+CREATE INDEX job_execution_log_claimable ON job_execution_log ((trigger = 'CATCH_UP'), visible_at, id)
+WHERE state = 'PENDING';
+CREATE INDEX job_execution_log_deadline ON job_execution_log (start_before) WHERE state = 'PENDING';
 CREATE INDEX job_execution_log_owned ON job_execution_log (claimed_by) WHERE state = 'RUNNING' OR abandoned;
 -- BRIN, so that an update of finished_at costs no index entry; the newest pages are always read.
 CREATE INDEX job_execution_log_finished ON job_execution_log USING brin (finished_at) WITH (pages_per_range = 32);

@@ -1,0 +1,52 @@
+"""A Lease of coordination.k8s.io/v1 as it was read: who holds it, and whether anything about it has moved.
+
+Its times are of another machine's clock and are never compared with ours: what counts is for how long we have seen
+the Lease not change.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class LeaseView:
+    """One reading of the Lease; `renewed_at` is the text of spec.renewTime, compared but never parsed."""
+
+    holder: str
+    resource_version: str
+    renewed_at: str
+    transitions: int
+
+    @property
+    def is_free(self) -> bool:
+        """True if nobody holds it: it was released, or never taken."""
+        return not self.holder
+
+
+@dataclass(frozen=True, slots=True)
+class Observation:
+    """A Lease and since when, on our monotonic clock, we have seen it unchanged."""
+
+    view: LeaseView
+    since: float
+
+
+def observe(previous: Observation | None, view: LeaseView, now: float) -> Observation:
+    """Return what is known after reading `view` at monotonic second `now`."""
+    if previous is not None and previous.view == view:
+        return previous
+    return Observation(view, now)
+
+
+def has_expired(observation: Observation, lease_seconds: float, now: float) -> bool:
+    """Return whether the holder has not renewed for the length of the lease, as far as we saw."""
+    return now - observation.since >= lease_seconds
+
+
+EARLY_SECONDS = 1.5
+
+
+def may_take_early(observation: Observation, free_probes: int, now: float) -> bool:
+    """Return whether the holder's process is surely gone: its database session at two probes, and no renewal."""
+    return free_probes >= 2 and now - observation.since >= EARLY_SECONDS

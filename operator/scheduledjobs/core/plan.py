@@ -1,0 +1,175 @@
+"""What the mirror makes of one resource: judged, compared with the row there is, turned into the row there will be.
+
+The rules (design: effective_from, change): an edit of the schedule, a resume or a creation counts from the database
+time at which it is recorded, never earlier, so nothing past is ever fired by a change. An edit of handler, payload
+or policy does not move the next fire. A one-shot is due whenever it is recorded.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Any
+
+from scheduledjobs.core.job import Job, read_schedule
+from scheduledjobs.core.reasons import JobState, Reason, ScheduleKind
+from scheduledjobs.core.resource import Resource
+from scheduledjobs.core.schedule import FixedRate, Schedule, first_fire, next_fire
+from scheduledjobs.core.spec import JobSpec, parse_spec
+from scheduledjobs.errors import SpecError
+
+SCHEDULE_FIELDS = ("schedule", "fixedRate", "fixedDelay", "runAt", "timeZone", "startTime", "endTime")
+
+UNREADABLE = frozenset({Reason.INVALID_SCHEDULE, Reason.UNKNOWN_TIME_ZONE, Reason.INVALID_SPEC})
+"""Verdicts under which a job has no moments."""
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What a spec is worth: its parsed form as far as it can be read, and whether its moments may run."""
+
+    state: JobState
+    reason: Reason
+    message: str
+    spec: JobSpec | None
+    schedule: Schedule | None
+
+    @property
+    def can_run(self) -> bool:
+        """True if a handler may be started for this job, by a moment or by run-now."""
+        return self.state is not JobState.INVALID
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """Where a job stands from now on: the changing part of its row."""
+
+    verdict: Verdict
+    state: JobState
+    reason: Reason
+    message: str
+    effective_from: datetime
+    anchor_at: datetime | None
+    next_fire_at: datetime | None
+
+
+def judge(raw: Mapping[str, Any], has_handler: Callable[[str], bool], check_payload: Callable[[JobSpec], None]) -> Verdict:
+    """Return the verdict on a spec as it came from the API server.
+
+    `has_handler` says whether a live replica has the handler of that name; `check_payload` raises `SpecError` where
+    the payload does not fit the handler's model.
+    """
+    spec: JobSpec | None = None
+    schedule: Schedule | None = None
+    try:
+        spec = parse_spec(raw)
+        schedule = read_schedule(spec)
+        if not has_handler(spec.handler):
+            raise SpecError(Reason.HANDLER_NOT_FOUND, f"no live replica has a handler named {spec.handler!r}")
+        check_payload(spec)
+    except SpecError as error:
+        return Verdict(JobState.INVALID, error.reason, error.message, spec, schedule)
+    if spec.suspend:
+        return Verdict(JobState.SUSPENDED, Reason.SUSPENDED, "spec.suspend is true", spec, schedule)
+    return Verdict(JobState.ACTIVE, Reason.SCHEDULED, "", spec, schedule)
+
+
+def schedule_changed(old: Mapping[str, Any], new: Mapping[str, Any]) -> bool:
+    """Return whether two specs differ in a field that says when the job is due."""
+    return any(old.get(field) != new.get(field) for field in SCHEDULE_FIELDS)
+
+
+def change_of(row: Mapping[str, Any], resource: Resource, verdict: Verdict) -> Reason | None:
+    """Return why what is due must be settled before `row` becomes `resource`, or None if it need not."""
+    state = JobState(row["state"])
+    if verdict.state is JobState.SUSPENDED and state is JobState.ACTIVE:
+        return Reason.SUSPENDED
+    if schedule_changed(row["spec"], resource.spec) or _stops_or_starts(state, verdict.state):
+        return Reason.EDITED
+    return None
+
+
+def _stops_or_starts(old: JobState, new: JobState) -> bool:
+    return old is not JobState.COMPLETED and old is not new
+
+
+def plan_new(resource: Resource, verdict: Verdict, now: datetime) -> Plan:
+    """Return the plan of a job seen for the first time."""
+    anchor = _anchor(verdict.schedule, now)
+    return _plan(resource, verdict, effective_from=now, anchor=anchor, last_fire_time=None)
+
+
+def plan_changed(
+    row: Mapping[str, Any], job: Job | None, resource: Resource, verdict: Verdict, *, has_live_run: bool, now: datetime
+) -> Plan:
+    """Return the plan of a known job; `row` is its row, after what was due under it has been settled.
+
+    `job` is `row` as parsed, None where its spec could not be read; `has_live_run` says that a scheduled run of it
+    has not ended, so a fixedDelay waits for that.
+    """
+    moved = schedule_changed(row["spec"], resource.spec) or job is None or _had_no_schedule(row)
+    resumed = row["state"] == JobState.SUSPENDED and verdict.state is not JobState.SUSPENDED
+    last: datetime | None = row["last_fire_time"]
+    if not moved and not resumed:
+        return _keep(row, verdict)
+    effective_from = max(now, row["effective_from"], last or now)
+    kept_grid = not moved and row["anchor_at"] is not None
+    anchor = row["anchor_at"] if kept_grid else _anchor(verdict.schedule, effective_from)
+    plan = _plan(resource, verdict, effective_from=effective_from, anchor=anchor, last_fire_time=last)
+    waits = has_live_run and verdict.schedule is not None and verdict.schedule.kind is ScheduleKind.FIXED_DELAY
+    return _with_next(plan, None) if waits else plan
+
+
+def _had_no_schedule(row: Mapping[str, Any]) -> bool:
+    """True for a job that had no moments at all; a newer tz database may know its zone."""
+    return row["state"] == JobState.INVALID and row["reason"] in UNREADABLE
+
+
+def _keep(row: Mapping[str, Any], verdict: Verdict) -> Plan:
+    """The plan goes on as it is; only what the verdict says of it may be new."""
+    completed = row["state"] == JobState.COMPLETED and verdict.state is not JobState.INVALID
+    return Plan(
+        verdict=verdict,
+        state=JobState.COMPLETED if completed else verdict.state,
+        reason=Reason.COMPLETED if completed else verdict.reason,
+        message=row["message"] if completed else verdict.message,
+        effective_from=row["effective_from"],
+        anchor_at=row["anchor_at"],
+        next_fire_at=row["next_fire_at"],
+    )
+
+
+def _plan(
+    resource: Resource,
+    verdict: Verdict,
+    *,
+    effective_from: datetime,
+    anchor: datetime | None,
+    last_fire_time: datetime | None,
+) -> Plan:
+    following = _next(verdict.schedule, effective_from, anchor, last_fire_time)
+    state, reason, message = verdict.state, verdict.reason, verdict.message
+    if following is None and state in (JobState.ACTIVE, JobState.SUSPENDED):
+        state, reason, message = JobState.COMPLETED, Reason.COMPLETED, "no fire time is left"
+    return Plan(verdict, state, reason, message, effective_from, anchor, following)
+
+
+def _next(
+    schedule: Schedule | None, effective_from: datetime, anchor: datetime | None, last_fire_time: datetime | None
+) -> datetime | None:
+    if schedule is None:
+        return None
+    if schedule.kind is ScheduleKind.ONE_SHOT:  # due whenever recorded, once
+        run_at = next_fire(schedule, datetime.min.replace(tzinfo=effective_from.tzinfo), anchor)
+        return run_at if run_at is not None and (last_fire_time is None or run_at > last_fire_time) else None
+    return first_fire(schedule, effective_from, anchor)
+
+
+def _anchor(schedule: Schedule | None, effective_from: datetime) -> datetime | None:
+    return effective_from if isinstance(schedule, FixedRate) else None
+
+
+def _with_next(plan: Plan, next_fire_at: datetime | None) -> Plan:
+    state, reason, message = plan.verdict.state, plan.verdict.reason, plan.verdict.message
+    return replace(plan, next_fire_at=next_fire_at, state=state, reason=reason, message=message)

@@ -1,0 +1,118 @@
+"""The status of a resource, built whole from what SQL says, with nothing remembered but when a condition changed.
+
+Ready says that the spec is accepted and being scheduled, never how the last run went; Healthy says that. Stalled is
+True only while the spec cannot work, so that generic tools (kstatus) tell a broken job from a failing one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from scheduledjobs.core.duration import format_duration
+from scheduledjobs.core.reasons import JobState, Reason, State, camel
+from scheduledjobs.core.resource import RUN_NOW
+
+LONGEST_MESSAGE = 512
+Row = Mapping[str, Any]
+
+
+def status_of(row: Row, schedule_text: str, before: Mapping[str, Any], now: datetime) -> dict[str, Any]:
+    """Return the status of a job, ready for the API server; `row` is one of store.status.load_status.
+
+    `before` is the status that the resource has: conditions that did not change keep their lastTransitionTime.
+    """
+    success = row["last_successful_time"]
+    fields = {
+        "observedGeneration": row["version"],
+        "conditions": conditions(row, before, now),
+        "schedule": schedule_text,
+        "suspended": row["state"] == JobState.SUSPENDED,
+        "active": row["active"],
+        "lastScheduleTime": instant(row["last_schedule_time"]),
+        "lastSuccessfulTime": instant(success) if success else before.get("lastSuccessfulTime"),
+        "nextScheduleTime": None if row["state"] == JobState.SUSPENDED else instant(row["next_fire_at"]),
+        "lastExecution": last_execution(row),
+        "consecutiveFailures": row["consecutive_failures"],
+        "lastHandledRunNow": row["annotations"].get(RUN_NOW, "")[:128] or None,
+    }
+    return {name: value for name, value in fields.items() if value is not None}
+
+
+def last_execution(row: Row) -> dict[str, Any] | None:
+    """Return the newest closed row of the log, run or not; None where there is none."""
+    if row["last_id"] is None:
+        return None
+    took = row["last_duration_ms"]
+    fields = {
+        "id": str(row["last_id"]),
+        "fireTime": instant(row["last_fire_time"]),
+        "startTime": instant(row["last_started_at"]),
+        "completionTime": instant(row["last_finished_at"]),
+        "duration": None if took is None else format_duration(rounded(timedelta(milliseconds=took))),
+        "outcome": camel(row["last_state"]),
+        "reason": row["last_reason"],
+        "message": cut(row["last_message"]),
+        "attempts": row["last_attempts"],
+        "replica": row["last_replica"],
+        "trigger": camel(row["last_trigger"]),
+    }
+    return {name: value for name, value in fields.items() if value is not None}
+
+
+def conditions(row: Row, before: Mapping[str, Any], now: datetime) -> list[dict[str, Any]]:
+    """Return Ready, Healthy and Stalled, in the form of metav1.Condition."""
+    old = {condition.get("type"): condition for condition in before.get("conditions", [])}
+    ready = row["state"] != JobState.INVALID and row["reason"] != Reason.FIRE_FAILED
+    broken = row["state"] == JobState.INVALID
+    message = row["message"] or "moments are fired as they come"
+    found = [
+        ("Ready", str(ready), row["reason"], message),
+        ("Healthy", *healthy(row)),
+        ("Stalled", str(broken), row["reason"] if broken else "NotStalled", message if broken else "the spec can work"),
+    ]
+    return [condition(row["version"], old.get(entry[0], {}), entry, now) for entry in found]
+
+
+def healthy(row: Row) -> tuple[str, str, str]:
+    """Return status, reason and message of Healthy: how the last execution that ran has ended."""
+    if row["last_run_state"] is None:
+        return "Unknown", "NotRunYet", "no execution has ended yet"
+    good = row["last_run_state"] == State.SUCCEEDED
+    message = "the last execution succeeded" if good else row["last_run_message"] or "the last execution failed"
+    return str(good), camel(row["last_run_state"]), message
+
+
+def condition(version: int, old: Mapping[str, Any], entry: tuple[str, str, str, str], now: datetime) -> dict[str, Any]:
+    """Return one condition; its transition time moves only when its status does."""
+    kind, status, reason, message = entry
+    changed_at = old.get("lastTransitionTime") if old.get("status") == status else None
+    return {
+        "type": kind,
+        "status": status,
+        "observedGeneration": version,
+        "lastTransitionTime": changed_at or instant(now),
+        "reason": reason,
+        "message": cut(message),
+    }
+
+
+def instant(moment: datetime | None) -> str | None:
+    """Return an instant as RFC 3339 in UTC, without the fraction where there is none."""
+    if moment is None:
+        return None
+    spec = "milliseconds" if moment.microsecond >= 1000 else "seconds"
+    return moment.astimezone(UTC).isoformat(timespec=spec).replace("+00:00", "Z")
+
+
+def rounded(duration: timedelta) -> timedelta:
+    """Return a duration as precise as people read it: to the second from ten seconds on."""
+    return timedelta(seconds=round(duration.total_seconds())) if duration >= timedelta(seconds=10) else duration
+
+
+def cut(message: str | None) -> str | None:
+    """Return a message within the length that the CRD allows."""
+    if message is None or len(message) <= LONGEST_MESSAGE:
+        return message
+    return message[: LONGEST_MESSAGE - 1] + "…"

@@ -1,0 +1,136 @@
+"""Claim: take waiting executions for this replica's free slots and hand them to the runner.
+
+Woken by NOTIFY, by a slot that became free and by this replica's own fires; a poll stands behind all three. Nothing is
+claimed that could not start at once, and nothing is started once the replica no longer trusts itself.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+from uuid import UUID
+
+import structlog
+
+from scheduledjobs.core.reasons import Trigger
+from scheduledjobs.handlers.assignment import Assignment
+from scheduledjobs.handlers.runner import Runner
+from scheduledjobs.steps.complete import Complete
+from scheduledjobs.steps.specs import Specs
+from scheduledjobs.store.executions import claim_executions, find_owned_executions, hand_back_executions
+from scheduledjobs.store.jobs import load_versions
+from scheduledjobs.store.queries import Row
+from scheduledjobs.store.sessions import Sessions
+
+log = structlog.get_logger(__name__)
+
+POLL_SECONDS = 1.0
+RECONCILE_SECONDS = 10.0
+
+
+class Claim:
+    """The claims of one replica; `replica` changes when it registers anew."""
+
+    def __init__(
+        self,
+        sessions: Sessions,
+        runner: Runner,
+        complete: Complete,
+        specs: Specs,
+        handlers: Sequence[str],
+        may_start: Callable[[], bool],
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._sessions = sessions
+        self._runner = runner
+        self._complete = complete
+        self._specs = specs
+        self._handlers = handlers
+        self._may_start = may_start
+        self._monotonic = monotonic
+        self._reconcile_at = 0.0
+        self.wake = asyncio.Event()
+        self.is_draining = False
+        self.replica: UUID | None = None
+
+    async def step(self) -> float | None:
+        """Claim for every free slot; return 0 if there may be more to claim, else None for the poll interval."""
+        if self.replica is None or self.is_draining or not self._may_start():
+            return None
+        if self._monotonic() >= self._reconcile_at:
+            await self.reconcile(self.replica)
+        free = self._runner.free_slots - self._complete.unwritten
+        if free <= 0:
+            return None
+        claimed = await self.claim(self.replica, free)
+        return 0.0 if len(claimed) == free and free > 1 else None
+
+    async def claim(self, replica: UUID, slots: int) -> list[Assignment]:
+        """Claim up to `slots` executions and start them; return what was claimed."""
+        self._reconcile_at = 0.0  # if the answer is lost, the next step looks for what it would have said
+        sent_at = self._monotonic()
+        async with self._sessions.session() as conn:
+            rows = await claim_executions(conn, replica, self._handlers, slots)
+            await self._learn_specs(conn, rows)
+        self._reconcile_at = sent_at + RECONCILE_SECONDS
+        assignments = [self._assignment(row, sent_at) for row in rows]
+        if not assignments:
+            return []
+        if self.replica == replica and self._may_start() and not self.is_draining:
+            self._runner.submit(assignments)
+        else:
+            await self.hand_back(replica, [_key(row) for row in rows])
+        return assignments
+
+    async def reconcile(self, replica: UUID) -> None:
+        """Give back what the log says this replica runs and the replica does not know of."""
+        held = {(a.id, a.claim_no) for a in self._runner.running} | self._complete.unwritten_claims
+        async with self._sessions.session() as conn:
+            owned = await find_owned_executions(conn, replica)
+        unknown = [_key(row) for row in owned if (row["id"], row["claim_no"]) not in held]
+        if unknown:
+            await self.hand_back(replica, unknown)
+        self._reconcile_at = self._monotonic() + RECONCILE_SECONDS
+
+    async def hand_back(self, replica: UUID, rows: Sequence[dict[str, Any]]) -> None:
+        """Give back claims that were never started."""
+        async with self._sessions.session() as conn:
+            given = await hand_back_executions(conn, replica, rows)
+        log.warning("claims handed back unstarted", count=len(given))
+
+    async def _learn_specs(self, conn: Any, rows: Sequence[Row]) -> None:
+        versions = {(row["job_id"], row["version"]) for row in rows}
+        unknown = [version for version in versions if self._specs.known(*version) is None]
+        if unknown:
+            for row in await load_versions(conn, unknown):
+                self._specs.read(row["job_id"], row["version"], row["spec"])
+
+    def _assignment(self, row: Row, sent_at: float) -> Assignment:
+        known = self._specs.known(row["job_id"], row["version"])
+        spec = known[0] if known else None
+        payload = row["payload"] if row["payload"] is not None else (spec.payload if spec else {})
+        return Assignment(
+            id=row["id"],
+            fire_time=row["fire_time"],
+            job_id=row["job_id"],
+            namespace=row["namespace"],
+            job_name=row["job_name"],
+            version=row["version"],
+            run_key=row["run_key"],
+            attempt=row["attempt"],
+            trigger=Trigger(row["trigger"]),
+            claim_no=row["claim_no"],
+            handler=row["handler"],
+            payload=payload,
+            timeout=spec.timeout if spec else None,
+            missed_count=row["missed_count"],
+            first_missed_at=row["first_missed_at"],
+            claimed_at=row["claimed_at"],
+            received_at=sent_at,
+        )
+
+
+def _key(row: Row) -> dict[str, Any]:
+    return {"id": row["id"], "fire_time": row["fire_time"], "claim_no": row["claim_no"]}

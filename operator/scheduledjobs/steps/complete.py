@@ -1,0 +1,167 @@
+"""Complete: write how attempts ended, in batches, and free their slots only then.
+
+One writer: while a batch is on its way the next one gathers, so batches are small when the replica is idle and large
+when it is busy, without a timer. What cannot be written is kept and tried again; the claim number decides whether it
+still counts.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from itertools import islice, takewhile
+from typing import Any
+from uuid import UUID
+
+import orjson
+import structlog
+
+from scheduledjobs.errors import StoreError, StoreUnavailable
+from scheduledjobs.handlers.assignment import Assignment, Ending
+from scheduledjobs.store.executions import (
+    complete_executions,
+    find_ended_claims,
+    insert_outputs,
+    return_abandoned,
+)
+from scheduledjobs.store.sessions import Sessions
+
+log = structlog.get_logger(__name__)
+
+BATCH = 500
+
+
+class Complete:
+    """The endings of one replica on their way into the log."""
+
+    def __init__(
+        self,
+        sessions: Sessions,
+        on_written: Callable[[Sequence[Ending], Sequence[Ending]], None],
+    ) -> None:
+        """`on_written(endings, stale)` is told what was written, and what came too late and was discarded."""
+        self._sessions = sessions
+        self._on_written = on_written
+        self._endings: deque[tuple[UUID, Ending]] = deque()
+        self._returned: deque[tuple[UUID, Assignment]] = deque()
+        self._batch = BATCH
+        self.wake = asyncio.Event()
+        self.replica: UUID | None = None
+        """Under which id attempts that end now were claimed."""
+
+    @property
+    def unwritten(self) -> int:
+        """How many slots are still taken by endings that are not in the log."""
+        return len(self._endings)
+
+    @property
+    def unwritten_claims(self) -> set[tuple[int, int]]:
+        """The (id, claim_no) of the endings that are not in the log yet."""
+        return {(ending.assignment.id, ending.assignment.claim_no) for _, ending in self._endings}
+
+    def add(self, endings: Sequence[Ending]) -> None:
+        """Take endings from the runner."""
+        if self.replica is not None:
+            self._endings.extend((self.replica, ending) for ending in endings)
+        self.wake.set()
+
+    def add_returned(self, assignments: Sequence[Assignment]) -> None:
+        """Take attempts whose abandoned thread has returned."""
+        if self.replica is not None:
+            self._returned.extend((self.replica, assignment) for assignment in assignments)
+        self.wake.set()
+
+    async def step(self) -> float | None:
+        """Write one batch; return 0 while there is more."""
+        if self._endings:
+            await self._write(*self._next_batch())
+        if self._returned:
+            await self._write_returned()
+        return 0.0 if self._endings or self._returned else None
+
+    def _next_batch(self) -> tuple[UUID, list[Ending]]:
+        replica = self._endings[0][0]
+        same = takewhile(lambda entry: entry[0] == replica, self._endings)
+        return replica, [ending for _, ending in islice(same, self._batch)]
+
+    async def _write(self, replica: UUID, endings: Sequence[Ending]) -> None:
+        try:
+            written = await self._complete(replica, endings)
+        except StoreUnavailable:
+            raise
+        except StoreError as error:
+            self._set_apart(endings, error)
+            return
+        stale = [ending for ending in endings if ending.assignment.id not in written]
+        if stale:
+            async with self._sessions.session() as conn:
+                ended = await find_ended_claims(conn, replica, [_key(ending.assignment) for ending in stale])
+            stale = [ending for ending in stale if ending.assignment.id not in ended]
+        for _ in endings:
+            self._endings.popleft()
+        self._batch = BATCH
+        self._on_written(endings, stale)
+
+    async def _complete(self, replica: UUID, endings: Sequence[Ending]) -> set[int]:
+        rows = [_row(ending) for ending in endings]
+        if not any(ending.output for ending in endings):
+            async with self._sessions.session() as conn:
+                return await complete_executions(conn, replica, rows)
+        async with self._sessions.transaction() as conn:
+            written = await complete_executions(conn, replica, rows)
+            outputs = [_output(ending) for ending in endings if ending.output and ending.assignment.id in written]
+            if outputs:
+                await insert_outputs(conn, outputs)
+        return written
+
+    def _set_apart(self, endings: Sequence[Ending], error: StoreError) -> None:
+        """One ending that Postgres refuses must not hold up the others: find it, then write it without its result."""
+        if len(endings) > 1:
+            self._batch = 1
+            return
+        replica, ending = self._endings[0]
+        if ending.result is None and not ending.output:
+            raise error
+        log.error("result or output cannot be recorded", execution_id=ending.assignment.id, error=str(error))
+        message = f"its result or output could not be recorded: {error}"[:512]
+        self._endings[0] = replica, replace(ending, result=None, output="", message=message)
+
+    async def _write_returned(self) -> None:
+        replica = self._returned[0][0]
+        same = takewhile(lambda entry: entry[0] == replica, self._returned)
+        batch = [assignment for _, assignment in same]
+        async with self._sessions.session() as conn:
+            await return_abandoned(conn, replica, [_key(assignment) for assignment in batch])
+        for _ in batch:
+            self._returned.popleft()
+
+
+def _key(assignment: Assignment) -> dict[str, Any]:
+    return {"id": assignment.id, "fire_time": assignment.fire_time, "claim_no": assignment.claim_no}
+
+
+def _row(ending: Ending) -> dict[str, Any]:
+    took = ending.finished_at - ending.started_at
+    return {
+        **_key(ending.assignment),
+        "state": ending.state,
+        "reason": ending.reason,
+        "message": ending.message,
+        "result": orjson.Fragment(ending.result) if ending.result is not None else None,
+        "started_at": ending.started_at,
+        "finished_at": ending.finished_at,
+        "duration_ms": round(took.total_seconds() * 1000),
+        "abandoned": ending.abandoned,
+    }
+
+
+def _output(ending: Ending) -> dict[str, Any]:
+    return {
+        "fire_time": ending.assignment.fire_time,
+        "execution_id": ending.assignment.id,
+        "attempt": ending.assignment.attempt,
+        "output": ending.output,
+        "truncated": ending.output_truncated,
+    }

@@ -1,0 +1,212 @@
+"""Fire: decide due moments by inserting execution rows, many jobs a transaction, each exactly once.
+
+The leader looks ahead: it loads the jobs due in the next seconds, waits for the soonest on a local timer, and fires
+all that are due in one batch. A fire is one transaction, in this order:
+
+1. the term is checked (a leader that was replaced writes nothing);
+2. the jobs' plans move by compare-and-set, which refuses to be early by the database's own clock;
+3. in a later statement, what is live is read for the jobs that moved, and their rows are inserted.
+
+A job that did not move was changed by somebody, or it is not due yet: it is loaded again. A batch that fails is
+halved until the job that cannot be fired stands alone; that job is reported and tried again later, the others fire.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import heapq
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from uuid import UUID
+
+import structlog
+
+from scheduledjobs.core.decide import decide
+from scheduledjobs.core.job import GRACE, Decision, Job, NewExecution
+from scheduledjobs.core.reasons import JobState, State
+from scheduledjobs.errors import StoreError, StoreUnavailable, TermLost
+from scheduledjobs.steps.clock import Clock
+from scheduledjobs.steps.record import Days, record
+from scheduledjobs.steps.specs import Specs
+from scheduledjobs.store.jobs import advance_jobs, load_due_jobs, load_jobs
+from scheduledjobs.store.leadership import Leader
+
+log = structlog.get_logger(__name__)
+
+HORIZON = timedelta(seconds=10)
+RELOAD_SECONDS = 4.0
+LONGEST_TIMER_SECONDS = 1.0
+MOST_LOADED = 20_000
+BATCH = 500
+RETRY_SECONDS = 30.0
+FIRING = frozenset({JobState.ACTIVE})
+SKIPPING = frozenset({JobState.SUSPENDED, JobState.INVALID})
+"""States whose moments only lengthen a range row: a slow sweep is enough for them."""
+
+
+class Fire:
+    """The look-ahead of one term, and the step that fires what is due of it."""
+
+    def __init__(
+        self,
+        leader: Leader,
+        clock: Clock,
+        specs: Specs,
+        retention: timedelta,
+        on_fired: Callable[[Sequence[tuple[Job, Decision]], Sequence[NewExecution]], None],
+        on_failed: Callable[[Job, StoreError], None],
+    ) -> None:
+        self._leader = leader
+        self._clock = clock
+        self._specs = specs
+        self._retention = retention
+        self._on_fired = on_fired
+        self._on_failed = on_failed
+        self._days = Days()
+        self._planned: dict[UUID, Job] = {}
+        self._queue: list[tuple[float, UUID]] = []
+        self._not_before: dict[UUID, float] = {}
+        self._reload_at = 0.0
+        self.wake = asyncio.Event()
+        self.may_fire_old = False
+        """False until the term's first complete compare: an old moment may belong to a job that is gone."""
+
+    async def step(self) -> float:
+        """Fire everything that is due; return the seconds until the next moment, or the next look-ahead."""
+        if self._clock.now() >= self._reload_at:
+            await self.load()
+        due = self._take_due()
+        for start in range(0, len(due), BATCH):
+            await self._fire_halving(due[start : start + BATCH])
+        soonest = self._queue[0][0] if self._queue else float("inf")
+        return min(self._clock.seconds_until(min(soonest, self._reload_at)), LONGEST_TIMER_SECONDS)
+
+    async def load(self) -> None:
+        """Look ahead: plan every active job that is due within the horizon."""
+        async with self._leader.session() as conn:
+            rows = await load_due_jobs(conn, HORIZON, FIRING, MOST_LOADED)
+        self._planned.clear()
+        self._queue.clear()
+        self.plan(self._specs.job(row) for row in rows)
+        self._reload_at = self._clock.now() + (RELOAD_SECONDS if len(rows) < MOST_LOADED else 0.0)
+
+    async def reload(self, ids: Sequence[UUID]) -> None:
+        """Plan these jobs as the database has them now: they were mirrored, released or changed under a fire."""
+        async with self._leader.session() as conn:
+            rows = await load_jobs(conn, ids)
+        self.plan(self._specs.job(row) for row in rows if row["state"] in FIRING)
+        self.wake.set()
+
+    async def sweep(self) -> None:
+        """Write the skipped moments of suspended and not runnable jobs into their range rows."""
+        async with self._leader.session() as conn:
+            rows = await load_due_jobs(conn, timedelta(0), SKIPPING, MOST_LOADED)
+        jobs = [self._specs.job(row) for row in rows]
+        for start in range(0, len(jobs), BATCH):
+            await self._fire_halving(jobs[start : start + BATCH])
+
+    def plan(self, jobs: Iterable[Job]) -> None:
+        """Take jobs into the look-ahead; one that is there already is replaced."""
+        for job in jobs:
+            if job.next_due_at is None:
+                self._planned.pop(job.id, None)
+                continue
+            self._planned[job.id] = job
+            heapq.heappush(self._queue, (self._due_at(job), job.id))
+
+    def _due_at(self, job: Job) -> float:
+        assert job.next_due_at is not None  # noqa: S101 planned jobs have one
+        return max(job.next_due_at.timestamp(), self._not_before.get(job.id, 0.0))
+
+    def _take_due(self) -> list[Job]:
+        now = self._clock.now()
+        due: list[Job] = []
+        while self._queue and self._queue[0][0] <= now:
+            planned_at, job_id = heapq.heappop(self._queue)
+            job = self._planned.get(job_id)
+            if job is None or self._due_at(job) != planned_at:
+                continue  # planned again since, for another moment: that entry counts
+            del self._planned[job_id]
+            if self._may_fire(job, now):
+                due.append(job)
+        return due
+
+    def _may_fire(self, job: Job, now: float) -> bool:
+        assert job.next_due_at is not None  # noqa: S101 planned jobs have one
+        return self.may_fire_old or job.next_due_at.timestamp() >= now - GRACE.total_seconds()
+
+    async def _fire_halving(self, jobs: Sequence[Job]) -> None:
+        try:
+            await self.fire(jobs)
+        except (TermLost, StoreUnavailable):
+            self._reload_at = 0.0
+            raise
+        except StoreError as error:
+            if len(jobs) > 1:
+                half = len(jobs) // 2
+                await self._fire_halving(jobs[:half])
+                await self._fire_halving(jobs[half:])
+            else:
+                self._put_off(jobs[0], error)
+
+    def _put_off(self, job: Job, error: StoreError) -> None:
+        self._not_before[job.id] = self._clock.now() + RETRY_SECONDS
+        log.error("job cannot be fired", namespace=job.namespace, job=job.name, error=str(error))
+        self._on_failed(job, error)
+
+    async def fire(self, jobs: Sequence[Job]) -> None:
+        """Decide the due moments of `jobs` in one transaction and tell `on_fired`; plan what comes next."""
+        now = datetime.fromtimestamp(self._clock.now(), UTC)
+        keep_from = now - self._retention
+        decided = {job.id: (job, decide(job, keep_from, now)) for job in jobs if _is_due(job, now)}
+        async with self._leader.write() as conn:
+            moved = await advance_jobs(conn, [_advance_row(job, decision) for job, decision in decided.values()])
+            fired = [decided[job_id] for job_id in decided if job_id in moved]
+            inserted = await record(conn, fired, self._days)
+        for job_id in moved & self._not_before.keys():
+            del self._not_before[job_id]
+        self._replan(fired)
+        self._on_fired(fired, inserted)
+        if stale := [job.id for job in jobs if job.id not in moved]:
+            await self.reload(stale)
+
+    def _replan(self, fired: Sequence[tuple[Job, Decision]]) -> None:
+        horizon = self._clock.now() + HORIZON.total_seconds()
+        following = [
+            replan(job, decision)
+            for job, decision in fired
+            if decision.next_fire_at is not None and decision.next_fire_at.timestamp() <= horizon
+        ]
+        self.plan(job for job in following if job.state in FIRING)
+
+
+def replan(job: Job, decision: Decision) -> Job:
+    """Return `job` as the fire left it."""
+    return replace(
+        job,
+        next_fire_at=decision.next_fire_at,
+        next_due_at=decision.next_fire_at,
+        last_fire_time=decision.last_fire_time,
+    )
+
+
+def _is_due(job: Job, now: datetime) -> bool:
+    return job.next_fire_at is not None and job.next_fire_at <= now
+
+
+def _advance_row(job: Job, decision: Decision) -> dict[str, object]:
+    return {
+        "id": job.id,
+        "expected": job.next_fire_at,
+        "version": job.version,
+        "state": job.state,
+        "next_fire_at": decision.next_fire_at,
+        "last_fire_time": decision.last_fire_time,
+        "is_completed": decision.is_completed,
+    }
+
+
+def runs(executions: Sequence[NewExecution]) -> int:
+    """Return how many of these rows wait to be claimed."""
+    return sum(row.state is State.PENDING for row in executions)

@@ -1,0 +1,72 @@
+"""The one loop: call a step, wait for its next turn, and carry on when it fails.
+
+A step that fails because Postgres or the API server is away is tried again with a growing wait; one that fails for a
+reason nobody foresaw is logged with its traceback and tried again too, so that one defect does not end scheduling.
+`TermLost` alone is passed on: whoever runs the steps of a term must end it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+
+import structlog
+
+from scheduledjobs.errors import KubeError, StoreError, TermLost
+
+log = structlog.get_logger(__name__)
+
+Step = Callable[[], Awaitable[float | None]]
+"""One pass; it returns the seconds until its next one is due by itself, or None for the loop's own interval."""
+
+LONGEST_WAIT_SECONDS = 5.0
+
+
+async def keep(
+    name: str,
+    step: Step,
+    *,
+    every_seconds: float,
+    wake: asyncio.Event | None = None,
+    tick: Callable[[str], None] = lambda _name: None,
+) -> None:
+    """Run `step` again and again until cancelled: when its time has come, or `wake` is set.
+
+    `tick(name)` is called after each pass, failed or not: it says that the loop itself is alive.
+    """
+    failures = 0
+    while True:
+        if wake is not None:
+            wake.clear()
+        try:
+            wait = await step()
+            failures = 0
+        except TermLost:
+            raise
+        except Exception as error:
+            failures += 1
+            wait = min(0.1 * 2**failures, LONGEST_WAIT_SECONDS)
+            report_failure(name, error, wait)
+        tick(name)
+        await pause(every_seconds if wait is None else wait, wake if failures == 0 else None)
+
+
+def report_failure(step: str, error: Exception, retry_seconds: float) -> None:
+    """Log a failed pass: in one line where the cause is known, with its traceback where it is not."""
+    if isinstance(error, StoreError | KubeError):
+        log.warning("step failed", step=step, error=str(error), retry_seconds=retry_seconds)
+    else:
+        log.error("step failed for a reason unforeseen", step=step, exc_info=error, retry_seconds=retry_seconds)
+
+
+async def pause(seconds: float, wake: asyncio.Event | None) -> None:
+    """Wait so long, or until `wake` is set."""
+    if wake is None:
+        await asyncio.sleep(seconds)
+    elif seconds > 0:
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await wake.wait()
+    else:
+        await asyncio.sleep(0)

@@ -1,0 +1,200 @@
+"""Mirror: make job_definition equal to the resources, one batch of changes a transaction.
+
+What arrives (from the watch, from a compare, from a change of the live handlers) goes into an inbox that holds the
+newest of each uid, so a burst of edits is one version here. A batch is one transaction of the term: lock the rows,
+settle what was due under the old version, then write the new one, its version row and its run request. A batch that
+fails is halved until the one bad object stands alone.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+import structlog
+
+from scheduledjobs.core.reasons import JobState, Reason
+from scheduledjobs.core.resource import Resource
+from scheduledjobs.errors import StoreError, StoreUnavailable, TermLost
+from scheduledjobs.steps.mirror_batch import MirrorBatch, Written
+from scheduledjobs.steps.record import Days
+from scheduledjobs.steps.specs import Specs
+from scheduledjobs.core.plan import Verdict
+from scheduledjobs.store.jobs import database_now
+from scheduledjobs.store.leadership import Leader
+from scheduledjobs.store.mirror import find_namesakes, lock_jobs
+
+log = structlog.get_logger(__name__)
+
+BATCH = 200
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """A resource as it was seen; `is_quorum` if by a quorum list or GET, which alone may go back or revive."""
+
+    resource: Resource
+    is_quorum: bool = False
+    judge_again: bool = False
+    """True to judge an unchanged resource anew: the live handlers have changed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Gone:
+    """A resource that is there no more."""
+
+    uid: UUID
+    namespace: str
+    name: str
+
+
+Change = Seen | Gone
+
+
+@dataclass(slots=True)
+class Inbox:
+    """The newest change of each uid; bounded by the number of objects."""
+
+    wake: asyncio.Event = field(default_factory=asyncio.Event)
+    _changes: dict[UUID, Change] = field(default_factory=dict)
+
+    def put(self, change: Change) -> None:
+        """Take a change in; it replaces what is known of the uid, unless that is newer and as good."""
+        uid = change.uid if isinstance(change, Gone) else change.resource.meta.uid
+        known = self._changes.get(uid)
+        if not (isinstance(known, Seen) and isinstance(change, Seen) and _is_older(change, known)):
+            self._changes[uid] = change
+        self.wake.set()
+
+    def take(self, most: int) -> list[Change]:
+        """Return and remove up to `most` changes, oldest first."""
+        taken = list(self._changes)[:most]
+        return [self._changes.pop(uid) for uid in taken]
+
+    def __len__(self) -> int:
+        return len(self._changes)
+
+
+def _is_older(change: Seen, known: Seen) -> bool:
+    return change.resource.meta.resource_version < known.resource.meta.resource_version and not change.is_quorum
+
+
+class Mirror:
+    """The mirror of one term."""
+
+    def __init__(
+        self,
+        leader: Leader,
+        inbox: Inbox,
+        specs: Specs,
+        retention: timedelta,
+        judge: Callable[[Mapping[str, Any]], Verdict],
+        get_resource: Callable[[str, str], Any],
+        on_written: Callable[[Written], Any],
+    ) -> None:
+        """`get_resource(namespace, name)` awaits a quorum GET; `on_written` is awaited after each COMMIT."""
+        self._leader = leader
+        self._inbox = inbox
+        self._specs = specs
+        self._retention = retention
+        self._judge = judge
+        self._get_resource = get_resource
+        self._on_written = on_written
+        self._days = Days()
+
+    async def step(self) -> float | None:
+        """Mirror one batch of the inbox; return 0 while there is more."""
+        if not self._leader.is_trusted():
+            return None
+        changes = self._inbox.take(BATCH)
+        if changes:
+            try:
+                await self.apply(changes)
+            except (TermLost, StoreUnavailable):
+                for change in changes:
+                    self._inbox.put(change)
+                raise
+        return 0.0 if len(self._inbox) else None
+
+    async def apply(self, changes: Sequence[Change]) -> None:
+        """Mirror these changes, halving the batch around one that Postgres refuses."""
+        try:
+            await self._write(changes)
+        except (TermLost, StoreUnavailable):
+            raise
+        except StoreError as error:
+            if len(changes) > 1:
+                half = len(changes) // 2
+                await self.apply(changes[:half])
+                await self.apply(changes[half:])
+            else:
+                log.exception("resource cannot be mirrored", change=_name(changes[0]), error=str(error))
+
+    async def _write(self, changes: Sequence[Change]) -> None:
+        async with self._leader.write() as conn:
+            now = await database_now(conn)
+            seen = [change for change in changes if isinstance(change, Seen)]
+            namesakes = await find_namesakes(conn, [_identity(change) for change in seen])
+            disputed = {uid for uid in namesakes if not _is_quorum(seen, uid)} - _gone(changes)
+            replaced = [namesakes[c.resource.meta.uid] for c in seen if c.is_quorum and c.resource.meta.uid in namesakes]
+            rows = await lock_jobs(conn, [*_uids(changes), *replaced])
+            batch = MirrorBatch(conn, rows, self._specs, self._days, now - self._retention, now)
+            for uid in sorted({*_gone(changes), *replaced}):
+                batch.remove(uid)
+            for change in seen:
+                if change.resource.meta.uid not in disputed:
+                    self._take(batch, change, rows.get(change.resource.meta.uid))
+            written = await batch.write()
+        await self._on_written(written)
+        await self._settle_disputes([change for change in seen if change.resource.meta.uid in disputed])
+
+    def _take(self, batch: MirrorBatch, change: Seen, row: Mapping[str, Any] | None) -> None:
+        resource = change.resource
+        if resource.is_deleting:
+            batch.remove(resource.meta.uid)
+        elif row is None or _is_news(row, change):
+            batch.put(resource, row, self._judge(resource.spec))
+
+    async def _settle_disputes(self, disputed: Iterable[Seen]) -> None:
+        """Two uids under one name: a GET says which of them lives."""
+        for change in disputed:
+            meta = change.resource.meta
+            living = await self._get_resource(meta.namespace, meta.name)
+            if living is not None:
+                self._inbox.put(Seen(living, is_quorum=True))
+
+
+def _is_news(row: Mapping[str, Any], change: Seen) -> bool:
+    meta = change.resource.meta
+    if not change.is_quorum and (meta.resource_version < row["resource_version"] or row["state"] == JobState.DELETED):
+        return False
+    same = meta.generation == row["version"] and dict(meta.annotations) == row["annotations"]
+    return not same or change.judge_again or row["state"] == JobState.DELETED or row["reason"] == Reason.FIRE_FAILED
+
+
+def _is_quorum(seen: Sequence[Seen], uid: UUID) -> bool:
+    return any(change.is_quorum for change in seen if change.resource.meta.uid == uid)
+
+
+def _gone(changes: Sequence[Change]) -> set[UUID]:
+    return {change.uid for change in changes if isinstance(change, Gone)}
+
+
+def _uids(changes: Sequence[Change]) -> list[UUID]:
+    return [change.uid if isinstance(change, Gone) else change.resource.meta.uid for change in changes]
+
+
+def _identity(change: Seen) -> dict[str, Any]:
+    meta = change.resource.meta
+    return {"id": meta.uid, "namespace": meta.namespace, "name": meta.name}
+
+
+def _name(change: Change) -> str:
+    meta = change if isinstance(change, Gone) else change.resource.meta
+    return f"{meta.namespace}/{meta.name}"
+
+

@@ -1,0 +1,70 @@
+"""Release: give jobs of fixedDelay their next moment once their last run has ended, and close what waited too long.
+
+Level-triggered: woken by the end of such a run, and each second without being asked, so a lost wake-up costs a second.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from datetime import datetime
+from uuid import UUID
+
+from scheduledjobs.core.job import Job
+from scheduledjobs.core.schedule import first_fire, next_fire
+from scheduledjobs.steps.specs import Specs
+from scheduledjobs.store.executions import miss_unstarted
+from scheduledjobs.store.leadership import Leader
+from scheduledjobs.store.queries import Row
+from scheduledjobs.store.releases import find_last_runs, find_waiting_jobs, lock_waiting_jobs, release_jobs
+
+EVERY_SECONDS = 1.0
+
+
+class Release:
+    """What the leader lets go on: the next moment of a fixedDelay job, the end of a late execution."""
+
+    def __init__(
+        self,
+        leader: Leader,
+        specs: Specs,
+        on_released: Callable[[Sequence[UUID]], None],
+        on_missed: Callable[[Sequence[Row]], None],
+    ) -> None:
+        self._leader = leader
+        self._specs = specs
+        self._on_released = on_released
+        self._on_missed = on_missed
+        self.wake = asyncio.Event()
+
+    async def step(self) -> None:
+        """Release every job that may go on."""
+        async with self._leader.session() as conn:
+            waiting = await find_waiting_jobs(conn)
+        if waiting:
+            await self.release(waiting)
+        async with self._leader.write() as conn:
+            missed = await miss_unstarted(conn)
+        if missed:
+            self._on_missed(missed)
+
+    async def release(self, ids: Sequence[UUID]) -> None:
+        """Set the next moment of those of `ids` that still wait and have nothing live."""
+        async with self._leader.write() as conn:
+            jobs = [self._specs.job(row) for row in await lock_waiting_jobs(conn, ids)]
+            ended = await find_last_runs(conn, [job.id for job in jobs])
+            rows = [
+                {"id": job.id, "next_fire_at": following(job, ended.get(job.id))}
+                for job in jobs
+                if ended.get(job.id, job.effective_from) is not None
+            ]
+            if rows:
+                await release_jobs(conn, rows)
+        self._on_released([UUID(str(row["id"])) for row in rows])
+
+
+def following(job: Job, ended_at: datetime | None) -> datetime | None:
+    """Return the next moment of a fixedDelay job: its delay after the end of the last run, or its first moment."""
+    if ended_at is None:
+        return first_fire(job.schedule, job.effective_from, job.anchor_at)
+    return next_fire(job.schedule, max(ended_at, job.last_fire_time or ended_at), job.anchor_at)

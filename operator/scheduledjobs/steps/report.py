@@ -1,0 +1,196 @@
+"""Report: patch each job's status when what SQL says of it has changed, at a pace the API server can bear.
+
+A job is *dirty* when something that its status shows may have changed: it was mirrored, fired, started, ended, or its
+status arrived from the watch and is not what was written last. Dirty jobs are read from SQL and patched whole, the
+newest state wins, at most one patch per job per second and fifty per second in all. What matters most goes first:
+conditions, suspension, changed outcomes and run-now echoes; a success after a success may wait ten seconds.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+from uuid import UUID
+
+import orjson
+import structlog
+
+from scheduledjobs import metrics
+from scheduledjobs.core.resource import RUN_NOW, Resource, ResourceMeta
+from scheduledjobs.core.status_of import status_of
+from scheduledjobs.errors import Conflict, KubeError
+from scheduledjobs.kube.client import KubeClient
+from scheduledjobs.kube.status import patch_status
+from scheduledjobs.steps.specs import Specs
+from scheduledjobs.store.leadership import Leader
+from scheduledjobs.store.status import find_finished_jobs, find_running_jobs, load_status
+
+log = structlog.get_logger(__name__)
+
+EVERY_SECONDS = 0.5
+PATCHES_PER_SECOND = 50
+ROUTINE_SECONDS = 10.0
+LOOK_BACK_SECONDS = 10.0
+"""How far back each look for ended rows goes: longer than a COMMIT takes to become visible."""
+
+
+@dataclass(slots=True)
+class Known:
+    """What the leader remembers of one resource's status."""
+
+    meta: ResourceMeta
+    status: bytes
+    patched_at: float = 0.0
+
+
+class Report:
+    """The statuses of one term."""
+
+    def __init__(
+        self,
+        leader: Leader,
+        kube: KubeClient,
+        specs: Specs,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._leader = leader
+        self._kube = kube
+        self._specs = specs
+        self._monotonic = monotonic
+        self._known: dict[UUID, Known] = {}
+        self._dirty: dict[UUID, float] = {}
+        self._active: Mapping[UUID, int] = {}
+        self._looked_at: float | None = None
+        self.wake = asyncio.Event()
+
+    def see(self, resource: Resource) -> None:
+        """Take a resource as it arrived: its resourceVersion, and a status that may not be ours."""
+        uid, seen = resource.meta.uid, _canonical(resource.status)
+        known = self._known.get(uid)
+        if known is None:
+            self._known[uid] = Known(resource.meta, seen)
+            self.mark([uid])
+        elif resource.meta.resource_version >= known.meta.resource_version:
+            known.meta = resource.meta
+            if known.status != seen:
+                known.status = seen
+                self.mark([uid])
+
+    def forget(self, ids: Iterable[UUID]) -> None:
+        """The resources are gone."""
+        for uid in ids:
+            self._known.pop(uid, None)
+            self._dirty.pop(uid, None)
+
+    def mark(self, ids: Iterable[UUID]) -> None:
+        """These jobs' statuses may have changed."""
+        now = self._monotonic()
+        for uid in ids:
+            self._dirty.setdefault(uid, now)
+
+    async def step(self) -> None:
+        """Find what has changed, and patch what is due, up to the pace allowed."""
+        if not self._leader.is_trusted():
+            return
+        await self._look()
+        due = [uid for uid in self._dirty if uid in self._known and self._may_patch(uid)]
+        if due:
+            await self._report(due[: 10 * PATCHES_PER_SECOND])
+
+    async def _look(self) -> None:
+        """Level-triggered: what ended since the last look and what runs now, whoever did it."""
+        now = self._monotonic()
+        since = LOOK_BACK_SECONDS if self._looked_at is None else now - self._looked_at + LOOK_BACK_SECONDS
+        async with self._leader.session() as conn:
+            finished = await find_finished_jobs(conn, since)
+            active = await find_running_jobs(conn)
+        self._looked_at = now
+        self.mark(finished)
+        self.mark(uid for uid in active.keys() | self._active.keys() if active.get(uid) != self._active.get(uid))
+        self._active = active
+
+    def _may_patch(self, uid: UUID) -> bool:
+        return self._monotonic() - self._known[uid].patched_at >= 1.0
+
+    async def _report(self, due: list[UUID]) -> None:
+        async with self._leader.session() as conn:
+            rows = await load_status(conn, due)
+        now = datetime.now(UTC)
+        wanted: list[tuple[int, UUID, dict[str, Any]]] = []
+        for row in rows:
+            known = self._known.get(row["id"])
+            if known is None:
+                continue
+            before = orjson.loads(known.status)
+            status = status_of(row, self._schedule_text(row), before, now)
+            if _canonical(status) == known.status:
+                self._dirty.pop(row["id"], None)
+            elif self._is_pressing(row["id"], rank := _rank(before, status)):
+                wanted.append((rank, row["id"], status))
+        for uid in set(due) - {row["id"] for row in rows}:
+            self._dirty.pop(uid, None)
+        wanted.sort(key=lambda entry: entry[0])
+        for _, uid, status in wanted[: int(PATCHES_PER_SECOND * EVERY_SECONDS)]:
+            await self._patch(uid, status)
+
+    def _schedule_text(self, row: Mapping[str, Any]) -> str:
+        return self._specs.text(row["id"], row["version"], row["spec"])
+
+    def _is_pressing(self, uid: UUID, rank: int) -> bool:
+        return rank < ROUTINE or self._monotonic() - self._known[uid].patched_at >= ROUTINE_SECONDS
+
+    async def _patch(self, uid: UUID, status: dict[str, Any]) -> None:
+        known = self._known.get(uid)
+        if known is None:
+            return
+        try:
+            version = await patch_status(self._kube, known.meta, status)
+        except Conflict:
+            metrics.STATUS_PATCHES.labels(result="conflict").inc()
+            known.patched_at = self._monotonic()
+            return  # the resource changed: the watch will bring it, and it is still dirty
+        except KubeError:
+            metrics.STATUS_PATCHES.labels(result="error").inc()
+            raise
+        metrics.STATUS_PATCHES.labels(result="ok").inc()
+        self._dirty.pop(uid, None)
+        known.patched_at = self._monotonic()
+        known.status = _canonical(status)
+        known.meta = _with_version(known.meta, version)
+
+
+ROUTINE = 3
+
+
+def _rank(before: Mapping[str, Any], after: Mapping[str, Any]) -> int:
+    """Return how soon a change should be seen: 0 at once, ROUTINE when there is time."""
+    if _conditions(before) != _conditions(after) or before.get("suspended") != after.get("suspended"):
+        return 0
+    if before.get("lastHandledRunNow") != after.get("lastHandledRunNow"):
+        return 1
+    outcome = before.get("lastExecution", {}).get("outcome"), after.get("lastExecution", {}).get("outcome")
+    return ROUTINE if outcome[0] == outcome[1] else 2
+
+
+def _conditions(status: Mapping[str, Any]) -> list[tuple[Any, ...]]:
+    return [
+        (c.get("type"), c.get("status"), c.get("reason"), c.get("message"), c.get("observedGeneration"))
+        for c in status.get("conditions", [])
+    ]
+
+
+def _canonical(status: Mapping[str, Any]) -> bytes:
+    return orjson.dumps(dict(status), option=orjson.OPT_SORT_KEYS)
+
+
+def _with_version(meta: ResourceMeta, version: int) -> ResourceMeta:
+    from dataclasses import replace
+
+    return replace(meta, resource_version=version)
+
+
+__all__ = ["RUN_NOW", "Report"]

@@ -1,0 +1,52 @@
+"""Specs as parsed, kept by (job, version): a version's spec never changes, so parsing it once is enough."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Mapping
+from typing import Any
+from uuid import UUID
+
+from scheduledjobs.core.job import Job, read_job, read_schedule
+from scheduledjobs.core.schedule import Schedule
+from scheduledjobs.core.spec import JobSpec, parse_spec
+from scheduledjobs.errors import SpecError
+
+MOST_KEPT = 50_000
+
+
+class Specs:
+    """A bounded memory of parsed specs; the least recently used goes first."""
+
+    def __init__(self, most: int = MOST_KEPT) -> None:
+        self._most = most
+        self._kept: OrderedDict[tuple[UUID, int], tuple[JobSpec, Schedule]] = OrderedDict()
+
+    def job(self, row: Mapping[str, Any]) -> Job:
+        """Return the job of a job_definition row with a readable spec; `SpecError` if it is not."""
+        spec, schedule = self.read(row["id"], row["version"], row["spec"])
+        return read_job(row, schedule, spec)
+
+    def read(self, job_id: UUID, version: int, raw: Mapping[str, Any]) -> tuple[JobSpec, Schedule]:
+        """Return the parsed spec and schedule of one version."""
+        known = self.known(job_id, version)
+        if known is None:
+            spec = parse_spec(raw)
+            known = self._kept[job_id, version] = spec, read_schedule(spec)
+            if len(self._kept) > self._most:
+                self._kept.popitem(last=False)
+        return known
+
+    def text(self, job_id: UUID, version: int, raw: Mapping[str, Any]) -> str:
+        """Return the schedule of a version in one printable form; what was written where it cannot be read."""
+        try:
+            return self.read(job_id, version, raw)[1].text
+        except SpecError:
+            return str(raw.get("schedule") or raw.get("fixedRate") or raw.get("fixedDelay") or "")
+
+    def known(self, job_id: UUID, version: int) -> tuple[JobSpec, Schedule] | None:
+        """Return what is kept of a version, or None."""
+        if (job_id, version) in self._kept:
+            self._kept.move_to_end((job_id, version))
+            return self._kept[job_id, version]
+        return None

@@ -1,0 +1,81 @@
+"""Executions in SQL: inserted by the leader, claimed and completed by any replica. One function a statement."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+from uuid import UUID
+
+from scheduledjobs.store.queries import Row, batch, execute, fetch_all
+from scheduledjobs.store.sessions import Connection
+
+WORK = "scheduledjobs_work"
+"""Channel: executions wait to be claimed."""
+
+ENDED = "scheduledjobs_ended"
+"""Channel: executions ended that the leader waits for."""
+
+
+async def find_live_executions(conn: Connection, job_ids: Sequence[UUID]) -> dict[UUID, Row]:
+    """Return the oldest execution of each job that has not ended, by job id."""
+    return {row["job_id"]: row for row in await fetch_all(conn, "find_live_executions", job_ids=list(job_ids))}
+
+
+async def reserve_execution_ids(conn: Connection, count: int) -> list[int]:
+    """Return `count` ids that no other row will have, rising."""
+    return [row["id"] for row in await fetch_all(conn, "reserve_execution_ids", count=count)]
+
+
+async def insert_executions(conn: Connection, rows: Iterable[Mapping[str, Any]]) -> int:
+    """Insert rows as `steps.record.execution_row` makes them; return how many."""
+    return await execute(conn, "insert_executions", rows=batch(rows))
+
+
+async def extend_ranges(conn: Connection, rows: Iterable[Mapping[str, Any]]) -> set[UUID]:
+    """Extend the open range row of each job; return the ids of the jobs that had one to extend."""
+    return {row["job_id"] for row in await fetch_all(conn, "extend_ranges", rows=batch(rows))}
+
+
+async def claim_executions(conn: Connection, replica: UUID, handlers: Sequence[str], slots: int) -> list[Row]:
+    """Take up to `slots` executions for `replica`, of handlers it has; return what an attempt needs of each."""
+    return await fetch_all(conn, "claim_executions", replica=replica, handlers=list(handlers), slots=slots)
+
+
+async def miss_unstarted(conn: Connection) -> list[Row]:
+    """Close up to 1,000 executions that waited past their startingDeadline; return id, job_id and fire_time."""
+    return await fetch_all(conn, "miss_unstarted")
+
+
+async def complete_executions(conn: Connection, replica: UUID, rows: Iterable[Mapping[str, Any]]) -> set[int]:
+    """Write how attempts of `replica` ended; return the ids whose claim still held."""
+    return {row["id"] for row in await fetch_all(conn, "complete_executions", replica=replica, rows=batch(rows))}
+
+
+async def insert_outputs(conn: Connection, rows: Iterable[Mapping[str, Any]]) -> int:
+    """Keep the captured output of attempts: fire_time, execution_id, attempt, output, truncated."""
+    return await execute(conn, "insert_outputs", rows=batch(rows))
+
+
+async def find_ended_claims(conn: Connection, replica: UUID, rows: Iterable[Mapping[str, Any]]) -> set[int]:
+    """Return which of these claims (id, fire_time, claim_no) the log shows as ended under that very claim."""
+    return {row["id"] for row in await fetch_all(conn, "find_ended_claims", replica=replica, rows=batch(rows))}
+
+
+async def return_abandoned(conn: Connection, replica: UUID, rows: Iterable[Mapping[str, Any]]) -> set[int]:
+    """Say that abandoned threads have returned (id, fire_time, claim_no); return the ids that changed."""
+    return {row["id"] for row in await fetch_all(conn, "return_abandoned", replica=replica, rows=batch(rows))}
+
+
+async def find_owned_executions(conn: Connection, replica: UUID) -> list[Row]:
+    """Return id, fire_time and claim_no of what the log says `replica` is running."""
+    return await fetch_all(conn, "find_owned_executions", replica=replica)
+
+
+async def hand_back_executions(conn: Connection, replica: UUID, rows: Iterable[Mapping[str, Any]]) -> set[int]:
+    """Give back claims that were never started (id, fire_time, claim_no); return the ids that changed."""
+    return {row["id"] for row in await fetch_all(conn, "hand_back_executions", replica=replica, rows=batch(rows))}
+
+
+async def notify(conn: Connection, channel: str, payload: str = "") -> None:
+    """Wake whoever listens on `channel`; `conn` must be in autocommit."""
+    await fetch_all(conn, "notify", channel=channel, payload=payload)

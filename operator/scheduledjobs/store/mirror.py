@@ -1,0 +1,50 @@
+"""The mirror in SQL: resources as job_definition rows, their versions, and run requests. One function a statement."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+from uuid import UUID
+
+from scheduledjobs.store.queries import Row, batch, execute, fetch_all
+from scheduledjobs.store.sessions import Connection
+
+
+async def lock_jobs(conn: Connection, ids: Sequence[UUID]) -> dict[UUID, Row]:
+    """Lock the whole rows of these jobs, in id order; return them by id."""
+    return {row["id"]: row for row in await fetch_all(conn, "lock_jobs", ids=list(ids))}
+
+
+async def find_namesakes(conn: Connection, rows: Iterable[Mapping[str, Any]]) -> dict[UUID, UUID]:
+    """Return, for each (id, namespace, name) whose name another living job has, that job's id."""
+    return {row["claimant"]: row["id"] for row in await fetch_all(conn, "find_namesakes", rows=batch(rows))}
+
+
+async def upsert_jobs(conn: Connection, rows: Iterable[Mapping[str, Any]]) -> int:
+    """Write jobs as planned; the rows that exist must be locked."""
+    return await execute(conn, "upsert_jobs", rows=batch(rows))
+
+
+async def insert_versions(conn: Connection, rows: Iterable[Mapping[str, Any]]) -> int:
+    """Keep versions: job_id, version, recorded_at, spec, effective_from, anchor_at, suspended, field_manager."""
+    return await execute(conn, "insert_versions", rows=batch(rows))
+
+
+async def delete_jobs(conn: Connection, rows: Iterable[Mapping[str, Any]]) -> int:
+    """Turn jobs (id, last_fire_time) into DELETED ones."""
+    return await execute(conn, "delete_jobs", rows=batch(rows))
+
+
+async def cancel_pending(conn: Connection, job_ids: Sequence[UUID]) -> int:
+    """End as CANCELLED/JobDeleted what waits to run for these jobs; return how many."""
+    return await execute(conn, "cancel_pending", job_ids=list(job_ids))
+
+
+async def insert_run_requests(conn: Connection, rows: Iterable[Mapping[str, Any]]) -> set[UUID]:
+    """Record run requests (job_id, token, execution_id, fire_time); return the jobs whose token was new."""
+    return {row["job_id"] for row in await fetch_all(conn, "insert_run_requests", rows=batch(rows))}
+
+
+async def load_mirror(conn: Connection) -> list[Row]:
+    """Return id, namespace, name, version, annotations, state, reason and handler of every living job."""
+    return await fetch_all(conn, "load_mirror")

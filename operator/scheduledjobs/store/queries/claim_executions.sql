@@ -1,0 +1,28 @@
+-- Take up to so many executions that this replica can run: on-time before catch-ups, then by due time.
+-- MATERIALIZED, or a LIMIT under SKIP LOCKED may be evaluated more than once.
+WITH picked AS MATERIALIZED (
+    SELECT id, fire_time
+    FROM job_execution_log
+    WHERE state = 'PENDING'
+        AND visible_at <= scheduler_now()
+        AND (start_before IS NULL OR start_before > scheduler_now())
+        AND handler = ANY(%(handlers)s)
+    ORDER BY (trigger = 'CATCH_UP'), visible_at, id
+    LIMIT %(slots)s
+    FOR UPDATE SKIP LOCKED
+)
+UPDATE job_execution_log AS e
+SET state = 'RUNNING',
+    reason = NULL,
+    claim_no = e.claim_no + 1,
+    attempt = e.attempt + 1,
+    claimed_by = %(replica)s,
+    claimed_at = scheduler_now(),
+    started_at = scheduler_now(),
+    lateness_ms = CASE WHEN e.run_key = '' AND e.attempt = 0
+        THEN extract(epoch FROM scheduler_now() - e.fire_time) * 1000 ELSE e.lateness_ms END
+FROM picked
+WHERE e.id = picked.id AND e.fire_time = picked.fire_time
+RETURNING
+    e.id, e.fire_time, e.namespace, e.job_name, e.job_id, e.version, e.run_key, e.attempt, e.trigger, e.claim_no,
+    e.handler, e.payload, e.missed_count, e.first_missed_at, e.claimed_at

@@ -1,0 +1,17 @@
+-- Close what waited past its startingDeadline, whether or not a slot was ever free.
+WITH late AS MATERIALIZED (
+    SELECT id, fire_time
+    FROM job_execution_log
+    WHERE state = 'PENDING' AND start_before <= scheduler_now()
+    ORDER BY id
+    LIMIT 1000
+    FOR UPDATE SKIP LOCKED
+)
+UPDATE job_execution_log AS e
+SET state = 'MISSED',
+    reason = 'StartingDeadlineExceeded',
+    message = 'no slot was free before startingDeadline',
+    finished_at = scheduler_now()
+FROM late
+WHERE e.id = late.id AND e.fire_time = late.fire_time
+RETURNING e.id, e.job_id, e.fire_time

@@ -1,0 +1,31 @@
+"""What the release step reads and writes: jobs whose next moment hangs on the end of their last run."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from scheduledjobs.store.queries import Row, batch, execute, fetch_all
+from scheduledjobs.store.sessions import Connection
+
+
+async def find_waiting_jobs(conn: Connection) -> list[UUID]:
+    """Return up to 1,000 jobs of fixedDelay that wait for a moment and have nothing live."""
+    return [row["id"] for row in await fetch_all(conn, "find_waiting_jobs")]
+
+
+async def lock_waiting_jobs(conn: Connection, ids: Sequence[UUID]) -> list[Row]:
+    """Lock those of `ids` that still wait, in id order; return them as load_jobs does."""
+    return await fetch_all(conn, "lock_waiting_jobs", ids=list(ids))
+
+
+async def find_last_runs(conn: Connection, ids: Sequence[UUID]) -> dict[UUID, datetime | None]:
+    """Return when the newest scheduled run of each job ended, None while it is live; jobs without one are left out."""
+    return {row["job_id"]: row["finished_at"] for row in await fetch_all(conn, "find_last_runs", ids=list(ids))}
+
+
+async def release_jobs(conn: Connection, rows: Iterable[Mapping[str, Any]]) -> int:
+    """Set the next moment of jobs (id, next_fire_at); None completes the job."""
+    return await execute(conn, "release_jobs", rows=batch(rows))

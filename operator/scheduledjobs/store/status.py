@@ -1,0 +1,32 @@
+"""What the leader reads to report the state of jobs on their resources. One function a statement."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from uuid import UUID
+
+from scheduledjobs.store.queries import Row, execute, fetch_all
+from scheduledjobs.store.sessions import Connection
+
+MOST_RUNS = 1000
+"""How many executions of a job are looked at to count its failures in a row."""
+
+
+async def find_finished_jobs(conn: Connection, seconds: float) -> set[UUID]:
+    """Return the jobs of which a row ended in the last `seconds`."""
+    return {row["job_id"] for row in await fetch_all(conn, "find_finished_jobs", seconds=seconds)}
+
+
+async def find_running_jobs(conn: Connection) -> dict[UUID, int]:
+    """Return how many executions of each job have not ended, for jobs that have any."""
+    return {row["job_id"]: row["active"] for row in await fetch_all(conn, "find_running_jobs")}
+
+
+async def load_status(conn: Connection, ids: Sequence[UUID]) -> list[Row]:
+    """Return what the status of each living job is made of; see the statement for the columns."""
+    return await fetch_all(conn, "load_status", ids=list(ids), most=MOST_RUNS)
+
+
+async def fail_fire(conn: Connection, job_id: UUID, message: str) -> int:
+    """Mark an active job as FireFailed; return 1, or 0 if it is active no more."""
+    return await execute(conn, "fail_fire", job_id=job_id, message=message)
