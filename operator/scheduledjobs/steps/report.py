@@ -193,4 +193,3 @@ def _with_version(meta: ResourceMeta, version: int) -> ResourceMeta:
     return replace(meta, resource_version=version)
 
 
-__all__ = ["RUN_NOW", "Report"]

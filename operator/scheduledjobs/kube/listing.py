@@ -1,0 +1,110 @@
+"""Lists and reads of ScheduledJobs: the truth that the watch is compared with.
+
+Lists are paged and without a resourceVersion, so they are quorum reads; a list that breaks or expires in the middle
+raises, because half a list proves nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping, Sequence
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+import structlog
+
+from scheduledjobs.core.resource import GROUP, PLURAL, VERSION, Resource, ResourceMeta, our_annotations
+from scheduledjobs.errors import KubeError
+from scheduledjobs.kube.client import KubeClient
+
+log = structlog.get_logger(__name__)
+
+COLLECTION = f"/apis/{GROUP}/{VERSION}"
+METADATA_ONLY = {"Accept": "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1,application/json"}
+PAGE = 500
+PAGE_SECONDS = 30.0
+NOT_FOUND = 404
+
+
+def collection_path(namespace: str | None = None) -> str:
+    """Return the path of all ScheduledJobs, or of one namespace's."""
+    return f"{COLLECTION}/namespaces/{namespace}/{PLURAL}" if namespace else f"{COLLECTION}/{PLURAL}"
+
+
+async def list_metadata(kube: KubeClient, namespaces: Sequence[str]) -> AsyncIterator[list[ResourceMeta]]:
+    """Yield the metadata of every ScheduledJob, a page at a time; of all namespaces where none is named."""
+    for namespace in namespaces or [None]:
+        following = ""
+        while True:
+            query = {"limit": PAGE, **({"continue": following} if following else {})}
+            path = collection_path(namespace)
+            page = await kube.request("GET", path, query=query, headers=METADATA_ONLY, seconds=PAGE_SECONDS)
+            yield [meta for meta in map(read_meta, page.get("items") or []) if meta is not None]
+            following = page.get("metadata", {}).get("continue") or ""
+            if not following:
+                break
+
+
+async def get_resource(kube: KubeClient, namespace: str, name: str) -> Resource | None:
+    """Return one ScheduledJob by a quorum read, or None where there is none."""
+    try:
+        return read_resource(await kube.request("GET", f"{collection_path(namespace)}/{name}"))
+    except KubeError as error:
+        if error.status == NOT_FOUND:
+            return None
+        raise
+
+
+async def is_served(kube: KubeClient, namespaces: Sequence[str]) -> bool:
+    """Return whether the API server serves ScheduledJobs at all: the CRD is installed."""
+    try:
+        await kube.request("GET", collection_path(namespaces[0] if namespaces else None), query={"limit": 1})
+    except KubeError as error:
+        if error.status == NOT_FOUND:
+            return False
+        raise
+    return True
+
+
+def read_meta(raw: Mapping[str, Any]) -> ResourceMeta | None:
+    """Return the metadata of an object, or None if it has none that can be read."""
+    try:
+        meta = raw["metadata"]
+        return ResourceMeta(
+            uid=UUID(meta["uid"]),
+            namespace=meta["namespace"],
+            name=meta["name"],
+            generation=int(meta.get("generation", 0)),
+            resource_version=int(meta["resourceVersion"]),
+            annotations=our_annotations(meta.get("annotations")),
+        )
+    except (KeyError, ValueError, TypeError) as error:
+        log.warning("an object of the API server cannot be read", error=repr(error))
+        return None
+
+
+def read_resource(raw: Mapping[str, Any]) -> Resource | None:
+    """Return a ScheduledJob, or None if it cannot be read."""
+    meta = read_meta(raw)
+    if meta is None:
+        return None
+    metadata = raw["metadata"]
+    return Resource(
+        meta=meta,
+        created_at=datetime.fromisoformat(metadata["creationTimestamp"].replace("Z", "+00:00")),
+        spec=_mapping(raw.get("spec")),
+        status=_mapping(raw.get("status")),
+        field_manager=_field_manager(metadata.get("managedFields") or []),
+        is_deleting="deletionTimestamp" in metadata,
+    )
+
+
+def _mapping(value: object) -> dict[str, Any]:
+    return dict(value) if isinstance(value, Mapping) else {}
+
+
+def _field_manager(managed: Sequence[Mapping[str, Any]]) -> str | None:
+    """Return who wrote the spec last."""
+    writers = [entry for entry in managed if not entry.get("subresource") and "f:spec" in entry.get("fieldsV1", {})]
+    newest = max(writers, key=lambda entry: str(entry.get("time", "")), default=None)
+    return str(newest["manager"]) if newest and "manager" in newest else None

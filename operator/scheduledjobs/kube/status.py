@@ -1,0 +1,37 @@
+"""The status of a ScheduledJob, patched whole and only onto the very object and version that was read."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from scheduledjobs.core.resource import ResourceMeta
+from scheduledjobs.errors import Conflict, KubeError
+from scheduledjobs.kube.client import KubeClient
+from scheduledjobs.kube.listing import collection_path
+
+JSON_PATCH = {"Content-Type": "application/json-patch+json"}
+CHANGED = frozenset({404, 409, 422})
+"""Answers that say that the object is gone, is another one, or has moved on."""
+
+
+async def patch_status(kube: KubeClient, meta: ResourceMeta, status: Mapping[str, Any]) -> int:
+    """Replace the status; return the new resourceVersion. `Conflict` if the object is not as in `meta` any more."""
+    patch = [
+        {"op": "test", "path": "/metadata/uid", "value": str(meta.uid)},
+        {"op": "test", "path": "/metadata/resourceVersion", "value": str(meta.resource_version)},
+        {"op": "add", "path": "/status", "value": dict(status)},
+    ]
+    path = f"{collection_path(meta.namespace)}/{meta.name}/status"
+    try:
+        answer = await kube.request("PATCH", path, body=patch, headers=JSON_PATCH)
+    except KubeError as error:
+        if error.status in CHANGED and not _is_refusal(error):
+            raise Conflict(str(error), error.status) from error
+        raise
+    return int(answer["metadata"]["resourceVersion"])
+
+
+def _is_refusal(error: KubeError) -> bool:
+    """A status that the schema refuses is a defect of ours, not a race: it must be seen."""
+    return error.status == 422 and "status." in str(error)

@@ -1,0 +1,172 @@
+"""Elect: hold the Lease, or watch whoever holds it; take a term in Postgres before leading.
+
+One pass a second. A candidate reads the term in force, takes the Lease, then raises the term by compare-and-set from
+the value it read: one that slept in between changes nothing and starts over. A leader whose Lease could not be renewed
+in time goes on firing, fenced by SQL, until it loses its term or sees another holder. One without Postgres for five
+seconds gives the Lease up, so that a replica with Postgres can lead.
+
+Every request to the API server ends early enough to be tried again within the lease: one slow call is no abdication.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+
+import structlog
+
+from scheduledjobs.core.lease import LeaseView, Observation, has_expired, may_take_early, observe
+from scheduledjobs.core.term import Term
+from scheduledjobs.errors import Conflict, KubeError, StoreError, TermLost
+from scheduledjobs.kube.lease import LeaseDoor
+from scheduledjobs.store.leadership import Leader, probe_seat, read_leadership, take_over
+from scheduledjobs.store.sessions import Sessions
+
+log = structlog.get_logger(__name__)
+
+RENEW_SECONDS = 1.0
+PROBE_SECONDS = 0.5
+MARGIN_SECONDS = 1.0
+WITHOUT_STORE_SECONDS = 5.0
+
+Lead = Callable[[Leader], Awaitable[None]]
+
+
+class Elect:
+    """One replica's part in the election."""
+
+    def __init__(
+        self,
+        door: LeaseDoor,
+        sessions: Sessions,
+        url: str,
+        holder: str,
+        lead: Lead,
+        lease_seconds: float,
+        on_lease: Callable[[bool], None] = lambda _is_held: None,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """`lead(leader)` runs the leader's steps until cancelled or `TermLost`; `on_lease(is_held)` is told each look."""
+        self._door = door
+        self._sessions = sessions
+        self._url = url
+        self._holder = holder
+        self._lead = lead
+        self._lease_seconds = lease_seconds
+        self._on_lease = on_lease
+        self._monotonic = monotonic
+        self._observation: Observation | None = None
+        self._free_probes = 0
+        self._leading: asyncio.Task[None] | None = None
+        self._store_seen_at = monotonic()
+        self.term: Term | None = None
+
+    @property
+    def is_leader(self) -> bool:
+        """Whether this replica runs the leader's steps."""
+        return self._leading is not None and not self._leading.done()
+
+    def is_trusted(self) -> bool:
+        """Return whether the Lease is surely still ours."""
+        return self.term is not None and self.term.is_trusted(self._monotonic())
+
+    async def step(self) -> float:
+        """Make one pass: renew, watch or take; return the seconds until the next."""
+        view = await self._read()
+        now = self._monotonic()
+        self._observation = observe(self._observation, view, now)
+        self._on_lease(not view.is_free and not has_expired(self._observation, 2 * self._lease_seconds, now))
+        if self._leading is not None and self._leading.done():
+            await self.step_down()
+        elif self._leading is not None:
+            await self._hold(view)
+        elif await self._may_take(view, now):
+            await self._stand(view)
+        return RENEW_SECONDS if self.is_leader else PROBE_SECONDS
+
+    async def _read(self) -> LeaseView:
+        async with asyncio.timeout(self._patience):
+            return await self._door.read() or await self._door.create(self._patience)
+
+    @property
+    def _patience(self) -> float:
+        return max(1.0, (self._lease_seconds - MARGIN_SECONDS) / 3)
+
+    async def _hold(self, view: LeaseView) -> None:
+        if view.holder != self._holder:
+            log.warning("another replica holds the lease", holder=view.holder)
+            await self.step_down()
+            return
+        if await self._is_without_store():
+            log.warning("no database for too long: giving the lease up")
+            await self.step_down()
+            return
+        attempted_at = self._monotonic()
+        try:
+            view = await self._door.renew(view, self._lease_seconds, self._patience)
+        except Conflict:
+            return  # somebody wrote to it: the next pass reads who holds it now
+        self._observation = Observation(view, self._monotonic())
+        if self.term is not None:
+            self.term = self.term.renewed(attempted_at, self._lease_seconds, MARGIN_SECONDS)
+
+    async def _is_without_store(self) -> bool:
+        with suppress(StoreError, TimeoutError):
+            async with asyncio.timeout(1.0), self._sessions.session() as conn:
+                await read_leadership(conn)
+                self._store_seen_at = self._monotonic()
+        return self._monotonic() - self._store_seen_at > WITHOUT_STORE_SECONDS
+
+    async def _may_take(self, view: LeaseView, now: float) -> bool:
+        assert self._observation is not None  # noqa: S101 this pass has just observed
+        if view.is_free or view.holder == self._holder or has_expired(self._observation, self._lease_seconds, now):
+            return True
+        async with self._sessions.session() as conn:
+            term = (await read_leadership(conn))["term"]
+            self._free_probes = self._free_probes + 1 if await probe_seat(conn, term) else 0
+        return may_take_early(self._observation, self._free_probes, now)
+
+    async def _stand(self, view: LeaseView) -> None:
+        async with self._sessions.session() as conn:
+            expected = (await read_leadership(conn))["term"]
+        attempted_at = self._monotonic()
+        try:
+            view = await self._door.take(view, self._holder, self._lease_seconds, self._patience)
+        except Conflict:
+            return  # another was quicker
+        self._free_probes = 0
+        self._store_seen_at = attempted_at
+        self._observation = Observation(view, self._monotonic())
+        self.term = Term(expected + 1, self._holder, 0.0).renewed(attempted_at, self._lease_seconds, MARGIN_SECONDS)
+        self._leading = asyncio.create_task(self._run(expected), name=f"term {expected + 1}")
+
+    async def _run(self, expected: int) -> None:
+        try:
+            async with take_over(self._url, self._holder, expected, self.is_trusted) as leader:
+                if leader is None:
+                    log.info("another replica took the term", expected=expected)
+                    return
+                log.info("leading", term=leader.term, holder=self._holder)
+                await self._lead(leader)
+        except TermLost as error:
+            log.warning("the term is over", error=str(error))
+        except StoreError as error:
+            log.warning("could not lead", error=str(error))
+        except Exception:
+            log.exception("leading failed for a reason unforeseen")
+
+    async def step_down(self) -> None:
+        """End the leader's steps, then release the Lease: in this order, or two would lead."""
+        task, self._leading, self.term = self._leading, None, None
+        if task is not None:
+            task.cancel()
+            with suppress(asyncio.CancelledError):
+                await task
+            log.info("stepped down", holder=self._holder)
+        with suppress(KubeError, TimeoutError):
+            async with asyncio.timeout(self._patience):
+                view = await self._door.read()
+                if view is not None and view.holder == self._holder:
+                    await self._door.release(view, self._patience)

@@ -1,0 +1,176 @@
+"""Who may write: the Lease decides who leads, this decides who may fire.
+
+A Lease does not fence: its holder may be paused for an hour in the middle of a transaction. So Postgres hands out a
+rising number, the term, and every transaction of a leader begins by reading the row that holds it, FOR SHARE. A
+take-over locks the table, which waits for such transactions and is waited for by later ones; a transaction of an older
+term then finds no row and writes nothing.
+
+A leader also holds an advisory lock numbered by its term for as long as its process lives (the seat): followers that
+find it free twice, while the Lease stands still, need not wait for the Lease to expire.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
+
+import structlog
+
+from scheduledjobs.errors import StoreError, StoreUnavailable, TermLost
+from scheduledjobs.store.queries import Row, execute, fetch_all, fetch_one
+from scheduledjobs.store.sessions import Connection, Sessions, connect
+
+log = structlog.get_logger(__name__)
+
+SEAT = 0x534A
+"""First number of the advisory lock; the second is the term."""
+
+BLOCKED_SECONDS = 0.5
+LEADER_SESSIONS = 4
+LIMIT = "2s"
+TRANSACTION_TIMEOUT_SINCE = 170_000
+
+
+async def check_term(conn: Connection, term: int, holder: str) -> None:
+    """Make sure that this term is in force until the transaction ends; `TermLost` if it is not."""
+    if await fetch_one(conn, "check_term", term=term, holder=holder) is None:
+        raise TermLost(f"term {term} of {holder} is not in force")
+
+
+async def read_leadership(conn: Connection) -> Row:
+    """Return term, holder and cluster."""
+    row = await fetch_one(conn, "read_leadership")
+    if row is None:
+        raise StoreError("the table leadership has lost its row")
+    return row
+
+
+async def claim_cluster(conn: Connection, cluster: str) -> None:
+    """Bind the database to a cluster (uid of its namespace kube-system); `StoreError` if it is another's."""
+    row = await fetch_one(conn, "claim_cluster", cluster=cluster)
+    if row is None or row["cluster"] != cluster:
+        other = row["cluster"] if row else "?"
+        raise StoreError(f"this database belongs to the cluster {other}, not to {cluster}: use a database of its own")
+
+
+async def server_version(conn: Connection) -> int:
+    """Return the server's version as a number: 170004 for 17.4."""
+    row = await fetch_one(conn, "server_version")
+    return int(row["version"]) if row else 0
+
+
+async def take_seat(conn: Connection, term: int) -> bool:
+    """Take the seat of `term` for the life of this session; False if another session has it."""
+    row = await fetch_one(conn, "take_seat", space=SEAT, term=term)
+    return bool(row and row["taken"])
+
+
+async def probe_seat(conn: Connection, term: int) -> bool:
+    """Return whether nobody sits in the seat of `term`."""
+    row = await fetch_one(conn, "probe_seat", space=SEAT, term=term)
+    return bool(row and row["free"])
+
+
+async def end_blockers(conn: Connection, pid: int) -> int:
+    """End the sessions of older terms that block the session `pid`; return how many."""
+    return len(await fetch_all(conn, "end_blockers", pid=pid))
+
+
+async def lock_leadership(conn: Connection) -> None:
+    """Wait for the transactions of the old term, and let no new one begin."""
+    await execute(conn, "lock_leadership")
+
+
+async def raise_term(url: str, conn: Connection, expected: int, holder: str) -> int | None:
+    """Take the term after `expected` on `conn`, its seat first; None if another was quicker.
+
+    After half a second of waiting, sessions of older terms that block it are ended. If the answer to the COMMIT is
+    lost, the caller reads: `expected` + 1 under its own holder is its own.
+    """
+    term = expected + 1
+    await take_seat(conn, term)
+    async with conn.transaction():
+        waiting = asyncio.create_task(_end_blockers_soon(url, conn.info.backend_pid))
+        try:
+            await lock_leadership(conn)
+        finally:
+            waiting.cancel()
+            with suppress(asyncio.CancelledError, StoreUnavailable):
+                await waiting
+        row = await fetch_one(conn, "raise_term", expected=expected, holder=holder)
+    return term if row is not None else None
+
+
+async def _end_blockers_soon(url: str, pid: int) -> None:
+    while True:
+        await asyncio.sleep(BLOCKED_SECONDS)
+        async with connect(url, "scheduledjobs take-over") as conn:
+            if ended := await end_blockers(conn, pid):
+                log.warning("ended sessions of an older term that blocked the take-over", count=ended)
+
+
+class Leader:
+    """What a leader may do during its term: read, and write while the term is in force."""
+
+    def __init__(self, term: int, holder: str, sessions: Sessions, is_trusted: Callable[[], bool] = lambda: True):
+        """`is_trusted()` says whether the Lease is surely still ours."""
+        self.term = term
+        self.holder = holder
+        self.is_trusted = is_trusted
+        self._sessions = sessions
+
+    @asynccontextmanager
+    async def write(self) -> AsyncIterator[Connection]:
+        """Lend a transaction of this term; `TermLost` before anything is written if another is in force."""
+        async with self._sessions.transaction() as conn:
+            await check_term(conn, self.term, self.holder)
+            yield conn
+
+    @asynccontextmanager
+    async def session(self) -> AsyncIterator[Connection]:
+        """Lend a connection in autocommit, to read."""
+        async with self._sessions.session() as conn:
+            yield conn
+
+
+@asynccontextmanager
+async def take_over(
+    url: str, holder: str, expected: int, is_trusted: Callable[[], bool] = lambda: True
+) -> AsyncIterator[Leader | None]:
+    """Take the term after `expected` and open the leader's own connections for it; None if another was quicker."""
+    async with AsyncExitStack() as stack:
+        seat = await stack.enter_async_context(connect(url, f"scheduledjobs seat term={expected + 1}"))
+        term = await raise_term(url, seat, expected, holder)
+        if term is None:
+            yield None
+            return
+        limits = {"idle_in_transaction_session_timeout": LIMIT, "lock_timeout": LIMIT}
+        if await server_version(seat) >= TRANSACTION_TIMEOUT_SINCE:
+            limits["transaction_timeout"] = LIMIT
+        sessions = Sessions(url, f"scheduledjobs leader term={term}", size=LEADER_SESSIONS, **limits)
+        await stack.enter_async_context(sessions)
+        keeper = asyncio.create_task(_keep_seat(url, seat, term))
+        stack.push_async_callback(_end, keeper)
+        yield Leader(term, holder, sessions, is_trusted)
+
+
+async def _keep_seat(url: str, seat: Connection, term: int) -> None:
+    """Watch the session that holds the seat; if it breaks, take the seat again on a new one."""
+    async with AsyncExitStack() as stack:
+        while True:
+            await asyncio.sleep(1.0)
+            try:
+                async with asyncio.timeout(2.0):
+                    await server_version(seat)
+            except Exception as error:  # noqa: BLE001 whatever broke it, a new session is the answer
+                log.warning("the seat's session broke", term=term, error=str(error))
+                with suppress(StoreError):
+                    seat = await stack.enter_async_context(connect(url, f"scheduledjobs seat term={term}"))
+                    await take_seat(seat, term)
+
+
+async def _end(task: asyncio.Task[None]) -> None:
+    task.cancel()
+    with suppress(asyncio.CancelledError):
+        await task

@@ -1,0 +1,2 @@
+-- Whose term is in force.
+SELECT term, holder, cluster FROM leadership
