@@ -1,1 +1,10 @@
-"""Job code: the registry of handlers, what a handler is given, and the built-in ones."""
+"""Job code: the registry of handlers, what a handler is given, and the built-in ones.
+
+Write a handler with `from scheduledjobs.handlers import Execution, Permanent, handler`.
+"""
+
+from scheduledjobs.errors import Permanent
+from scheduledjobs.handlers.execution import Execution
+from scheduledjobs.handlers.registry import Handler, Registry, handler, load_registry
+
+__all__ = ["Execution", "Handler", "Permanent", "Registry", "handler", "load_registry"]

@@ -1,0 +1,29 @@
+"""A schedule in words."""
+
+from __future__ import annotations
+
+from cron_descriptor import FormatError, Options, get_description
+
+from scheduledjobs.core.cron import MACROS
+from scheduledjobs.core.duration import format_duration
+from scheduledjobs.core.schedule import Cron, FixedDelay, FixedRate, Schedule
+
+
+def words(schedule: Schedule) -> str:
+    """Return what a schedule means, as a phrase that begins with a capital letter."""
+    if isinstance(schedule, Cron):
+        return _cron_words(schedule.text)
+    if isinstance(schedule, FixedRate):
+        return f"Every {format_duration(schedule.period)}"
+    if isinstance(schedule, FixedDelay):
+        return f"{format_duration(schedule.delay)} after the end of each run"
+    return f"Once, at {schedule.run_at.isoformat()}"
+
+
+def _cron_words(expression: str) -> str:
+    options = Options()
+    options.use_24hour_time_format = True
+    try:
+        return get_description(MACROS.get(expression, expression), options)
+    except (FormatError, ValueError, IndexError):
+        return f"At the moments of {expression}"  # what croniter reads and the describer does not: L5, 5#3 in lists

@@ -1,0 +1,59 @@
+"""An attempt before and after: what a claim hands to the runner, and what the runner hands back to be written."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+from scheduledjobs.core.reasons import Reason, State, Trigger
+
+
+@dataclass(frozen=True, slots=True)
+class Assignment:
+    """A claimed execution with what its attempt needs.
+
+    `claimed_at` is the database's time of the claim and `received_at` the monotonic second at which the claim was
+    sent, so that a moment of this process can be told in the database's time, late by a round trip at most.
+    """
+
+    id: int
+    fire_time: datetime
+    job_id: UUID
+    namespace: str
+    job_name: str
+    version: int
+    run_key: str
+    attempt: int
+    trigger: Trigger
+    claim_no: int
+    handler: str
+    payload: Mapping[str, Any]
+    timeout: timedelta | None
+    missed_count: int | None
+    first_missed_at: datetime | None
+    claimed_at: datetime
+    received_at: float
+
+    def at(self, monotonic_second: float) -> datetime:
+        """Return a moment of this process in the database's time, never earlier than it was."""
+        return self.claimed_at + timedelta(seconds=monotonic_second - self.received_at)
+
+
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """How an attempt ended. `result` is JSON; `abandoned` says that its code still runs and keeps its slot."""
+
+    assignment: Assignment
+    state: State
+    reason: Reason
+    message: str | None
+    result: bytes | None
+    output: str
+    output_truncated: bool
+    traceback: str | None
+    started_at: datetime
+    finished_at: datetime
+    abandoned: bool = False

@@ -1,0 +1,106 @@
+"""What a handler is given: which moment it runs for, how long it has, and a logger whose lines are kept.
+
+Lines logged in the handler's context, by `execution.logger` or any logger of the standard library, are the attempt's
+output: the last 64 KiB of them, in job_execution_output.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections import deque
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from uuid import UUID
+
+from scheduledjobs.core.reasons import Trigger
+
+MOST_OUTPUT = 64 * 1024
+LONGEST_LINE = 8 * 1024
+
+logger = logging.getLogger("scheduledjobs.job")
+
+
+class Output:
+    """The tail of what an attempt logged; lines come from any thread."""
+
+    def __init__(self) -> None:
+        self._lines: deque[str] = deque()
+        self._size = 0
+        self._lock = threading.Lock()
+        self.is_truncated = False
+
+    def add(self, line: str) -> None:
+        """Append a line; the oldest go when there are too many."""
+        line = line.replace("\0", "")
+        with self._lock:
+            if len(line) > LONGEST_LINE:
+                line, self.is_truncated = line[:LONGEST_LINE], True
+            self._lines.append(line)
+            self._size += len(line) + 1
+            while self._size > MOST_OUTPUT:
+                self._size -= len(self._lines.popleft()) + 1
+                self.is_truncated = True
+
+    def text(self) -> str:
+        """Return the lines."""
+        with self._lock:
+            return "\n".join(self._lines)
+
+
+captured: ContextVar[Output | None] = ContextVar("captured", default=None)
+
+
+class CaptureHandler(logging.Handler):
+    """Adds a record to the output of the attempt in whose context it was logged."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Keep the record, if it belongs to an attempt."""
+        output = captured.get()
+        if output is not None:
+            moment = datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds")
+            output.add(f"{moment.replace('+00:00', 'Z')} {record.levelname} {self.format(record)}")
+
+
+def install_capture() -> None:
+    """Capture what is logged in attempts; the lines of `execution.logger` go nowhere else. Once a process."""
+    if not any(isinstance(handler, CaptureHandler) for handler in logger.handlers):
+        handler = CaptureHandler()
+        logger.addHandler(handler)
+        logger.propagate = False
+        logger.setLevel(logging.DEBUG)
+        logging.getLogger().addHandler(handler)
+
+
+@dataclass(frozen=True, slots=True)
+class Execution:
+    """One attempt, as its handler sees it.
+
+    `fire_time` is the moment that the schedule names; `attempt` counts from 1. `missed_count` and `first_missed_at`
+    are set on a run that stands for moments missed. `idempotency_key` is the same for every attempt of one execution.
+    """
+
+    namespace: str
+    job: str
+    job_id: UUID
+    fire_time: datetime
+    attempt: int
+    trigger: Trigger
+    run_key: str
+    deadline: datetime | None
+    missed_count: int | None
+    first_missed_at: datetime | None
+    stopping: threading.Event = field(default_factory=threading.Event, repr=False)
+    """Set when the attempt should stop; a sync handler that runs long looks at it."""
+
+    @property
+    def idempotency_key(self) -> str:
+        """`uid/fire_time/run_key`."""
+        moment = self.fire_time.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+        return f"{self.job_id}/{moment}/{self.run_key}"
+
+    @property
+    def logger(self) -> logging.Logger:
+        """A logger whose lines become this attempt's output."""
+        return logger

@@ -1,0 +1,113 @@
+"""The registry of handlers: a named callable with a typed payload, found by entry point or by module name."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from importlib import import_module
+from importlib.metadata import entry_points
+from types import ModuleType
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from scheduledjobs.core.reasons import Reason
+from scheduledjobs.errors import SettingsError, SpecError
+
+ENTRY_POINTS = "scheduledjobs.handlers"
+Function = Callable[..., Any]
+
+
+class AnyPayload(BaseModel):
+    """The payload of a handler that names no model: any object."""
+
+    model_config = ConfigDict(extra="allow")
+
+
+@dataclass(frozen=True, slots=True)
+class Handler:
+    """A named callable `(execution, payload)` and the pydantic model that its payload must fit."""
+
+    name: str
+    function: Function
+    payload: type[BaseModel]
+    is_async: bool
+
+    def json_schema(self) -> dict[str, Any]:
+        """Return the JSON Schema of the payload."""
+        return self.payload.model_json_schema()
+
+    def check_payload(self, raw: Mapping[str, Any]) -> BaseModel:
+        """Return the payload as the model; `SpecError` InvalidPayload names the field, never the value."""
+        try:
+            return self.payload.model_validate(raw)
+        except ValidationError as error:
+            first = error.errors(include_input=False, include_url=False)[0]
+            field = ".".join(["spec.payload", *(str(part) for part in first["loc"])])
+            more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
+            message = f"{field}: {first['msg']} for handler {self.name}{more}"
+            raise SpecError(Reason.INVALID_PAYLOAD, message) from None
+
+
+def handler(name: str, *, payload: type[BaseModel] = AnyPayload) -> Callable[[Function], Function]:
+    """Make a function the handler of this name; its module must be known to the operator.
+
+    The function takes (execution, payload), sync or async, and returns None or a JSON value of at most 16 KiB.
+    """
+
+    def mark(function: Function) -> Function:
+        made = Handler(name, function, payload, inspect.iscoroutinefunction(function))
+        function.__scheduledjobs_handler__ = made  # type: ignore[attr-defined]
+        return function
+
+    return mark
+
+
+class Registry:
+    """The handlers of this process, by name."""
+
+    def __init__(self, handlers: Iterable[Handler] = ()) -> None:
+        self._handlers: dict[str, Handler] = {}
+        for each in handlers:
+            self.add(each)
+
+    def add(self, handler: Handler) -> None:
+        """Add a handler; `SettingsError` if its name is taken."""
+        known = self._handlers.get(handler.name)
+        if known is not None and known.function is not handler.function:
+            places = f"{known.function.__module__} and {handler.function.__module__}"
+            raise SettingsError(f"SCHEDULEDJOBS_HANDLERS: the handler {handler.name!r} is defined in {places}")
+        self._handlers[handler.name] = handler
+
+    def names(self) -> list[str]:
+        """Return the names, sorted."""
+        return sorted(self._handlers)
+
+    def get(self, name: str) -> Handler | None:
+        """Return the handler of that name, or None."""
+        return self._handlers.get(name)
+
+    def add_module(self, module: ModuleType) -> None:
+        """Add every handler that a module defines."""
+        for value in vars(module).values():
+            made = getattr(value, "__scheduledjobs_handler__", None)
+            if isinstance(made, Handler):
+                self.add(made)
+
+
+def load_registry(modules: Iterable[str] = ()) -> Registry:
+    """Return the handlers of all entry points and of these modules; `SettingsError` names one that cannot be had."""
+    registry = Registry()
+    for entry in sorted(entry_points(group=ENTRY_POINTS), key=lambda entry: entry.name):
+        registry.add_module(_import(entry.module, f"entry point {entry.name} of {ENTRY_POINTS}"))
+    for name in modules:
+        registry.add_module(_import(name, "SCHEDULEDJOBS_HANDLERS"))
+    return registry
+
+
+def _import(name: str, what: str) -> ModuleType:
+    try:
+        return import_module(name)
+    except Exception as error:
+        raise SettingsError(f"{what}: module {name} cannot be imported: {type(error).__name__}: {error}") from error

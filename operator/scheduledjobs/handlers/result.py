@@ -1,0 +1,31 @@
+"""The result of a handler as JSON that Postgres can hold: at most 16 KiB, without the character NUL."""
+
+from __future__ import annotations
+
+import re
+
+import orjson
+
+MOST_RESULT = 16 * 1024
+NUL = re.compile(rb"(?<!\\)((?:\\\\)*)\\u0000")
+
+
+class NotJson(ValueError):
+    """A handler returned something that is not a JSON value."""
+
+
+def encode_result(result: object) -> bytes | None:
+    """Return a result as JSON, or None for None; a longer one as {"truncated": true, "text": its beginning}.
+
+    `NotJson` where it is not a JSON value: the execution then counts as failed, since its result is lost.
+    """
+    if result is None:
+        return None
+    try:
+        encoded = orjson.dumps(result)
+    except TypeError as error:
+        raise NotJson(f"the handler returned {type(result).__name__}, which is not a JSON value: {error}") from error
+    if len(encoded) > MOST_RESULT:
+        text = encoded[: MOST_RESULT - 64].decode(errors="ignore")
+        encoded = orjson.dumps({"truncated": True, "bytes": len(encoded), "text": text})
+    return NUL.sub(rb"\1", encoded) if b"\\u0000" in encoded else encoded

@@ -1,0 +1,269 @@
+"""Run attempts: async handlers on an event loop in a thread of its own, sync ones in worker threads.
+
+The main loop, with its heartbeats and leases, must not notice a handler that blocks. So everything crosses between
+the threads in batches, one wake-up for many. A slot is taken from `submit` until the attempt's code has returned,
+whatever the log already says of it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import threading
+import time
+import traceback
+from collections import deque
+from collections.abc import Callable, Collection, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+
+from pydantic import BaseModel
+
+from scheduledjobs.core.reasons import Reason, State
+from scheduledjobs.errors import Permanent, SpecError
+from scheduledjobs.handlers.assignment import Assignment, Ending
+from scheduledjobs.handlers.execution import Execution, Output, captured, install_capture
+from scheduledjobs.handlers.registry import Handler, Registry
+from scheduledjobs.handlers.result import NotJson, encode_result
+
+CANCEL_SECONDS = 5.0
+LONGEST_MESSAGE = 512
+LONGEST_TRACEBACK = 16 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Stop:
+    """Why an attempt is being stopped: how it will end."""
+
+    state: State
+    reason: Reason
+    message: str
+
+
+@dataclass(slots=True)
+class Attempt:
+    """An attempt under way; touched by the handlers' loop only."""
+
+    assignment: Assignment
+    execution: Execution
+    handler: Handler | None
+    started: float
+    output: Output = field(default_factory=Output)
+    task: asyncio.Task[None] | None = None
+    timer: asyncio.TimerHandle | None = None
+    stop: Stop | None = None
+    has_ended: bool = False
+
+
+class Runner:
+    """The slots of one replica."""
+
+    def __init__(
+        self,
+        registry: Registry,
+        slots: int,
+        on_end: Callable[[Sequence[Ending]], None],
+        on_return: Callable[[Sequence[Assignment]], None],
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """`on_end` and `on_return` are called on the loop that called `start`: attempts ended, abandoned ones returned."""
+        self._registry = registry
+        self._slots = slots
+        self._on_end = on_end
+        self._on_return = on_return
+        self._monotonic = monotonic
+        self._held: dict[tuple[int, int], Assignment] = {}
+        self._attempts: dict[tuple[int, int], Attempt] = {}
+        self._news: deque[Ending | Assignment] = deque()
+        self._is_posted = False
+        self._loop = asyncio.new_event_loop()
+        self._main: asyncio.AbstractEventLoop | None = None
+        self._threads = ThreadPoolExecutor(slots, thread_name_prefix="handler")
+        self._thread = threading.Thread(target=self._loop.run_forever, name="handlers", daemon=True)
+
+    def start(self) -> None:
+        """Start the handlers' loop; call it on the main loop."""
+        install_capture()
+        self._main = asyncio.get_running_loop()
+        self._thread.start()
+
+    @property
+    def free_slots(self) -> int:
+        """How many more attempts may begin."""
+        return self._slots - len(self._held)
+
+    @property
+    def running(self) -> Collection[Assignment]:
+        """What takes a slot now."""
+        return self._held.values()
+
+    def submit(self, assignments: Sequence[Assignment]) -> None:
+        """Begin attempts; call it on the main loop, with no more than there are free slots."""
+        for assignment in assignments:
+            self._held[assignment.id, assignment.claim_no] = assignment
+        self._loop.call_soon_threadsafe(self._begin, list(assignments))
+
+    def stop_attempts(self, stop: Stop) -> None:
+        """Stop every attempt: async ones are cancelled, sync ones end in the log and keep their slot."""
+        self._loop.call_soon_threadsafe(self._stop_all, stop)
+
+    async def close(self) -> None:
+        """End the handlers' loop; attempts still under way are left to die with the process."""
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        await asyncio.to_thread(self._thread.join, 2.0)
+        self._threads.shutdown(wait=False, cancel_futures=True)
+
+    # Below: on the handlers' loop.
+
+    def _begin(self, assignments: Sequence[Assignment]) -> None:
+        for assignment in assignments:
+            attempt = Attempt(assignment, _execution(assignment), self._registry.get(assignment.handler), 0.0)
+            self._attempts[assignment.id, assignment.claim_no] = attempt
+            attempt.task = self._loop.create_task(self._attempt(attempt))
+
+    async def _attempt(self, attempt: Attempt) -> None:
+        assignment = attempt.assignment
+        captured.set(attempt.output)
+        attempt.started = self._monotonic()
+        if assignment.timeout is not None:
+            seconds = assignment.timeout.total_seconds()
+            stop = Stop(State.TIMED_OUT, Reason.TIMEOUT_EXCEEDED, f"the attempt took longer than its timeout of {seconds:g} s")
+            attempt.timer = self._loop.call_later(seconds, self._stop, attempt, stop)
+        try:
+            ending = self._succeeded(attempt, await self._call(attempt))
+        except BaseException as error:  # noqa: BLE001 whatever job code raises, the replica lives
+            ending = self._raised(attempt, error)
+        if attempt.timer is not None:
+            attempt.timer.cancel()
+        del self._attempts[assignment.id, assignment.claim_no]
+        if attempt.has_ended:
+            self._post(assignment)
+        else:
+            self._post(ending)
+
+    async def _call(self, attempt: Attempt) -> Any:
+        handler = attempt.handler
+        if handler is None:
+            raise SpecError(Reason.HANDLER_NOT_FOUND, f"no handler is named {attempt.assignment.handler!r}")
+        payload: BaseModel = handler.check_payload(attempt.assignment.payload)
+        if handler.is_async:
+            return await handler.function(attempt.execution, payload)
+        context = contextvars.copy_context()
+        call = partial(context.run, handler.function, attempt.execution, payload)
+        return await asyncio.shield(self._loop.run_in_executor(self._threads, call))
+
+    def _stop_all(self, stop: Stop) -> None:
+        for attempt in list(self._attempts.values()):
+            self._stop(attempt, stop)
+
+    def _stop(self, attempt: Attempt, stop: Stop) -> None:
+        if attempt.stop is not None or attempt.task is None:
+            return
+        attempt.stop = stop
+        attempt.execution.stopping.set()
+        if attempt.handler is not None and attempt.handler.is_async:
+            attempt.task.cancel()
+            attempt.timer = self._loop.call_later(CANCEL_SECONDS, self._abandon, attempt)
+        else:
+            self._abandon(attempt)
+
+    def _abandon(self, attempt: Attempt) -> None:
+        """Its code cannot be stopped: the attempt ends in the log, and keeps its slot until the code returns."""
+        if not attempt.has_ended and attempt.stop is not None:
+            attempt.has_ended = True
+            self._post(self._ending(attempt, attempt.stop.state, attempt.stop.reason, attempt.stop.message, abandoned=True))
+
+    def _succeeded(self, attempt: Attempt, result: object) -> Ending:
+        if attempt.stop is not None:
+            return self._ending(attempt, attempt.stop.state, attempt.stop.reason, attempt.stop.message)
+        try:
+            encoded = encode_result(result)
+        except NotJson as error:
+            return self._ending(attempt, State.FAILED, Reason.ERROR, str(error))
+        return self._ending(attempt, State.SUCCEEDED, Reason.SUCCESS, None, result=encoded)
+
+    def _raised(self, attempt: Attempt, error: BaseException) -> Ending:
+        if attempt.stop is not None:
+            return self._ending(attempt, attempt.stop.state, attempt.stop.reason, attempt.stop.message)
+        if isinstance(error, SpecError):
+            return self._ending(attempt, State.FAILED, error.reason, error.message)
+        reason = Reason.PERMANENT_ERROR if isinstance(error, Permanent) else Reason.ERROR
+        trace = "".join(traceback.format_exception(error, limit=-20))[-LONGEST_TRACEBACK:].replace("\0", "")
+        attempt.output.add(trace.rstrip())
+        return self._ending(attempt, State.FAILED, reason, describe(error), trace=trace)
+
+    def _ending(
+        self,
+        attempt: Attempt,
+        state: State,
+        reason: Reason,
+        message: str | None,
+        *,
+        result: bytes | None = None,
+        trace: str | None = None,
+        abandoned: bool = False,
+    ) -> Ending:
+        assignment = attempt.assignment
+        return Ending(
+            assignment=assignment,
+            state=state,
+            reason=reason,
+            message=message,
+            result=result,
+            output=attempt.output.text(),
+            output_truncated=attempt.output.is_truncated,
+            traceback=trace,
+            started_at=assignment.at(attempt.started),
+            finished_at=assignment.at(self._monotonic()),
+            abandoned=abandoned,
+        )
+
+    def _post(self, news: Ending | Assignment) -> None:
+        self._news.append(news)
+        if not self._is_posted and self._main is not None:
+            self._is_posted = True
+            self._main.call_soon_threadsafe(self._deliver)
+
+    # Below: on the main loop.
+
+    def _deliver(self) -> None:
+        self._is_posted = False  # before the news is taken: what is appended after that posts again
+        endings: list[Ending] = []
+        returned: list[Assignment] = []
+        while self._news:
+            news = self._news.popleft()
+            if isinstance(news, Ending):
+                endings.append(news)
+            else:
+                returned.append(news)
+        if endings:
+            self._on_end(endings)
+        if returned:
+            self._on_return(returned)
+        for assignment in [*(e.assignment for e in endings if not e.abandoned), *returned]:
+            self._held.pop((assignment.id, assignment.claim_no), None)
+
+
+def _execution(assignment: Assignment) -> Execution:
+    timeout = assignment.timeout
+    return Execution(
+        namespace=assignment.namespace,
+        job=assignment.job_name,
+        job_id=assignment.job_id,
+        fire_time=assignment.fire_time,
+        attempt=assignment.attempt,
+        trigger=assignment.trigger,
+        run_key=assignment.run_key,
+        deadline=None if timeout is None else assignment.claimed_at + timeout,
+        missed_count=assignment.missed_count,
+        first_missed_at=assignment.first_missed_at,
+    )
+
+
+def describe(error: BaseException) -> str:
+    """Return an error as one line for people: its type and the first line of what it says."""
+    text = str(error).strip().replace("\0", "")
+    first = text.splitlines()[0] if text else ""
+    return (f"{type(error).__name__}: {first}" if first else type(error).__name__)[:LONGEST_MESSAGE]

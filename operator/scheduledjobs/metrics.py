@@ -1,0 +1,22 @@
+"""What a replica counts; served at /metrics. By handler, never by job: a cluster may have a hundred thousand jobs."""
+
+from __future__ import annotations
+
+from prometheus_client import Counter, Gauge, Histogram, Info
+
+SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 1800, 3600)
+
+BUILD = Info("scheduledjobs_build", "The version that runs")
+LEADER = Gauge("scheduledjobs_leader", "1 on the replica that leads")
+SLOTS = Gauge("scheduledjobs_slots", "Handlers that may run at once on this replica")
+RUNNING = Gauge("scheduledjobs_running", "Slots that are taken on this replica")
+FIRES = Counter("scheduledjobs_fires_total", "Decided rows, by what became of them", ["state", "reason"])
+EXECUTIONS = Counter("scheduledjobs_executions_total", "Ended executions", ["handler", "outcome"])
+LATENESS = Histogram("scheduledjobs_lateness_seconds", "Start minus due moment", ["handler"], buckets=SECONDS)
+DURATION = Histogram("scheduledjobs_duration_seconds", "How long attempts took", ["handler"], buckets=SECONDS)
+STALE = Counter("scheduledjobs_stale_completions_total", "Completions that came too late and were discarded")
+MIRRORED = Counter("scheduledjobs_mirror_changes_total", "Changes of resources written to the mirror")
+MIRROR_DRIFT = Counter("scheduledjobs_mirror_drift_total", "Differences that a compare found and the watch had missed")
+STATUS_PATCHES = Counter("scheduledjobs_status_patches_total", "Status patches", ["result"])
+CLOCK_STEPS = Counter("scheduledjobs_clock_steps_total", "Times that the database's clock was set")
+STEP_FAILURES = Counter("scheduledjobs_step_failures_total", "Passes of a step that failed", ["step"])

@@ -1,0 +1,39 @@
+"""Prune: make the days ahead, drop the days whose history is no longer kept, forget replicas long dead."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+import structlog
+
+from scheduledjobs.steps.clock import Clock
+from scheduledjobs.store.instances import forget_instances
+from scheduledjobs.store.partitions import DAYS_AHEAD, drop_expired, ensure_days
+from scheduledjobs.store.sessions import Sessions
+
+log = structlog.get_logger(__name__)
+
+EVERY_SECONDS = 600.0
+
+
+class Prune:
+    """The days of the log; on sessions of its own, since a detach must be outside a transaction and may wait."""
+
+    def __init__(self, sessions: Sessions, clock: Clock, retention_days: int) -> None:
+        self._sessions = sessions
+        self._clock = clock
+        self._retention_days = retention_days
+
+    async def step(self) -> None:
+        """Make and drop days as the database's clock says."""
+        await self.prune(datetime.fromtimestamp(self._clock.now(), UTC))
+
+    async def prune(self, now: datetime) -> None:
+        """Make the days from yesterday to a week ahead of `now`; drop those wholly past the retention."""
+        today = now.date()
+        async with self._sessions.session() as conn:
+            await ensure_days(conn, today - timedelta(days=1), today + timedelta(days=DAYS_AHEAD))
+            dropped = await drop_expired(conn, today - timedelta(days=self._retention_days))
+            await forget_instances(conn, self._retention_days)
+        if dropped:
+            log.info("dropped days past the retention", days=[str(day) for day in dropped])

@@ -1,0 +1,99 @@
+"""Days of the log: a partition for each UTC day, made ahead, dropped whole when history is no longer kept.
+
+A partition is made as a table of its own and then attached: `PARTITION OF` would lock the parent against everybody.
+For the same reason an old day is detached CONCURRENTLY before it is dropped; that cannot be in a transaction, so it is
+the one thing a leader does without its term: age alone decides, and doing it twice does no harm.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, date, datetime, timedelta
+
+from psycopg import errors, sql
+
+from scheduledjobs.store.queries import fetch_all, fetch_one
+from scheduledjobs.store.sessions import Connection
+
+PARENTS = ("job_execution_log", "job_execution_attempt", "job_execution_output")
+DAY = timedelta(days=1)
+DAYS_AHEAD = 7
+LOG_SETTINGS = sql.SQL(
+    # Every row is updated at least twice; room on its page keeps these updates on it. The default scale of autovacuum
+    # would let a busy day collect millions of dead rows first.
+    "WITH (fillfactor = 70, autovacuum_vacuum_scale_factor = 0.05, autovacuum_vacuum_insert_scale_factor = 0.2)"
+)
+
+
+def partition_name(parent: str, day: date) -> str:
+    """Return the name of a day's partition: job_execution_log_20261123."""
+    return f"{parent}_{day:%Y%m%d}"
+
+
+async def ensure_days(conn: Connection, first: date, last: date) -> None:
+    """Make the partitions of every day from `first` to `last` that are not there; two makers do not hurt each other."""
+    known = {row["name"] for row in await fetch_all(conn, "list_partitions")}
+    day = first
+    while day <= last:
+        if partition_name(PARENTS[0], day) not in known:
+            for parent in reversed(PARENTS):  # the log last: where its day is, the others are
+                await _make(conn, parent, day)
+        day += DAY
+
+
+async def _make(conn: Connection, parent: str, day: date) -> None:
+    name, begin, end = partition_name(parent, day), f"{day} 00:00+00", f"{day + DAY} 00:00+00"
+    table = sql.Identifier(name)
+    settings = LOG_SETTINGS if parent == PARENTS[0] else sql.SQL("")
+    create = sql.SQL("CREATE TABLE IF NOT EXISTS {} (LIKE {} INCLUDING ALL) {}")
+    attach = sql.SQL("ALTER TABLE {} ATTACH PARTITION {} FOR VALUES FROM ({}) TO ({})")
+    async with conn.transaction():
+        await conn.execute("SELECT pg_advisory_xact_lock(hashtext(%s))", [name])  # makers of one day, one by one
+        if await _is_attached(conn, name):
+            return
+        await conn.execute(create.format(table, sql.Identifier(parent), settings))
+        await conn.execute(attach.format(sql.Identifier(parent), table, sql.Literal(begin), sql.Literal(end)))
+
+
+async def _is_attached(conn: Connection, name: str) -> bool:
+    cursor = await conn.execute("SELECT relispartition FROM pg_class WHERE oid = to_regclass(%s)", [name])
+    row = await cursor.fetchone()
+    return bool(row and row[0])
+
+
+async def list_partitions(conn: Connection) -> dict[date, bool]:
+    """Return the days that the log has, oldest first, and whether a detach of each was interrupted."""
+    rows = await fetch_all(conn, "list_partitions")
+    return {_day_of(row["name"]): row["is_detaching"] for row in rows}
+
+
+def _day_of(name: str) -> date:
+    return datetime.strptime(name.rsplit("_", 1)[1], "%Y%m%d").replace(tzinfo=UTC).date()
+
+
+async def has_live_rows(conn: Connection, day: date) -> bool:
+    """Return whether a day has executions that have not ended."""
+    row = await fetch_one(conn, "has_live_rows", day=datetime(day.year, day.month, day.day, tzinfo=UTC))
+    return bool(row and row["has_live"])
+
+
+async def drop_expired(conn: Connection, before: date) -> list[date]:
+    """Drop the days before `before` that have nothing live; return them. `conn` is in autocommit."""
+    dropped = []
+    for day, is_detaching in (await list_partitions(conn)).items():
+        if day >= before or (not is_detaching and await has_live_rows(conn, day)):
+            continue
+        for parent in reversed(PARENTS):
+            await _drop(conn, parent, partition_name(parent, day), is_detaching=is_detaching and parent == PARENTS[0])
+        dropped.append(day)
+    return dropped
+
+
+async def _drop(conn: Connection, parent: str, name: str, *, is_detaching: bool) -> None:
+    how = sql.SQL("FINALIZE") if is_detaching else sql.SQL("CONCURRENTLY")
+    detach = sql.SQL("ALTER TABLE {} DETACH PARTITION {} {}")
+    if await _is_attached(conn, name):
+        try:
+            await conn.execute(detach.format(sql.Identifier(parent), sql.Identifier(name), how))
+        except errors.ObjectNotInPrerequisiteState:  # an earlier detach of this one was interrupted
+            await conn.execute(detach.format(sql.Identifier(parent), sql.Identifier(name), sql.SQL("FINALIZE")))
+    await conn.execute(sql.SQL("DROP TABLE IF EXISTS {}").format(sql.Identifier(name)))

@@ -1,0 +1,82 @@
+"""Probes and metrics: /livez says that the loops tick, /readyz that this replica can do its work, /metrics what it did.
+
+Liveness never asks the database nor the leadership: a restart mends neither.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+
+from aiohttp import web
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+
+STALLED_SECONDS = 60.0
+
+
+class Pulse:
+    """When each loop has last come round."""
+
+    def __init__(self, monotonic: Callable[[], float] = time.monotonic) -> None:
+        self._monotonic = monotonic
+        self._ticked_at: dict[str, float] = {}
+
+    def tick(self, loop: str) -> None:
+        """The loop of this name has come round."""
+        self._ticked_at[loop] = self._monotonic()
+
+    def forget(self, loop: str) -> None:
+        """The loop has ended on purpose."""
+        self._ticked_at.pop(loop, None)
+
+    def stalled(self) -> list[str]:
+        """Return the loops that have not come round for a minute."""
+        now = self._monotonic()
+        return sorted(name for name, at in self._ticked_at.items() if now - at > STALLED_SECONDS)
+
+
+Checks = Callable[[], Mapping[str, bool]]
+"""Returns the named things that make this replica ready, and whether each is so."""
+
+
+class HealthServer:
+    """The small server of one replica."""
+
+    def __init__(self, host: str, port: int, pulse: Pulse, checks: Checks) -> None:
+        self._host = host
+        self._wanted_port = port
+        self._pulse = pulse
+        self._checks = checks
+        self._runner: web.AppRunner | None = None
+        self.port = 0
+
+    async def __aenter__(self) -> HealthServer:
+        app = web.Application()
+        app.add_routes(
+            [web.get("/livez", self._livez), web.get("/readyz", self._readyz), web.get("/metrics", self._metrics)]
+        )
+        self._runner = web.AppRunner(app, access_log=None)
+        await self._runner.setup()
+        site = web.TCPSite(self._runner, self._host, self._wanted_port)
+        await site.start()
+        self.port = self._runner.addresses[0][1]
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        if self._runner is not None:
+            await self._runner.cleanup()
+
+    async def _livez(self, _: web.Request) -> web.Response:
+        stalled = self._pulse.stalled()
+        return _answer(ok=not stalled, text="ok" if not stalled else f"stalled: {', '.join(stalled)}")
+
+    async def _readyz(self, _: web.Request) -> web.Response:
+        failing = [name for name, good in self._checks().items() if not good]
+        return _answer(ok=not failing, text="ok" if not failing else f"not ready: {', '.join(failing)}")
+
+    async def _metrics(self, _: web.Request) -> web.Response:
+        return web.Response(body=generate_latest(), headers={"Content-Type": CONTENT_TYPE_LATEST})
+
+
+def _answer(*, ok: bool, text: str) -> web.Response:
+    return web.Response(status=200 if ok else 503, text=text + "\n")
