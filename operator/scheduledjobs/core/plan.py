@@ -54,7 +54,9 @@ class Plan:
     next_fire_at: datetime | None
 
 
-def judge(raw: Mapping[str, Any], has_handler: Callable[[str], bool], check_payload: Callable[[JobSpec], None]) -> Verdict:
+def judge(
+    raw: Mapping[str, Any], has_handler: Callable[[str], bool], check_payload: Callable[[JobSpec], None]
+) -> Verdict:
     """Return the verdict on a spec as it came from the API server.
 
     `has_handler` says whether a live replica has the handler of that name; `check_payload` raises `SpecError` where
@@ -65,14 +67,18 @@ def judge(raw: Mapping[str, Any], has_handler: Callable[[str], bool], check_payl
     try:
         spec = parse_spec(raw)
         schedule = read_schedule(spec)
-        if not has_handler(spec.handler):
-            raise SpecError(Reason.HANDLER_NOT_FOUND, f"no live replica has a handler named {spec.handler!r}")
+        _check_handler(spec, has_handler)
         check_payload(spec)
     except SpecError as error:
         return Verdict(JobState.INVALID, error.reason, error.message, spec, schedule)
     if spec.suspend:
         return Verdict(JobState.SUSPENDED, Reason.SUSPENDED, "spec.suspend is true", spec, schedule)
     return Verdict(JobState.ACTIVE, Reason.SCHEDULED, "", spec, schedule)
+
+
+def _check_handler(spec: JobSpec, has_handler: Callable[[str], bool]) -> None:
+    if not has_handler(spec.handler):
+        raise SpecError(Reason.HANDLER_NOT_FOUND, f"no live replica has a handler named {spec.handler!r}")
 
 
 def schedule_changed(old: Mapping[str, Any], new: Mapping[str, Any]) -> bool:
@@ -94,10 +100,10 @@ def _stops_or_starts(old: JobState, new: JobState) -> bool:
     return old is not JobState.COMPLETED and old is not new
 
 
-def plan_new(resource: Resource, verdict: Verdict, now: datetime) -> Plan:
+def plan_new(verdict: Verdict, now: datetime) -> Plan:
     """Return the plan of a job seen for the first time."""
     anchor = _anchor(verdict.schedule, now)
-    return _plan(resource, verdict, effective_from=now, anchor=anchor, last_fire_time=None)
+    return _plan(verdict, effective_from=now, anchor=anchor, last_fire_time=None)
 
 
 def plan_changed(
@@ -116,7 +122,7 @@ def plan_changed(
     effective_from = max(now, row["effective_from"], last or now)
     kept_grid = not moved and row["anchor_at"] is not None
     anchor = row["anchor_at"] if kept_grid else _anchor(verdict.schedule, effective_from)
-    plan = _plan(resource, verdict, effective_from=effective_from, anchor=anchor, last_fire_time=last)
+    plan = _plan(verdict, effective_from=effective_from, anchor=anchor, last_fire_time=last)
     waits = has_live_run and verdict.schedule is not None and verdict.schedule.kind is ScheduleKind.FIXED_DELAY
     return _with_next(plan, None) if waits else plan
 
@@ -141,7 +147,6 @@ def _keep(row: Mapping[str, Any], verdict: Verdict) -> Plan:
 
 
 def _plan(
-    resource: Resource,
     verdict: Verdict,
     *,
     effective_from: datetime,

@@ -221,4 +221,3 @@ class _Grid:
 
     def __iter__(self) -> Iterator[datetime]:
         return (self.first + k * self.period for k in range(self.count))
-

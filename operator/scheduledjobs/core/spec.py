@@ -91,5 +91,3 @@ def _check(spec: JobSpec) -> None:
 
 def _invalid(message: str) -> SpecError:
     return SpecError(Reason.INVALID_SPEC, message)
-
-

@@ -24,6 +24,6 @@ def _cron_words(expression: str) -> str:
     options = Options()
     options.use_24hour_time_format = True
     try:
-        return get_description(MACROS.get(expression, expression), options)
+        return str(get_description(MACROS.get(expression, expression), options))
     except (FormatError, ValueError, IndexError):
         return f"At the moments of {expression}"  # what croniter reads and the describer does not: L5, 5#3 in lists

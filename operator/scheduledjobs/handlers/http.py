@@ -166,9 +166,9 @@ def _judge(execution: Execution, response: aiohttp.ClientResponse, read: bytes) 
     text = read[:200].decode(errors="replace")
     message = f"{response.status} {response.reason}: {text}".rstrip(": ")
     if response.status < HTTP_ERROR:
-        raise Permanent(f"{response.status}: redirects are not followed; the Location is {response.headers.get('Location')}")
+        raise Permanent(
+            f"{response.status}: redirects are not followed; the Location is {response.headers.get('Location')}"
+        )
     if response.status < SERVER_ERROR and response.status not in WORTH_RETRYING:
         raise Permanent(message)
     raise HttpError(message)
-
-

@@ -68,7 +68,7 @@ class Runner:
         on_return: Callable[[Sequence[Assignment]], None],
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
-        """`on_end` and `on_return` are called on the loop that called `start`: attempts ended, abandoned ones returned."""
+        """`on_end` (attempts ended) and `on_return` (abandoned ones returned) are called on the loop of `start`."""
         self._registry = registry
         self._slots = slots
         self._on_end = on_end
@@ -129,7 +129,9 @@ class Runner:
         attempt.started = self._monotonic()
         if assignment.timeout is not None:
             seconds = assignment.timeout.total_seconds()
-            stop = Stop(State.TIMED_OUT, Reason.TIMEOUT_EXCEEDED, f"the attempt took longer than its timeout of {seconds:g} s")
+            stop = Stop(
+                State.TIMED_OUT, Reason.TIMEOUT_EXCEEDED, f"the attempt took longer than its timeout of {seconds:g} s"
+            )
             attempt.timer = self._loop.call_later(seconds, self._stop, attempt, stop)
         try:
             ending = self._succeeded(attempt, await self._call(attempt))
@@ -173,7 +175,9 @@ class Runner:
         """Its code cannot be stopped: the attempt ends in the log, and keeps its slot until the code returns."""
         if not attempt.has_ended and attempt.stop is not None:
             attempt.has_ended = True
-            self._post(self._ending(attempt, attempt.stop.state, attempt.stop.reason, attempt.stop.message, abandoned=True))
+            self._post(
+                self._ending(attempt, attempt.stop.state, attempt.stop.reason, attempt.stop.message, abandoned=True)
+            )
 
     def _succeeded(self, attempt: Attempt, result: object) -> Ending:
         if attempt.stop is not None:

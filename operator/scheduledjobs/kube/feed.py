@@ -55,7 +55,7 @@ class _NoDiffBase(kopf.DiffBaseStorage):
     def fetch(self, **_: Any) -> Any:
         return None
 
-    async def store(self, **_: Any) -> None:
+    def store(self, **_: Any) -> None:
         return None
 
 
@@ -134,7 +134,7 @@ async def feed(
         tasks = await kopf.spawn_tasks(
             registry=registry,
             settings=kopf_settings(),
-            memo=_Memo(on_event),  # type: ignore[arg-type]
+            memo=_Memo(on_event),
             standalone=True,
             stop_flag=stop,
             **where,
@@ -195,5 +195,3 @@ async def _until_served(kube: KubeClient, namespaces: Sequence[str]) -> None:
             log.warning("the API server does not know scheduledjobs: is the CRD installed?")
             is_told = True
         await asyncio.sleep(2.0)
-
-

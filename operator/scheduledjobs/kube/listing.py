@@ -33,7 +33,8 @@ def collection_path(namespace: str | None = None) -> str:
 
 async def list_metadata(kube: KubeClient, namespaces: Sequence[str]) -> AsyncIterator[list[ResourceMeta]]:
     """Yield the metadata of every ScheduledJob, a page at a time; of all namespaces where none is named."""
-    for namespace in namespaces or [None]:
+    scopes: Sequence[str | None] = namespaces or [None]
+    for namespace in scopes:
         following = ""
         while True:
             query = {"limit": PAGE, **({"continue": following} if following else {})}

@@ -86,5 +86,3 @@ def differs(row: Mapping[str, Any] | None, meta: ResourceMeta) -> bool:
     if row is None:
         return True
     return bool(row["version"] != meta.generation or row["annotations"] != dict(meta.annotations))
-
-

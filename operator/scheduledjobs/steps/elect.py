@@ -48,7 +48,7 @@ class Elect:
         on_lease: Callable[[bool], None] = lambda _is_held: None,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
-        """`lead(leader)` runs the leader's steps until cancelled or `TermLost`; `on_lease(is_held)` is told each look."""
+        """`lead(leader)` runs the leader's steps until cancelled or `TermLost`; `on_lease(is_held)` hears each look."""
         self._door = door
         self._sessions = sessions
         self._url = url

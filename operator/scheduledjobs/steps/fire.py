@@ -82,12 +82,17 @@ class Fire:
         soonest = self._queue[0][0] if self._queue else float("inf")
         return min(self._clock.seconds_until(min(soonest, self._reload_at)), LONGEST_TIMER_SECONDS)
 
+    def allow_old(self) -> None:
+        """From now on a moment older than the grace may fire: the mirror has been compared, or has waited enough."""
+        if not self.may_fire_old:
+            self.may_fire_old = True
+            self._reload_at = 0.0
+            self.wake.set()
+
     async def load(self) -> None:
         """Look ahead: plan every active job that is due within the horizon."""
         async with self._leader.session() as conn:
             rows = await load_due_jobs(conn, HORIZON, FIRING, MOST_LOADED)
-        self._planned.clear()
-        self._queue.clear()
         self.plan(self._specs.job(row) for row in rows)
         self._reload_at = self._clock.now() + (RELOAD_SECONDS if len(rows) < MOST_LOADED else 0.0)
 
@@ -112,8 +117,10 @@ class Fire:
             if job.next_due_at is None:
                 self._planned.pop(job.id, None)
                 continue
+            known = self._planned.get(job.id)
             self._planned[job.id] = job
-            heapq.heappush(self._queue, (self._due_at(job), job.id))
+            if known is None or self._due_at(known) != self._due_at(job):
+                heapq.heappush(self._queue, (self._due_at(job), job.id))
 
     def _due_at(self, job: Job) -> float:
         assert job.next_due_at is not None  # noqa: S101 planned jobs have one

@@ -44,7 +44,7 @@ async def keep(
             failures = 0
         except TermLost:
             raise
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 one defect must not end scheduling
             failures += 1
             wait = min(0.1 * 2**failures, LONGEST_WAIT_SECONDS)
             report_failure(name, error, wait)

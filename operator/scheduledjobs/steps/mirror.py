@@ -11,19 +11,19 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
 import structlog
 
+from scheduledjobs.core.plan import Verdict
 from scheduledjobs.core.reasons import JobState, Reason
 from scheduledjobs.core.resource import Resource
 from scheduledjobs.errors import StoreError, StoreUnavailable, TermLost
 from scheduledjobs.steps.mirror_batch import MirrorBatch, Written
 from scheduledjobs.steps.record import Days
 from scheduledjobs.steps.specs import Specs
-from scheduledjobs.core.plan import Verdict
 from scheduledjobs.store.jobs import database_now
 from scheduledjobs.store.leadership import Leader
 from scheduledjobs.store.mirror import find_namesakes, lock_jobs
@@ -140,7 +140,9 @@ class Mirror:
             seen = [change for change in changes if isinstance(change, Seen)]
             namesakes = await find_namesakes(conn, [_identity(change) for change in seen])
             disputed = {uid for uid in namesakes if not _is_quorum(seen, uid)} - _gone(changes)
-            replaced = [namesakes[c.resource.meta.uid] for c in seen if c.is_quorum and c.resource.meta.uid in namesakes]
+            replaced = [
+                namesakes[c.resource.meta.uid] for c in seen if c.is_quorum and c.resource.meta.uid in namesakes
+            ]
             rows = await lock_jobs(conn, [*_uids(changes), *replaced])
             batch = MirrorBatch(conn, rows, self._specs, self._days, now - self._retention, now)
             for uid in sorted({*_gone(changes), *replaced}):
@@ -196,5 +198,3 @@ def _identity(change: Seen) -> dict[str, Any]:
 def _name(change: Change) -> str:
     meta = change if isinstance(change, Gone) else change.resource.meta
     return f"{meta.namespace}/{meta.name}"
-
-

@@ -133,7 +133,7 @@ class MirrorBatch:
 
     def _plan(self, uid: UUID, resource: Resource, verdict: Verdict, *, has_live_run: bool) -> Plan:
         if uid not in self._rows:
-            return plan_new(resource, verdict, self._now)
+            return plan_new(verdict, self._now)
         row = self._settled(uid)
         return plan_changed(row, self._job(row), resource, verdict, has_live_run=has_live_run, now=self._now)
 
@@ -185,7 +185,7 @@ class MirrorBatch:
             for uid, r in requests.items()
         ]
         fresh = await insert_run_requests(self._conn, rows)
-        inserts = [_manual_row(requests[uid], written.jobs[uid][1]) for uid in requests if uid in fresh]
+        inserts = [_manual_row(requests[uid]) for uid in requests if uid in fresh]
         if inserts:
             await insert_executions(self._conn, inserts)
         written.requests = [requests[uid] for uid in requests if uid in fresh]
@@ -225,7 +225,7 @@ def _version(resource: Resource, plan: Plan, now: datetime) -> dict[str, Any]:
     }
 
 
-def _manual_row(request: RunRequest, plan: Plan) -> dict[str, Any]:
+def _manual_row(request: RunRequest) -> dict[str, Any]:
     meta, row = request.resource.meta, request.execution
     return {
         "id": row.id,
@@ -242,4 +242,3 @@ def _manual_row(request: RunRequest, plan: Plan) -> dict[str, Any]:
         "run_key": request.token,
         "blocked_by": row.blocked_by,
     }
-

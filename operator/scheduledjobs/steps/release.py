@@ -6,7 +6,7 @@ Level-triggered: woken by the end of such a run, and each second without being a
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import datetime
 from uuid import UUID
 
@@ -28,7 +28,7 @@ class Release:
         self,
         leader: Leader,
         specs: Specs,
-        on_released: Callable[[Sequence[UUID]], None],
+        on_released: Callable[[Sequence[UUID]], Awaitable[None]],
         on_missed: Callable[[Sequence[Row]], None],
     ) -> None:
         self._leader = leader
@@ -60,7 +60,7 @@ class Release:
             ]
             if rows:
                 await release_jobs(conn, rows)
-        self._on_released([UUID(str(row["id"])) for row in rows])
+        await self._on_released([UUID(str(row["id"])) for row in rows])
 
 
 def following(job: Job, ended_at: datetime | None) -> datetime | None:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
@@ -20,7 +20,8 @@ import orjson
 import structlog
 
 from scheduledjobs import metrics
-from scheduledjobs.core.resource import RUN_NOW, Resource, ResourceMeta
+from scheduledjobs.core.reasons import FAILURE_STATES, camel
+from scheduledjobs.core.resource import Resource, ResourceMeta
 from scheduledjobs.core.status_of import status_of
 from scheduledjobs.errors import Conflict, KubeError
 from scheduledjobs.kube.client import KubeClient
@@ -36,6 +37,8 @@ PATCHES_PER_SECOND = 50
 ROUTINE_SECONDS = 10.0
 LOOK_BACK_SECONDS = 10.0
 """How far back each look for ended rows goes: longer than a COMMIT takes to become visible."""
+
+FAILURES = frozenset(camel(state) for state in FAILURE_STATES)
 
 
 @dataclass(slots=True)
@@ -55,11 +58,13 @@ class Report:
         leader: Leader,
         kube: KubeClient,
         specs: Specs,
+        on_failure: Callable[[ResourceMeta, Mapping[str, Any]], None],
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self._leader = leader
         self._kube = kube
         self._specs = specs
+        self._on_failure = on_failure
         self._monotonic = monotonic
         self._known: dict[UUID, Known] = {}
         self._dirty: dict[UUID, float] = {}
@@ -79,6 +84,16 @@ class Report:
             if known.status != seen:
                 known.status = seen
                 self.mark([uid])
+
+    def know(self, resource: Resource) -> None:
+        """A resource was mirrored: its status is to be reported, even before the watch has brought it."""
+        self._known.setdefault(resource.meta.uid, Known(resource.meta, _canonical(resource.status)))
+        self.mark([resource.meta.uid])
+
+    def meta(self, uid: UUID) -> ResourceMeta | None:
+        """Return the metadata of a job's resource as last seen, or None."""
+        known = self._known.get(uid)
+        return known.meta if known else None
 
     def forget(self, ids: Iterable[UUID]) -> None:
         """The resources are gone."""
@@ -127,6 +142,7 @@ class Report:
                 continue
             before = orjson.loads(known.status)
             status = status_of(row, self._schedule_text(row), before, now)
+            self._tell_failure(known.meta, before.get("lastExecution", {}), status.get("lastExecution", {}))
             if _canonical(status) == known.status:
                 self._dirty.pop(row["id"], None)
             elif self._is_pressing(row["id"], rank := _rank(before, status)):
@@ -136,6 +152,10 @@ class Report:
         wanted.sort(key=lambda entry: entry[0])
         for _, uid, status in wanted[: int(PATCHES_PER_SECOND * EVERY_SECONDS)]:
             await self._patch(uid, status)
+
+    def _tell_failure(self, meta: ResourceMeta, before: Mapping[str, Any], after: Mapping[str, Any]) -> None:
+        if after.get("outcome") in FAILURES and before.get("id") != after.get("id"):
+            self._on_failure(meta, after)
 
     def _schedule_text(self, row: Mapping[str, Any]) -> str:
         return self._specs.text(row["id"], row["version"], row["spec"])
@@ -188,8 +208,4 @@ def _canonical(status: Mapping[str, Any]) -> bytes:
 
 
 def _with_version(meta: ResourceMeta, version: int) -> ResourceMeta:
-    from dataclasses import replace
-
     return replace(meta, resource_version=version)
-
-

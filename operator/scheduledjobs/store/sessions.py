@@ -19,8 +19,10 @@ from scheduledjobs.errors import StoreError, StoreUnavailable
 
 Connection = AsyncConnection[Any]
 
+CONNECT_SECONDS = 5
+
 KEEPALIVE: dict[str, Any] = {
-    "connect_timeout": 5,
+    "connect_timeout": CONNECT_SECONDS,
     "keepalives_idle": 5,
     "keepalives_interval": 2,
     "keepalives_count": 3,
@@ -66,7 +68,7 @@ async def connect(url: str, application_name: str, **settings: str) -> AsyncIter
 class Sessions:
     """A fixed number of connections for one kind of work, opened on `async with`, reconnecting by itself."""
 
-    def __init__(self, url: str, application_name: str, *, size: int, timeout_seconds: float = 5, **settings: str):
+    def __init__(self, url: str, application_name: str, *, size: int, **settings: str) -> None:
         kwargs = {
             "autocommit": True,
             "application_name": application_name,
@@ -74,7 +76,7 @@ class Sessions:
             **KEEPALIVE,
         }
         self._pool: AsyncConnectionPool[Connection] = AsyncConnectionPool(
-            url, kwargs=kwargs, min_size=size, max_size=size, timeout=timeout_seconds, open=False, name=application_name
+            url, kwargs=kwargs, min_size=size, max_size=size, timeout=CONNECT_SECONDS, open=False, name=application_name
         )
 
     async def __aenter__(self) -> Sessions:

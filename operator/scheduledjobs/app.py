@@ -1,0 +1,340 @@
+"""One replica: builds every part, starts them in order, and stops them in the order that loses nothing.
+
+Stop (SIGTERM): stop leading first and release the Lease; claim no more; let what runs finish while heartbeats go on;
+cancel what still runs at the end of the grace; write the last completions; say goodbye.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import time
+from collections.abc import Sequence
+from contextlib import AsyncExitStack, suppress
+from secrets import token_hex
+from typing import Any
+from uuid import UUID
+
+import structlog
+
+from scheduledjobs import __version__, metrics
+from scheduledjobs.core.reasons import FAILURE_STATES, Reason, ScheduleKind, State, camel
+from scheduledjobs.core.term import Trust
+from scheduledjobs.errors import KubeUnavailable, StoreUnavailable
+from scheduledjobs.handlers import load_registry
+from scheduledjobs.handlers.assignment import Assignment, Ending
+from scheduledjobs.handlers.http import allow
+from scheduledjobs.handlers.runner import Runner, Stop
+from scheduledjobs.kube.client import KubeClient, open_client
+from scheduledjobs.kube.lease import LeaseDoor
+from scheduledjobs.leading import Leading, Replica
+from scheduledjobs.settings import Settings
+from scheduledjobs.steps.claim import POLL_SECONDS, Claim
+from scheduledjobs.steps.clock import Clock
+from scheduledjobs.steps.complete import Complete
+from scheduledjobs.steps.elect import PROBE_SECONDS, Elect
+from scheduledjobs.steps.heartbeat import EVERY_SECONDS as BEAT_SECONDS
+from scheduledjobs.steps.heartbeat import Heartbeat
+from scheduledjobs.steps.loop import keep
+from scheduledjobs.steps.notify import Notify
+from scheduledjobs.steps.specs import Specs
+from scheduledjobs.store.executions import ENDED, WORK
+from scheduledjobs.store.leadership import Leader, claim_cluster
+from scheduledjobs.store.listen import listen
+from scheduledjobs.store.migrate import migrate
+from scheduledjobs.store.sessions import Sessions
+from scheduledjobs.web.health import HealthServer, Pulse
+
+log = structlog.get_logger(__name__)
+
+RETRY_SECONDS = 2.0
+READY_WITHIN_SECONDS = 10.0
+LAST_WORDS_SECONDS = 5.0
+
+
+class App:
+    """The parts of one replica."""
+
+    def __init__(self, settings: Settings, kube: KubeClient) -> None:
+        self._settings = settings
+        self._kube = kube
+        self._url = settings.database_url.get_secret_value()
+        self._holder = f"{settings.hostname}_{token_hex(4)}"
+        self._pulse = Pulse()
+        self._clock = Clock()
+        self._specs = Specs()
+        self._stop = asyncio.Event()
+        self._hurry = asyncio.Event()
+        self._trust = Trust(float("-inf"))
+        self._has_schema = False
+        self._leading: Leading | None = None
+        allow(settings.http_allow)
+        self._registry = load_registry(settings.handlers)
+        self._runner = Runner(self._registry, settings.slots, self._on_end, self._on_return)
+        self._control = Sessions(self._url, "scheduledjobs control", size=3, statement_timeout="5s")
+        self._work = Sessions(self._url, "scheduledjobs work", size=3, statement_timeout="30s")
+        self._upkeep = Sessions(self._url, "scheduledjobs upkeep", size=1, lock_timeout="5s")
+        self._notify = Notify(self._control)
+        self._complete = Complete(self._work, self._on_written)
+        self._claim = Claim(
+            self._work, self._runner, self._complete, self._specs, self._registry.names(), self._may_start
+        )
+        self._heartbeat = Heartbeat(
+            self._control,
+            self._clock,
+            {
+                "hostname": settings.hostname,
+                "version": __version__,
+                "slots": settings.slots,
+                "handlers": self._registry.names(),
+            },
+            on_beat=self._on_beat,
+            on_dead=self._on_dead,
+            on_registered=self._on_registered,
+            on_clock_step=metrics.CLOCK_STEPS.inc,
+            state=self._state,
+        )
+        door = LeaseDoor(kube, settings.lease_namespace, settings.lease_name)
+        self._elect = Elect(
+            door, self._control, self._url, self._holder, self._lead, settings.lease_seconds, self._on_lease
+        )
+
+    async def run(self) -> None:
+        """Run until SIGTERM or SIGINT, then stop in order."""
+        self._take_signals()
+        metrics.BUILD.info({"version": __version__})
+        metrics.SLOTS.set(self._settings.slots)
+        async with AsyncExitStack() as stack:
+            health = HealthServer(self._settings.metrics_host, self._settings.metrics_port, self._pulse, self._checks)
+            await stack.enter_async_context(health)
+            log.info("serving probes and metrics", port=health.port, hostname=self._settings.hostname)
+            if not await self._unless_stopped(self._prepare()):
+                return
+            for sessions in (self._control, self._work, self._upkeep):
+                await stack.enter_async_context(sessions)
+            self._runner.start()
+            tasks = {name: self._start(name, *loop) for name, loop in self._loops().items()}
+            tasks["listen"] = asyncio.create_task(self._keep_listening(), name="listen")
+            await self._stop.wait()
+            await self._shut_down(tasks)
+
+    async def _prepare(self) -> None:
+        """Wait for the database and the API server, each named in one line while it does not answer."""
+        await self._until_answered("SCHEDULEDJOBS_DATABASE_URL", self._migrate, StoreUnavailable)
+        await self._until_answered("KUBECONFIG", self._claim_cluster, KubeUnavailable)
+
+    async def _migrate(self) -> None:
+        await migrate(self._url, tell=lambda line: log.info("migrating", step=line))
+        self._has_schema = True
+
+    async def _claim_cluster(self) -> None:
+        cluster = await self._kube.cluster_uid()
+        async with Sessions(self._url, "scheduledjobs start", size=1) as sessions, sessions.session() as conn:
+            await claim_cluster(conn, cluster)
+
+    async def _until_answered(self, setting: str, ask: Any, unavailable: type[Exception]) -> None:
+        while True:
+            try:
+                await ask()
+            except unavailable as error:
+                log.warning("no answer yet", setting=setting, error=str(error), retry_seconds=RETRY_SECONDS)
+                await asyncio.sleep(RETRY_SECONDS)
+            else:
+                return
+
+    async def _unless_stopped(self, work: Any) -> bool:
+        """Await `work`, unless the replica is told to stop first; return whether it was done."""
+        working = asyncio.ensure_future(work)
+        stopping = asyncio.ensure_future(self._stop.wait())
+        await asyncio.wait({working, stopping}, return_when=asyncio.FIRST_COMPLETED)
+        stopping.cancel()
+        if working.done():
+            working.result()
+            return True
+        working.cancel()
+        with suppress(asyncio.CancelledError):
+            await working
+        return False
+
+    def _loops(self) -> dict[str, tuple[Any, float, asyncio.Event | None]]:
+        return {
+            "heartbeat": (self._heartbeat.step, BEAT_SECONDS, None),
+            "trust": (self._check_trust, 0.5, None),
+            "elect": (self._elect.step, PROBE_SECONDS, None),
+            "claim": (self._claim.step, POLL_SECONDS, self._claim.wake),
+            "complete": (self._complete.step, 1.0, self._complete.wake),
+            "notify": (self._notify.step, 1.0, self._notify.wake),
+        }
+
+    def _start(self, name: str, step: Any, seconds: float, wake: asyncio.Event | None) -> asyncio.Task[None]:
+        return asyncio.create_task(keep(name, step, every_seconds=seconds, wake=wake, tick=self._pulse.tick), name=name)
+
+    async def _keep_listening(self) -> None:
+        await keep("listen", self._listen, every_seconds=1.0)
+
+    async def _listen(self) -> None:
+        await listen(self._url, [WORK, ENDED], self._on_notify)
+
+    def _on_notify(self, channel: str) -> None:
+        if channel == WORK:
+            self._claim.wake.set()
+        elif self._leading is not None:
+            self._leading.release.wake.set()
+
+    async def _lead(self, leader: Leader) -> None:
+        replica = Replica(
+            settings=self._settings,
+            kube=self._kube,
+            registry=self._registry,
+            clock=self._clock,
+            specs=self._specs,
+            notify=self._notify,
+            upkeep=self._upkeep,
+            wake_claim=self._claim.wake.set,
+            restore_signals=self._take_signals,
+            tick=self._pulse.tick,
+            forget=self._pulse.forget,
+        )
+        self._leading = Leading(replica, leader)
+        metrics.LEADER.set(1)
+        try:
+            await self._leading.run()
+        finally:
+            self._leading = None
+            metrics.LEADER.set(0)
+
+    def _on_end(self, endings: Sequence[Ending]) -> None:
+        self._complete.add(endings)
+
+    def _on_return(self, assignments: Sequence[Assignment]) -> None:
+        self._complete.add_returned(assignments)
+        self._claim.wake.set()
+
+    def _on_written(self, endings: Sequence[Ending], stale: Sequence[Ending]) -> None:
+        self._claim.wake.set()
+        metrics.STALE.inc(len(stale))
+        for ending in endings:
+            assignment = ending.assignment
+            metrics.EXECUTIONS.labels(handler=assignment.handler, outcome=camel(ending.state)).inc()
+            took = (ending.finished_at - ending.started_at).total_seconds()
+            metrics.DURATION.labels(handler=assignment.handler).observe(took)
+            if not assignment.run_key and assignment.attempt == 1:
+                lateness = (ending.started_at - assignment.fire_time).total_seconds()
+                metrics.LATENESS.labels(handler=assignment.handler).observe(lateness)
+            if ending.state in FAILURE_STATES:
+                log.warning(
+                    "execution failed",
+                    namespace=assignment.namespace,
+                    job=assignment.job_name,
+                    fire_time=assignment.fire_time.isoformat(),
+                    execution_id=assignment.id,
+                    state=ending.state,
+                    error=ending.message,
+                )
+        if any(self._is_waited_for(ending.assignment) for ending in endings):
+            self._notify.send(ENDED)
+            self._on_notify(ENDED)
+
+    def _is_waited_for(self, assignment: Assignment) -> bool:
+        known = self._specs.known(assignment.job_id, assignment.version)
+        return known is not None and known[1].kind is ScheduleKind.FIXED_DELAY
+
+    def _on_registered(self, replica: UUID) -> None:
+        self._claim.replica = self._complete.replica = replica
+        self._claim.wake.set()
+
+    def _on_beat(self, sent_at: float) -> None:
+        self._trust = self._trust.beaten(sent_at)
+        metrics.RUNNING.set(len(self._runner.running))
+
+    def _on_dead(self) -> None:
+        """Declared dead, for good: stop what runs, its claims are another's by now."""
+        self._claim.replica = None
+        self._runner.stop_attempts(Stop(State.LOST, Reason.TRUST_LOST, "this replica was declared dead"))
+
+    def _on_lease(self, is_held: bool) -> None:  # noqa: FBT001 the election's signature
+        self._trust = self._trust.saw_lease(is_held=is_held, now=time.monotonic())
+
+    def _may_start(self) -> bool:
+        return self._trust.may_start(time.monotonic())
+
+    def _state(self) -> dict[str, object]:
+        term = self._elect.term
+        return {
+            "running": len(self._runner.running),
+            "is_leader": self._elect.is_leader,
+            "term": term.number if term and self._elect.is_leader else None,
+        }
+
+    async def _check_trust(self) -> None:
+        """Past its trust, a replica may be declared dead at any moment: its attempts must not run beside others'."""
+        if self._heartbeat.replica is None or self._trust.may_go_on(time.monotonic()) or not self._runner.running:
+            return
+        log.error("no heartbeat for too long: stopping what runs", running=len(self._runner.running))
+        self._runner.stop_attempts(
+            Stop(State.LOST, Reason.TRUST_LOST, "the replica lost its connection to the database")
+        )
+        await asyncio.sleep(1.0)
+        if self._runner.running and not self._trust.may_go_on(time.monotonic()):
+            log.error("a handler cannot be stopped: exiting", running=len(self._runner.running))
+            os._exit(1)
+
+    def _checks(self) -> dict[str, bool]:
+        beaten = time.monotonic() - self._trust.beat_sent_at < READY_WITHIN_SECONDS
+        leading = self._leading
+        return {
+            "schema": self._has_schema,
+            "database": beaten,
+            "mirror": leading is None or leading.is_synced,
+            "draining": not self._stop.is_set(),
+        }
+
+    def _take_signals(self) -> None:
+        """Signals are ours; kopf takes them each time it starts, and does not give them back."""
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._on_signal)
+
+    def _on_signal(self) -> None:
+        if self._stop.is_set():
+            self._hurry.set()
+        self._stop.set()
+
+    async def _shut_down(self, tasks: dict[str, asyncio.Task[None]]) -> None:
+        log.info("stopping", running=len(self._runner.running))
+        await _end(tasks.pop("elect"))
+        await self._elect.step_down()
+        self._claim.is_draining = True
+        await self._drain(self._settings.drain_seconds)
+        if self._runner.running:
+            self._runner.stop_attempts(Stop(State.LOST, Reason.DRAINED, "the replica stopped before it ended"))
+            await self._drain(LAST_WORDS_SECONDS, hurry=False)
+        deadline = time.monotonic() + LAST_WORDS_SECONDS
+        while self._complete.unwritten and time.monotonic() < deadline:
+            await asyncio.sleep(0.02)  # noqa: ASYNC110 the writer's progress is what is waited for
+        for task in tasks.values():
+            await _end(task)
+        await self._heartbeat.close()
+        await self._runner.close()
+        log.info("stopped")
+
+    async def _drain(self, seconds: float, *, hurry: bool = True) -> None:
+        """Wait until nothing runs and all is written, at most so long; a second signal ends the waiting."""
+        deadline = time.monotonic() + seconds
+        while time.monotonic() < deadline and not (hurry and self._hurry.is_set()):
+            if not self._runner.running and not self._complete.unwritten:
+                return
+            await asyncio.sleep(0.02)
+
+
+async def _end(task: asyncio.Task[None]) -> None:
+    task.cancel()
+    with suppress(asyncio.CancelledError):
+        await task
+
+
+async def run(settings: Settings) -> None:
+    """Run one replica with these settings until it is told to stop."""
+    async with open_client() as kube:
+        await App(settings, kube).run()

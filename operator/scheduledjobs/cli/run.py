@@ -1,0 +1,44 @@
+"""`scheduledjobs run`: one replica of the operator."""
+
+from __future__ import annotations
+
+import asyncio
+
+import click
+
+from scheduledjobs.app import run
+from scheduledjobs.logs import set_up_logs
+from scheduledjobs.settings import Settings, load
+
+
+class SettingsHelp(click.Command):
+    """A command whose help lists the settings."""
+
+    def format_epilog(self, _ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write every setting, its default and what it is for."""
+        with formatter.section("Settings (environment variables)"):
+            formatter.write_dl([(_variable(name), _about(name)) for name in Settings.model_fields])
+
+
+def _variable(name: str) -> str:
+    return f"SCHEDULEDJOBS_{name.upper()}"
+
+
+def _about(name: str) -> str:
+    field = Settings.model_fields[name]
+    if field.is_required():
+        return f"{field.description}  [required]"
+    default = field.default if field.default_factory is None else "this machine's"
+    shown = ",".join(default) if isinstance(default, tuple) else default
+    return f"{field.description}  [default: {'none' if shown == '' else shown}]"
+
+
+@click.command(cls=SettingsHelp)
+def command() -> None:
+    """Run one replica of the operator until SIGTERM; start as many as you like.
+
+    The cluster is the one of KUBECONFIG, or the one whose pod this is. The database is migrated at the start.
+    """
+    settings = load()
+    set_up_logs(settings.log_format, settings.log_level)
+    asyncio.run(run(settings))

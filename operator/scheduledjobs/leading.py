@@ -1,0 +1,269 @@
+"""What the leader does during one term: every step wired to the others, started together, ended together."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+from uuid import UUID
+
+import structlog
+
+from scheduledjobs import metrics
+from scheduledjobs.core.job import Decision, Job, NewExecution
+from scheduledjobs.core.plan import Verdict, judge
+from scheduledjobs.core.reasons import JobState, Reason, State
+from scheduledjobs.core.resource import Resource, ResourceMeta
+from scheduledjobs.core.spec import JobSpec
+from scheduledjobs.errors import StoreError, TermLost
+from scheduledjobs.handlers import Registry
+from scheduledjobs.kube.client import KubeClient
+from scheduledjobs.kube.feed import keep_feeding
+from scheduledjobs.kube.listing import get_resource
+from scheduledjobs.settings import Settings
+from scheduledjobs.steps.announce import Announce
+from scheduledjobs.steps.clock import Clock
+from scheduledjobs.steps.compare import EVERY_SECONDS as COMPARE_SECONDS
+from scheduledjobs.steps.compare import Compare
+from scheduledjobs.steps.fire import Fire, runs
+from scheduledjobs.steps.loop import keep
+from scheduledjobs.steps.mirror import Gone, Inbox, Mirror, Seen
+from scheduledjobs.steps.mirror_batch import Written
+from scheduledjobs.steps.notify import Notify
+from scheduledjobs.steps.prune import EVERY_SECONDS as PRUNE_SECONDS
+from scheduledjobs.steps.prune import Prune
+from scheduledjobs.steps.release import Release
+from scheduledjobs.steps.report import EVERY_SECONDS as REPORT_SECONDS
+from scheduledjobs.steps.report import Report
+from scheduledjobs.steps.rescue import Rescue
+from scheduledjobs.steps.specs import Specs
+from scheduledjobs.store.executions import WORK
+from scheduledjobs.store.instances import list_instances
+from scheduledjobs.store.leadership import Leader
+from scheduledjobs.store.mirror import load_mirror
+from scheduledjobs.store.queries import Row
+from scheduledjobs.store.sessions import Sessions
+from scheduledjobs.store.status import fail_fire
+
+log = structlog.get_logger(__name__)
+
+SWEEP_SECONDS = 10.0
+COMPARE_WITHIN_SECONDS = 30.0
+QUIET_ROWS = frozenset({Reason.SUSPENDED, Reason.NOT_READY})
+"""Reasons of rows that the condition tells of already."""
+
+
+@dataclass(frozen=True, slots=True)
+class Replica:
+    """What a leader borrows from the replica that it is."""
+
+    settings: Settings
+    kube: KubeClient
+    registry: Registry
+    clock: Clock
+    specs: Specs
+    notify: Notify
+    upkeep: Sessions
+    wake_claim: Callable[[], None]
+    restore_signals: Callable[[], None]
+    tick: Callable[[str], None]
+    forget: Callable[[str], None]
+
+
+class Leading:
+    """One term."""
+
+    def __init__(self, replica: Replica, leader: Leader) -> None:
+        self._replica = replica
+        self._leader = leader
+        self._handlers = frozenset(replica.registry.names())
+        self._seen: dict[UUID, tuple[int, Mapping[str, str]]] = {}
+        self.is_synced = False
+        retention = timedelta(days=replica.settings.retention_days)
+        kube, specs = replica.kube, replica.specs
+        namespaces = replica.settings.watch_namespaces
+        self.inbox = Inbox()
+        self.announce = Announce(kube, replica.settings.hostname)
+        self.report = Report(leader, kube, specs, self._tell_outcome)
+        self.fire = Fire(leader, replica.clock, specs, retention, self._on_fired, self._on_fire_failed)
+        self.release = Release(leader, specs, self.fire.reload, self._on_missed)
+        self.rescue = Rescue(leader, leader.is_trusted, self._on_lost, self._on_handlers)
+        self.mirror = Mirror(leader, self.inbox, specs, retention, self._judge, self._get, self._on_written)
+        self.compare = Compare(leader, kube, self.inbox, namespaces, self._on_compared)
+        self.prune = Prune(replica.upkeep, replica.clock, replica.settings.retention_days)
+
+    async def run(self) -> None:
+        """Run the term until cancelled; `TermLost` once another one is in force."""
+        await self._prepare()
+        try:
+            async with asyncio.TaskGroup() as group:
+                for name, step, seconds, wake in self._loops():
+                    group.create_task(keep(name, step, every_seconds=seconds, wake=wake, tick=self._replica.tick))
+                group.create_task(self._feed())
+                group.create_task(self._compare_overdue())
+        except BaseExceptionGroup as errors:
+            if errors.subgroup(TermLost):
+                raise TermLost(f"term {self._leader.term} is not in force") from errors
+            raise
+        finally:
+            for name, *_ in self._loops():
+                self._replica.forget(name)
+
+    def _loops(self) -> list[tuple[str, Any, float, asyncio.Event | None]]:
+        return [
+            ("fire", self.fire.step, 1.0, self.fire.wake),
+            ("sweep", self.fire.sweep, SWEEP_SECONDS, None),
+            ("release", self.release.step, 1.0, self.release.wake),
+            ("mirror", self.mirror.step, 1.0, self.inbox.wake),
+            ("compare", self.compare.step, COMPARE_SECONDS, self.compare.wake),
+            ("rescue", self.rescue.step, 1.0, None),
+            ("report", self.report.step, REPORT_SECONDS, None),
+            ("announce", self.announce.step, 1.0, self.announce.wake),
+            ("prune", self.prune.step, PRUNE_SECONDS, None),
+        ]
+
+    async def _prepare(self) -> None:
+        """Learn what the mirror holds, so that the first list of the watch writes only what differs."""
+        async with self._leader.session() as conn:
+            instances = await list_instances(conn)
+            rows = await load_mirror(conn)
+        self._handlers |= {name for row in instances for name in row["handlers"]}
+        self._seen = {row["id"]: (row["version"], row["annotations"]) for row in rows}
+
+    async def _feed(self) -> None:
+        replica = self._replica
+        await keep_feeding(
+            replica.kube,
+            self._on_event,
+            self.compare.wake.set,
+            replica.settings.watch_namespaces,
+            replica.restore_signals,
+        )
+
+    async def _compare_overdue(self) -> None:
+        """Without an API server the mirror has to do, after a while: firing outlives its outage."""
+        await asyncio.sleep(COMPARE_WITHIN_SECONDS)
+        self.fire.allow_old()
+
+    def _on_event(self, resource: Resource, is_gone: bool) -> None:  # noqa: FBT001 the feed's signature
+        meta = resource.meta
+        if is_gone:
+            self._seen.pop(meta.uid, None)
+            self.report.forget([meta.uid])
+            self.inbox.put(Gone(meta.uid, meta.namespace, meta.name))
+            return
+        self.report.see(resource)
+        if self._seen.get(meta.uid) != (meta.generation, dict(meta.annotations)) or resource.is_deleting:
+            self._seen[meta.uid] = meta.generation, dict(meta.annotations)
+            self.inbox.put(Seen(resource))
+
+    def _on_compared(self) -> None:
+        self.is_synced = True
+        self.fire.allow_old()
+
+    def _judge(self, raw: Mapping[str, Any]) -> Verdict:
+        return judge(raw, self._handlers.__contains__, self._check_payload)
+
+    def _check_payload(self, spec: JobSpec) -> None:
+        handler = self._replica.registry.get(spec.handler)
+        if handler is not None:
+            handler.check_payload(spec.payload)
+
+    async def _get(self, namespace: str, name: str) -> Resource | None:
+        return await get_resource(self._replica.kube, namespace, name)
+
+    def _on_handlers(self, handlers: frozenset[str]) -> None:
+        self._handlers = handlers | set(self._replica.registry.names())
+        asyncio.get_running_loop().create_task(self._judge_again(), name="judge again").add_done_callback(_noted)
+
+    async def _judge_again(self) -> None:
+        """Handlers came or went: what cannot run, and what no longer can, is judged anew."""
+        async with self._leader.session() as conn:
+            rows = await load_mirror(conn)
+        for row in rows:
+            if row["state"] == JobState.INVALID or row["handler"] not in self._handlers:
+                resource = await self._get(row["namespace"], row["name"])
+                if resource is not None:
+                    self.inbox.put(Seen(resource, is_quorum=True, judge_again=True))
+
+    async def _on_written(self, written: Written) -> None:
+        metrics.MIRRORED.inc(len(written.jobs) + len(written.removed))
+        self.report.forget(written.removed)
+        await self.fire.reload(list(written.jobs))
+        if written.settled or written.requests:
+            self._work()
+        for uid, (resource, plan) in written.jobs.items():
+            self.report.know(resource)
+            before = written.before.get(uid)
+            if before is None or before["state"] != plan.state or before["reason"] != plan.reason:
+                self._tell_state(resource.meta, plan.state, plan.reason, plan.message, before)
+        for request in written.requests:
+            row = request.execution
+            note = f"run-now {request.token}: {row.message or 'an execution was recorded'}"
+            self.announce.say(request.resource.meta, Reason.RUN_REQUESTED, note, warning=row.state is State.SKIPPED)
+
+    def _tell_state(
+        self, meta: ResourceMeta, state: JobState, reason: Reason, message: str, before: Mapping[str, Any] | None
+    ) -> None:
+        if state is JobState.INVALID:
+            self.announce.say(meta, reason, message)
+        elif state is JobState.SUSPENDED:
+            self.announce.say(meta, reason, message, warning=False)
+        elif before is not None and before["state"] == JobState.SUSPENDED:
+            self.announce.say(meta, Reason.RESUMED, "moments are fired again from now on", warning=False)
+
+    def _on_fired(self, fired: Sequence[tuple[Job, Decision]], inserted: Sequence[NewExecution]) -> None:
+        if runs(inserted):
+            self._work()
+        for row in inserted:
+            metrics.FIRES.labels(state=row.state, reason=row.reason or "").inc(row.moment_count or 1)
+        self.report.mark(job.id for job, _ in fired)
+        for job, decision in fired:
+            self._tell_skips(job, decision)
+
+    def _tell_skips(self, job: Job, decision: Decision) -> None:
+        meta = self.report.meta(job.id)
+        for row in decision.executions:
+            if meta is not None and row.state is State.MISSED and row.reason not in QUIET_ROWS:
+                count = row.moment_count or 1
+                note = (
+                    f"{count} moments from {row.fire_time.isoformat()} on were missed"
+                    if count > 1
+                    else (f"the moment {row.fire_time.isoformat()} was missed")
+                )
+                self.announce.say(meta, row.reason or Reason.COALESCED, note)
+
+    def _tell_outcome(self, meta: ResourceMeta, last: Mapping[str, Any]) -> None:
+        reason = Reason(last.get("reason") or Reason.ERROR)
+        self.announce.say(
+            meta, reason, f"{last['outcome']}: {last.get('message') or reason} (fire time {last['fireTime']})"
+        )
+
+    def _on_fire_failed(self, job: Job, error: StoreError) -> None:
+        asyncio.get_running_loop().create_task(self._mark_failed(job, error)).add_done_callback(_noted)
+
+    async def _mark_failed(self, job: Job, error: StoreError) -> None:
+        async with self._leader.write() as conn:
+            await fail_fire(conn, job.id, str(error)[:512])
+        self.report.mark([job.id])
+        meta = self.report.meta(job.id)
+        if meta is not None:
+            self.announce.say(meta, Reason.FIRE_FAILED, str(error))
+
+    def _on_missed(self, rows: Iterable[Row]) -> None:
+        self.report.mark(row["job_id"] for row in rows)
+
+    def _on_lost(self, rows: Iterable[Row]) -> None:
+        self.report.mark(row["job_id"] for row in rows)
+        self.release.wake.set()
+
+    def _work(self) -> None:
+        self._replica.wake_claim()
+        self._replica.notify.send(WORK)
+
+
+def _noted(task: asyncio.Task[None]) -> None:
+    if not task.cancelled() and task.exception() is not None:
+        log.warning("a task of the leader failed", task=task.get_name(), error=str(task.exception()))
