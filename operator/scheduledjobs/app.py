@@ -311,8 +311,8 @@ class App:
             self._runner.stop_attempts(Stop(State.LOST, Reason.DRAINED, "the replica stopped before it ended"))
             await self._drain(LAST_WORDS_SECONDS, hurry=False)
         deadline = time.monotonic() + LAST_WORDS_SECONDS
-        while self._complete.unwritten and time.monotonic() < deadline:
-            await asyncio.sleep(0.02)  # noqa: ASYNC110 the writer's progress is what is waited for
+        while self._complete.unwritten and time.monotonic() < deadline:  # noqa: ASYNC110 the writer is waited for, not an event
+            await asyncio.sleep(0.02)
         for task in tasks.values():
             await _end(task)
         await self._heartbeat.close()
