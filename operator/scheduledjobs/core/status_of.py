@@ -30,9 +30,9 @@ def status_of(row: Row, schedule_text: str, before: Mapping[str, Any], now: date
         "schedule": schedule_text,
         "suspended": row["state"] == JobState.SUSPENDED,
         "active": row["active"],
-        "lastScheduleTime": instant(row["last_schedule_time"]),
-        "lastSuccessfulTime": instant(success) if success else before.get("lastSuccessfulTime"),
-        "nextScheduleTime": None if row["state"] == JobState.SUSPENDED else instant(row["next_fire_at"]),
+        "lastScheduleTime": second(row["last_schedule_time"]),
+        "lastSuccessfulTime": second(success) if success else before.get("lastSuccessfulTime"),
+        "nextScheduleTime": None if row["state"] == JobState.SUSPENDED else second(row["next_fire_at"]),
         "lastExecution": last_execution(row),
         "consecutiveFailures": row["consecutive_failures"],
         "lastHandledRunNow": row["annotations"].get(RUN_NOW, "")[:128] or None,
@@ -92,7 +92,7 @@ def condition(version: int, old: Mapping[str, Any], entry: tuple[str, str, str, 
         "type": kind,
         "status": status,
         "observedGeneration": version,
-        "lastTransitionTime": changed_at or instant(now),
+        "lastTransitionTime": changed_at or second(now),
         "reason": reason,
         "message": cut(message),
     }
@@ -104,6 +104,11 @@ def instant(moment: datetime | None) -> str | None:
         return None
     spec = "milliseconds" if moment.microsecond >= 1000 else "seconds"
     return moment.astimezone(UTC).isoformat(timespec=spec).replace("+00:00", "Z")
+
+
+def second(moment: datetime | None) -> str | None:
+    """Return an instant to the second, as metav1.Time does: what kubectl prints in a column."""
+    return None if moment is None else instant(moment.replace(microsecond=0))
 
 
 def rounded(duration: timedelta) -> timedelta:

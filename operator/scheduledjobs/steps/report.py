@@ -3,7 +3,7 @@
 A job is *dirty* when something that its status shows may have changed: it was mirrored, fired, started, ended, or its
 status arrived from the watch and is not what was written last. Dirty jobs are read from SQL and patched whole, the
 newest state wins, at most one patch per job per second and fifty per second in all. What matters most goes first:
-conditions, suspension, changed outcomes and run-now echoes; a success after a success may wait ten seconds.
+conditions, suspension, changed outcomes and run-now echoes; a success after a success may wait a few seconds.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ log = structlog.get_logger(__name__)
 
 EVERY_SECONDS = 0.5
 PATCHES_PER_SECOND = 50
-ROUTINE_SECONDS = 10.0
+ROUTINE_SECONDS = 5.0
 LOOK_BACK_SECONDS = 10.0
 """How far back each look for ended rows goes: longer than a COMMIT takes to become visible."""
 

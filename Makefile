@@ -1,0 +1,50 @@
+# Two commands do everything: `make demo` and `make test`. Each sets up what it needs.
+.DEFAULT_GOAL := help
+PYTHON ?= python3
+BIN := .venv/bin
+
+help:  ## Show this list
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
+
+.venv/ready: requirements/dev.txt pyproject.toml
+	@echo "scheduledjobs: installing the pinned dependencies into .venv"
+	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/dev.txt
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $@
+
+venv: .venv/ready  ## Install the pinned dependencies into .venv
+
+programs: .venv/ready  ## Build etcd and kube-apiserver, once, into the user's cache
+	@$(BIN)/python -m dev.build
+
+demo: .venv/ready  ## Show two replicas at work on a real API server and PostgreSQL
+	@$(BIN)/python -m dev.demo
+
+up: .venv/ready  ## Start a dev cluster and PostgreSQL in the background, write .dev/env
+	@$(BIN)/python -m dev.cluster up
+
+down: .venv/ready  ## Stop what `make up` started
+	@$(BIN)/python -m dev.cluster down
+
+unit: .venv/ready  ## Run the unit tests: no server, under ten seconds
+	@$(BIN)/pytest -q tests/unit
+
+test: .venv/ready programs  ## Run all tests, on a real PostgreSQL and a real API server
+	@$(BIN)/pytest
+
+check: .venv/ready  ## Format, lint, types, layers, migrations
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/squawk migrations/*.sql
+
+bench: .venv/ready programs  ## Measure executions per second, and lateness at 100 fires a second
+	@$(BIN)/python -m benchmarks
+
+lock: .venv/ready  ## Pin the newest versions that pyproject.toml allows (needs uv)
+	uv pip compile --universal --python-version 3.11 --generate-hashes --no-header pyproject.toml -o requirements/run.txt
+	uv pip compile --universal --python-version 3.11 --generate-hashes --no-header pyproject.toml --group dev -o requirements/dev.txt
+
+.PHONY: help venv programs demo up down unit test check bench lock

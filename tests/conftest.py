@@ -1,0 +1,78 @@
+"""Real servers for the tests: one PostgreSQL and one API server a session, a database and a namespace a test."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from itertools import count
+from pathlib import Path
+
+import psycopg
+import pytest
+
+from dev.controlplane import ControlPlane
+from dev.postgres import Postgres, new_postgres
+from scheduledjobs.store.migrate import migrate
+
+numbers = count(1)
+
+
+@pytest.fixture(scope="session")
+def postgres_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Postgres]:
+    """A server whose template database has the schema."""
+    folder = tmp_path_factory.mktemp("postgres")
+    for each in (folder, folder.parent, folder.parent.parent):
+        each.chmod(0o755)  # as root, PostgreSQL runs as another user
+    server = new_postgres(folder)
+    try:
+        server.start()
+        _create(server, "template", "template1")
+        asyncio.run(migrate(_url(server, "template")))
+        yield server
+    finally:
+        server.stop()
+
+
+@pytest.fixture
+def database(postgres_server: Postgres) -> Iterator[str]:
+    """The URL of an empty database with the schema."""
+    name = f"test_{next(numbers)}"
+    _create(postgres_server, name, "template")
+    yield _url(postgres_server, name)
+    with psycopg.connect(postgres_server.url, autocommit=True) as conn:
+        conn.execute(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
+
+
+def _create(server: Postgres, name: str, template: str) -> None:
+    with psycopg.connect(server.url, autocommit=True) as conn:
+        conn.execute(f"CREATE DATABASE {name} TEMPLATE {template}")
+
+
+def _url(server: Postgres, name: str) -> str:
+    return server.url.rsplit("/", 1)[0] + f"/{name}"
+
+
+@pytest.fixture(scope="session")
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ControlPlane]:
+    """An API server with the CRD."""
+    plane = ControlPlane(tmp_path_factory.mktemp("controlplane"))
+    try:
+        plane.start()
+        yield plane
+    finally:
+        plane.stop()
+
+
+@pytest.fixture
+def namespace(cluster: ControlPlane) -> Iterator[str]:
+    """A fresh namespace."""
+    name = f"test-{next(numbers)}"
+    cluster.kubectl("create", "namespace", name)
+    yield name
+    cluster.kubectl("delete", "scheduledjobs", "--all", "-n", name, "--wait=false")
+
+
+@pytest.fixture
+def examples() -> Path:
+    """The folder examples/."""
+    return Path(__file__).parents[1] / "examples"
