@@ -88,7 +88,7 @@ def binaries() -> Path:
     found = Path(spec.origin).parent / "pginstall18"
     if _user() is None or _is_open(found):
         return found / "bin"
-    copy = Path("/var/tmp/scheduledjobs-postgres-18")  # noqa: S108 root's venv is closed to others
+    copy = Path("/var/tmp/scheduledjobs-postgres-18")
     if not copy.exists():
         say("copying PostgreSQL to where an ordinary user may run it")
         unfinished = copy.with_suffix(f".{os.getpid()}")

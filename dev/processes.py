@@ -32,7 +32,13 @@ def start(command: Sequence[str], log: Path, user: int | None = None) -> int:
     who = {"user": user, "group": user, "extra_groups": []} if user is not None else {}
     with log.open("ab") as output:
         process = subprocess.Popen(  # the server outlives the one who starts it
-            list(command), stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True, cwd="/", **who
+            list(command),
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+            start_new_session=True,
+            cwd="/",
+            **who,
         )
     STARTED[process.pid] = process
     return process.pid

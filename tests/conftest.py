@@ -9,9 +9,9 @@ from pathlib import Path
 
 import psycopg
 import pytest
-
 from dev.controlplane import ControlPlane
 from dev.postgres import Postgres, new_postgres
+
 from scheduledjobs.store.migrate import migrate
 
 numbers = count(1)

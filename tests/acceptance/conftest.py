@@ -16,9 +16,8 @@ from uuid import uuid4
 
 import psycopg
 import pytest
-from psycopg.rows import dict_row
-
 from dev.controlplane import ControlPlane
+from psycopg.rows import dict_row
 
 
 @dataclass
@@ -116,9 +115,7 @@ def until(look: Callable[[], T], seconds: float = 20, every: float = 0.05) -> T:
 
 
 @pytest.fixture
-def replicas(
-    cluster: ControlPlane, namespace: str, database: str, tmp_path: Path
-) -> Iterator[Replicas]:
+def replicas(cluster: ControlPlane, namespace: str, database: str, tmp_path: Path) -> Iterator[Replicas]:
     """Replicas to start; stopped at the end, their logs shown if the test failed."""
     found = Replicas(cluster, namespace, database, tmp_path)
     try:

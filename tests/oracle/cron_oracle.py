@@ -83,9 +83,7 @@ def due(expression: str, minutes: list[Minute]) -> list[int]:
     is_fixed = not any(mark in field for field in fields[:2] for mark in "*/-")
     found = []
     for minute in minutes:
-        if _matches(allowed, fields, minute.local) and not (is_fixed and minute.is_second_pass):
-            found.append(minute.instant)
-        elif is_fixed and any(_matches(allowed, fields, local) for local in minute.skipped):
+        if (_matches(allowed, fields, minute.local) and not (is_fixed and minute.is_second_pass)) or (is_fixed and any(_matches(allowed, fields, local) for local in minute.skipped)):
             found.append(minute.instant)
     return found
 

@@ -14,7 +14,16 @@ from hypothesis import strategies as st
 
 from scheduledjobs.core.duration import format_duration, parse_duration
 from scheduledjobs.core.reasons import Reason
-from scheduledjobs.core.schedule import FixedDelay, FixedRate, OneShot, Window, first_fire, moments, next_fire, parse_schedule
+from scheduledjobs.core.schedule import (
+    FixedDelay,
+    FixedRate,
+    OneShot,
+    Window,
+    first_fire,
+    moments,
+    next_fire,
+    parse_schedule,
+)
 from scheduledjobs.core.words import words
 from scheduledjobs.errors import SpecError
 

@@ -25,7 +25,15 @@ def encode_result(result: object) -> bytes | None:
         encoded = orjson.dumps(result)
     except TypeError as error:
         raise NotJson(f"the handler returned {type(result).__name__}, which is not a JSON value: {error}") from error
-    if len(encoded) > MOST_RESULT:
-        text = encoded[: MOST_RESULT - 64].decode(errors="ignore")
-        encoded = orjson.dumps({"truncated": True, "bytes": len(encoded), "text": text})
-    return NUL.sub(rb"\1", encoded) if b"\\u0000" in encoded else encoded
+    encoded = NUL.sub(rb"\1", encoded) if b"\\u0000" in encoded else encoded
+    return encoded if len(encoded) <= MOST_RESULT else _cut(encoded)
+
+
+def _cut(encoded: bytes) -> bytes:
+    """Return the beginning of a long result as text; quoting makes it longer, so it is cut until it fits."""
+    kept, cut = MOST_RESULT, encoded
+    while len(cut) > MOST_RESULT:
+        kept = kept * 3 // 4
+        text = encoded[:kept].decode(errors="ignore")
+        cut = orjson.dumps({"truncated": True, "bytes": len(encoded), "text": text})
+    return cut

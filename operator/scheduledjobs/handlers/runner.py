@@ -29,6 +29,7 @@ from scheduledjobs.handlers.registry import Handler, Registry
 from scheduledjobs.handlers.result import NotJson, encode_result
 
 CANCEL_SECONDS = 5.0
+LAST_SECONDS = 1.0
 LONGEST_MESSAGE = 512
 LONGEST_TRACEBACK = 16 * 1024
 
@@ -110,12 +111,22 @@ class Runner:
         self._loop.call_soon_threadsafe(self._stop_all, stop)
 
     async def close(self) -> None:
-        """End the handlers' loop; attempts still under way are left to die with the process."""
-        self._loop.call_soon_threadsafe(self._loop.stop)
-        await asyncio.to_thread(self._thread.join, 2.0)
+        """End the handlers' loop; attempts that cannot be stopped are left to die with the process."""
+        asyncio.run_coroutine_threadsafe(self._finish(), self._loop)
+        await asyncio.to_thread(self._thread.join, 2 * LAST_SECONDS)
         self._threads.shutdown(wait=False, cancel_futures=True)
+        if not self._thread.is_alive():
+            self._loop.close()
 
     # Below: on the handlers' loop.
+
+    async def _finish(self) -> None:
+        tasks = [attempt.task for attempt in self._attempts.values() if attempt.task is not None]
+        for task in tasks:
+            task.cancel()
+        if tasks:
+            await asyncio.wait(tasks, timeout=LAST_SECONDS)
+        self._loop.stop()
 
     def _begin(self, assignments: Sequence[Assignment]) -> None:
         for assignment in assignments:

@@ -1,0 +1,164 @@
+"""What becomes of undecided moments: one test a rule."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from uuid import UUID
+
+import pytest
+
+from scheduledjobs.core.decide import decide, forbid_overlap
+from scheduledjobs.core.job import Job, NewExecution
+from scheduledjobs.core.reasons import JobState, Reason, State, Trigger
+from scheduledjobs.core.schedule import FixedDelay, FixedRate, OneShot, Window, parse_schedule
+
+SECOND, MINUTE, HOUR, DAY = timedelta(seconds=1), timedelta(minutes=1), timedelta(hours=1), timedelta(days=1)
+NOON = datetime(2026, 11, 23, 12, tzinfo=UTC)
+LONG_AGO = NOON - 30 * DAY
+
+
+def job(**changes: object) -> Job:
+    """A minutely job whose next moment is noon."""
+    made = Job(
+        id=UUID(int=1),
+        namespace="default",
+        name="job",
+        version=1,
+        handler="log",
+        state=JobState.ACTIVE,
+        reason=Reason.SCHEDULED,
+        schedule=parse_schedule(schedule="* * * * *"),
+        may_overlap=False,
+        starting_deadline=DAY,
+        created_at=NOON - 365 * DAY,
+        effective_from=NOON - 365 * DAY,
+        anchor_at=None,
+        next_fire_at=NOON,
+        next_due_at=NOON,
+        last_fire_time=None,
+    )
+    return replace(made, **changes)
+
+
+def test_a_moment_on_time_fires() -> None:
+    decision = decide(job(), LONG_AGO, NOON)
+    assert decision.executions == (NewExecution(NOON, State.PENDING),)
+    assert decision.next_fire_at == NOON + MINUTE
+    assert decision.last_fire_time == NOON
+    assert not decision.is_completed
+
+
+def test_nothing_is_decided_before_it_is_due() -> None:
+    with pytest.raises(ValueError, match="no moment due"):
+        decide(job(), LONG_AGO, NOON - SECOND)
+
+
+def test_moments_late_by_at_most_the_grace_fire_in_order() -> None:
+    decision = decide(job(), LONG_AGO, NOON + MINUTE)
+    assert [row.fire_time for row in decision.executions] == [NOON, NOON + MINUTE]
+    assert {row.trigger for row in decision.executions} == {Trigger.SCHEDULE}
+
+
+def test_later_than_the_grace_one_run_stands_for_all() -> None:
+    now = NOON + 2 * HOUR
+    coalesced, run = decide(job(), LONG_AGO, now).executions
+    assert (coalesced.state, coalesced.reason, coalesced.moment_count) == (State.MISSED, Reason.COALESCED, 120)
+    assert (coalesced.fire_time, coalesced.last_fire_time) == (NOON, now - MINUTE)
+    assert (run.fire_time, run.state, run.trigger) == (now, State.PENDING, Trigger.CATCH_UP)
+    assert (run.missed_count, run.first_missed_at) == (120, NOON)
+
+
+def test_more_than_a_hundred_missed_moments_do_not_stop_scheduling() -> None:
+    decision = decide(job(schedule=parse_schedule(schedule="* * * * * *")), LONG_AGO, NOON + 3 * DAY)
+    assert sum(row.moment_count or 1 for row in decision.executions) == 3 * 86_400 + 1
+    assert decision.next_fire_at == NOON + 3 * DAY + SECOND
+
+
+def test_beyond_the_starting_deadline_a_moment_is_missed() -> None:
+    rows = decide(job(starting_deadline=HOUR), LONG_AGO, NOON + 2 * HOUR).executions
+    assert [(row.reason, row.moment_count) for row in rows[:2]] == [
+        (Reason.STARTING_DEADLINE_EXCEEDED, 60),
+        (Reason.COALESCED, 60),
+    ]
+    assert rows[-1].missed_count == 120
+
+
+def test_a_single_moment_beyond_its_deadline_never_runs() -> None:
+    daily = job(schedule=parse_schedule(schedule="0 12 * * *"), starting_deadline=HOUR)
+    decision = decide(daily, LONG_AGO, NOON + 2 * HOUR)
+    assert [(row.state, row.reason) for row in decision.executions] == [
+        (State.MISSED, Reason.STARTING_DEADLINE_EXCEEDED)
+    ]
+    assert decision.next_fire_at == NOON + DAY
+
+
+def test_range_rows_end_at_utc_midnight() -> None:
+    rows = decide(job(), LONG_AGO, NOON + DAY).executions
+    assert [row.fire_time for row in rows] == [NOON, NOON.replace(hour=0) + DAY, NOON + DAY]
+
+
+def test_nothing_older_than_the_history_that_is_kept_is_written() -> None:
+    rows = decide(job(), NOON + DAY, NOON + 2 * DAY).executions
+    assert rows[0].fire_time == NOON + DAY
+
+
+@pytest.mark.parametrize(
+    ("state", "reason"), [(JobState.SUSPENDED, Reason.SUSPENDED), (JobState.INVALID, Reason.NOT_READY)]
+)
+def test_moments_of_a_job_that_may_not_run_are_one_range_row(state: JobState, reason: Reason) -> None:
+    (row,) = decide(job(state=state), LONG_AGO, NOON + HOUR).executions
+    assert (row.state, row.reason, row.moment_count) == (State.SKIPPED, reason, 61)
+
+
+def test_a_change_misses_what_is_older_than_the_grace_and_fires_the_rest() -> None:
+    missed, *fired = decide(job(), LONG_AGO, NOON + HOUR, change=Reason.EDITED).executions
+    assert (missed.reason, missed.moment_count) == (Reason.EDITED, 59)
+    assert [row.fire_time for row in fired] == [NOON + HOUR - MINUTE, NOON + HOUR]
+
+
+def test_a_delete_fires_nothing() -> None:
+    (row,) = decide(job(), LONG_AGO, NOON, change=Reason.DELETED).executions
+    assert (row.state, row.reason) == (State.MISSED, Reason.DELETED)
+
+
+def test_a_one_shot_completes() -> None:
+    decision = decide(job(schedule=OneShot(NOON)), LONG_AGO, NOON + 2 * HOUR)
+    (row,) = decision.executions
+    assert (row.state, row.trigger) == (State.PENDING, Trigger.CATCH_UP)
+    assert decision.is_completed
+    assert decision.next_fire_at is None
+
+
+def test_a_one_shot_before_its_creation_is_missed() -> None:
+    (row,) = decide(job(schedule=OneShot(NOON), created_at=NOON + SECOND), LONG_AGO, NOON + HOUR).executions
+    assert (row.state, row.reason) == (State.MISSED, Reason.IN_THE_PAST)
+
+
+def test_a_fixed_delay_waits_for_the_end_of_its_run() -> None:
+    decision = decide(job(schedule=FixedDelay(MINUTE)), LONG_AGO, NOON)
+    assert decision.next_fire_at is None
+    assert not decision.is_completed
+
+
+def test_a_window_that_has_closed_completes_the_job() -> None:
+    rate = FixedRate(MINUTE, Window(NOON, NOON + MINUTE))
+    assert decide(job(schedule=rate), LONG_AGO, NOON).is_completed
+
+
+def test_skips_a_moment_when_the_previous_run_has_not_ended() -> None:
+    (row,) = forbid_overlap([NewExecution(NOON, State.PENDING)], 7, iter(()))
+    assert (row.state, row.reason, row.blocked_by) == (State.SKIPPED, Reason.OVERLAP, 7)
+
+
+def test_the_first_of_several_moments_stands_in_the_way_of_the_others() -> None:
+    first, second = forbid_overlap(
+        [NewExecution(NOON, State.PENDING), NewExecution(NOON + MINUTE, State.PENDING)], None, iter([42])
+    )
+    assert (first.state, first.id) == (State.PENDING, 42)
+    assert (second.reason, second.blocked_by) == (Reason.OVERLAP, 42)
+
+
+def test_overlap_leaves_missed_rows_alone() -> None:
+    missed = NewExecution(NOON, State.MISSED, Reason.COALESCED)
+    assert forbid_overlap([missed], 7, iter(())) == (missed,)

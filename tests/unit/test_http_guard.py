@@ -1,0 +1,31 @@
+"""Where the http handler may go."""
+
+from __future__ import annotations
+
+import pytest
+
+from scheduledjobs.errors import SettingsError
+from scheduledjobs.handlers.http import AddressRefused, Guard
+
+
+@pytest.mark.parametrize(
+    "address",
+    ["127.0.0.1", "169.254.169.254", "::1", "fe80::1", "::ffff:127.0.0.1", "64:ff9b::7f00:1", "0.0.0.0", "224.0.0.1"],
+)
+def test_refuses_addresses_that_no_job_should_call(address: str) -> None:
+    with pytest.raises(AddressRefused, match="SCHEDULEDJOBS_HTTP_ALLOW"):
+        Guard().check(address)
+
+
+@pytest.mark.parametrize("address", ["10.0.0.7", "192.168.1.1", "93.184.215.14", "2606:2800:21f::1"])
+def test_lets_services_and_public_addresses_be_called(address: str) -> None:
+    Guard().check(address)
+
+
+def test_a_setting_allows_what_is_refused_by_default() -> None:
+    Guard(["127.0.0.0/8"]).check("127.0.0.1")
+
+
+def test_a_wrong_cidr_is_named() -> None:
+    with pytest.raises(SettingsError, match="SCHEDULEDJOBS_HTTP_ALLOW"):
+        Guard(["not-a-cidr"])

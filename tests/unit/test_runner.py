@@ -1,0 +1,263 @@
+"""Attempts: how they end, whatever job code does."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import sys
+import threading
+from collections.abc import AsyncIterator, Callable
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+import pytest
+from pydantic import BaseModel
+
+from scheduledjobs.core.reasons import Reason, State, Trigger
+from scheduledjobs.errors import Permanent
+from scheduledjobs.handlers import Execution, Handler, Registry
+from scheduledjobs.handlers.assignment import Assignment, Ending
+from scheduledjobs.handlers.registry import AnyPayload
+from scheduledjobs.handlers.runner import Runner, Stop
+
+NOON = datetime(2026, 11, 23, 12, tzinfo=UTC)
+
+
+class Bench:
+    """A runner with handlers made on the spot."""
+
+    def __init__(self) -> None:
+        self.registry = Registry()
+        self.endings: asyncio.Queue[Ending] = asyncio.Queue()
+        self.returned: asyncio.Queue[Assignment] = asyncio.Queue()
+        self.runner = Runner(self.registry, 4, self._on_end, self._on_return)
+        self.runner.start()
+        self._number = 0
+
+    def _on_end(self, endings: Any) -> None:
+        for ending in endings:
+            self.endings.put_nowait(ending)
+
+    def _on_return(self, assignments: Any) -> None:
+        for assignment in assignments:
+            self.returned.put_nowait(assignment)
+
+    def begin(
+        self,
+        function: Callable[..., Any],
+        *,
+        timeout: float | None = None,
+        model: type[BaseModel] = AnyPayload,
+        **payload: Any,
+    ) -> Assignment:
+        self._number += 1
+        name = f"handler-{self._number}"
+        self.registry.add(Handler(name, function, model, asyncio.iscoroutinefunction(function)))
+        assignment = Assignment(
+            id=self._number,
+            fire_time=NOON,
+            job_id=UUID(int=1),
+            namespace="default",
+            job_name="job",
+            version=1,
+            run_key="",
+            attempt=1,
+            trigger=Trigger.SCHEDULE,
+            claim_no=1,
+            handler=name,
+            payload=payload,
+            timeout=None if timeout is None else timedelta(seconds=timeout),
+            missed_count=None,
+            first_missed_at=None,
+            claimed_at=NOON,
+            received_at=0.0,
+        )
+        self.runner.submit([assignment])
+        return assignment
+
+    async def run(self, function: Callable[..., Any], **options: Any) -> Ending:
+        self.begin(function, **options)
+        return await asyncio.wait_for(self.endings.get(), 5)
+
+
+@pytest.fixture
+async def bench() -> AsyncIterator[Bench]:
+    made = Bench()
+    yield made
+    await made.runner.close()
+
+
+async def test_an_async_handler_succeeds_with_its_result(bench: Bench) -> None:
+    async def handle(execution: Execution, payload: Any) -> dict[str, Any]:
+        return {"key": execution.idempotency_key, "n": payload.n}
+
+    ending = await bench.run(handle, n=3)
+    assert (ending.state, ending.reason) == (State.SUCCEEDED, Reason.SUCCESS)
+    assert ending.result == b'{"key":"00000000-0000-0000-0000-000000000001/2026-11-23T12:00:00.000Z/","n":3}'
+    assert bench.runner.free_slots == 4
+
+
+async def test_a_sync_handler_runs_in_a_thread_of_its_own(bench: Bench) -> None:
+    def handle(_execution: Execution, _payload: Any) -> str:
+        return threading.current_thread().name
+
+    assert b"handler" in ((await bench.run(handle)).result or b"")
+
+
+@pytest.mark.parametrize(
+    "error", [ValueError("no such table\nat all"), SystemExit(3), KeyboardInterrupt(), MemoryError()]
+)
+@pytest.mark.parametrize("is_async", [True, False])
+async def test_whatever_a_handler_raises_the_replica_lives(bench: Bench, error: BaseException, is_async: bool) -> None:  # noqa: FBT001
+    async def handle_async(_execution: Execution, _payload: Any) -> None:
+        raise error
+
+    def handle(_execution: Execution, _payload: Any) -> None:
+        raise error
+
+    ending = await bench.run(handle_async if is_async else handle)
+    assert (ending.state, ending.reason) == (State.FAILED, Reason.ERROR)
+    assert ending.message is not None
+    assert ending.message.startswith(type(error).__name__)
+    assert "\n" not in ending.message
+    assert (await bench.run(_fine)).state is State.SUCCEEDED
+
+
+async def _fine(_execution: Execution, _payload: Any) -> None:
+    return None
+
+
+async def test_recursion_without_end_fails_that_attempt_alone(bench: Bench) -> None:
+    async def handle(_execution: Execution, _payload: Any) -> None:
+        def deeper(n: int) -> int:
+            return deeper(n + 1)
+
+        deeper(0)
+
+    assert "RecursionError" in ((await bench.run(handle)).message or "")
+
+
+async def test_permanent_says_so(bench: Bench) -> None:
+    async def handle(_execution: Execution, _payload: Any) -> None:
+        raise Permanent("the account is closed")
+
+    assert (await bench.run(handle)).reason is Reason.PERMANENT_ERROR
+
+
+async def test_an_async_handler_is_cancelled_at_its_timeout(bench: Bench) -> None:
+    async def handle(_execution: Execution, _payload: Any) -> None:
+        await asyncio.sleep(60)
+
+    ending = await bench.run(handle, timeout=0.05)
+    assert (ending.state, ending.reason, ending.abandoned) == (State.TIMED_OUT, Reason.TIMEOUT_EXCEEDED, False)
+
+
+async def test_a_sync_handler_that_times_out_keeps_its_slot_until_it_returns(bench: Bench) -> None:
+    release = threading.Event()
+
+    def handle(execution: Execution, _payload: Any) -> None:
+        assert execution.stopping.wait(5)
+        release.wait(5)
+
+    ending = await bench.run(handle, timeout=0.05)
+    assert (ending.state, ending.abandoned) == (State.TIMED_OUT, True)
+    assert bench.runner.free_slots == 3
+    release.set()
+    assert (await asyncio.wait_for(bench.returned.get(), 5)).id == ending.assignment.id
+    assert bench.runner.free_slots == 4
+
+
+async def test_a_handler_that_blocks_its_loop_does_not_block_ours(bench: Bench) -> None:
+    release = threading.Event()
+
+    async def handle(_execution: Execution, _payload: Any) -> None:
+        release.wait(5)  # an async handler must not do this; one day one does
+
+    bench.begin(handle)
+    await asyncio.sleep(0)
+    assert bench.endings.empty()
+    release.set()
+    assert (await asyncio.wait_for(bench.endings.get(), 5)).state is State.SUCCEEDED
+
+
+async def test_stopping_ends_every_attempt_as_told(bench: Bench) -> None:
+    started = threading.Event()
+
+    async def handle(_execution: Execution, _payload: Any) -> None:
+        started.set()
+        await asyncio.sleep(60)
+
+    bench.begin(handle)
+    await asyncio.to_thread(started.wait, 5)
+    bench.runner.stop_attempts(Stop(State.LOST, Reason.DRAINED, "the replica stopped"))
+    ending = await asyncio.wait_for(bench.endings.get(), 5)
+    assert (ending.state, ending.reason) == (State.LOST, Reason.DRAINED)
+
+
+async def test_a_payload_that_does_not_fit_fails_before_the_handler_runs(bench: Bench) -> None:
+    class Model(BaseModel):
+        number: int
+
+    async def handle(_execution: Execution, payload: Model) -> None:
+        raise AssertionError("must not run")
+
+    ending = await bench.run(handle, model=Model, number="secret-value")
+    assert (ending.state, ending.reason) == (State.FAILED, Reason.INVALID_PAYLOAD)
+    assert "spec.payload.number" in (ending.message or "")
+    assert "secret-value" not in (ending.message or "")
+
+
+async def test_what_a_handler_logs_is_its_output(bench: Bench) -> None:
+    def handle(execution: Execution, _payload: Any) -> None:
+        execution.logger.info("from its logger %s", 1)
+        logging.getLogger("some.library").warning("from a library\0")
+
+    output = (await bench.run(handle)).output
+    assert "INFO from its logger 1" in output
+    assert "WARNING from a library" in output
+    assert "\0" not in output
+
+
+async def test_output_keeps_its_tail(bench: Bench) -> None:
+    def handle(execution: Execution, _payload: Any) -> None:
+        for number in range(3000):
+            execution.logger.info("%s %s", number, "x" * 100)
+
+    ending = await bench.run(handle)
+    assert ending.output_truncated
+    assert len(ending.output) <= 64 * 1024
+    assert "2999" in ending.output
+
+
+async def test_a_result_that_is_too_long_is_cut_and_marked(bench: Bench) -> None:
+    async def handle(_execution: Execution, _payload: Any) -> str:
+        return "y\0" * 50_000
+
+    result = (await bench.run(handle)).result or b""
+    assert result.startswith(b'{"truncated":true')
+    assert len(result) <= 16 * 1024
+    assert b"\\u0000" not in result
+
+
+async def test_a_result_that_is_not_json_fails(bench: Bench) -> None:
+    async def handle(_execution: Execution, _payload: Any) -> object:
+        return object()
+
+    assert "not a JSON value" in ((await bench.run(handle)).message or "")
+
+
+@pytest.mark.skipif(sys.gettrace() is not None, reason="a tracer makes it slower")
+async def test_no_more_attempts_begin_than_there_are_slots(bench: Bench) -> None:
+    release = threading.Event()
+
+    def handle(_execution: Execution, _payload: Any) -> None:
+        release.wait(5)
+
+    for _ in range(4):
+        bench.begin(handle)
+    assert bench.runner.free_slots == 0
+    release.set()
+    for _ in range(4):
+        await asyncio.wait_for(bench.endings.get(), 5)
+    assert bench.runner.free_slots == 4
