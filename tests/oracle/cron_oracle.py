@@ -81,11 +81,13 @@ def due(expression: str, minutes: list[Minute]) -> list[int]:
     if 7 in allowed[4]:
         allowed[4].add(0)
     is_fixed = not any(mark in field for field in fields[:2] for mark in "*/-")
-    found = []
-    for minute in minutes:
-        if (_matches(allowed, fields, minute.local) and not (is_fixed and minute.is_second_pass)) or (is_fixed and any(_matches(allowed, fields, local) for local in minute.skipped)):
-            found.append(minute.instant)
-    return found
+    return [minute.instant for minute in minutes if _is_due(allowed, fields, minute, is_fixed=is_fixed)]
+
+
+def _is_due(allowed: list[set[int]], fields: list[str], minute: Minute, *, is_fixed: bool) -> bool:
+    if _matches(allowed, fields, minute.local) and not (is_fixed and minute.is_second_pass):
+        return True
+    return is_fixed and any(_matches(allowed, fields, local) for local in minute.skipped)
 
 
 def _matches(allowed: list[set[int]], fields: list[str], local: tuple[int, int, int, int, int]) -> bool:

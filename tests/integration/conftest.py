@@ -1,0 +1,170 @@
+"""A stage: the leader's steps against a real database, with the database's time in the test's hand."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from uuid import UUID, uuid4
+
+import psycopg
+import pytest
+from psycopg.rows import dict_row
+
+from scheduledjobs.core.job import Decision, Job, NewExecution
+from scheduledjobs.core.plan import Verdict, judge
+from scheduledjobs.core.resource import Resource, ResourceMeta
+from scheduledjobs.handlers import load_registry
+from scheduledjobs.steps.clock import Clock
+from scheduledjobs.steps.fire import Fire
+from scheduledjobs.steps.mirror import Gone, Inbox, Mirror, Seen
+from scheduledjobs.steps.mirror_batch import Written
+from scheduledjobs.steps.release import Release
+from scheduledjobs.steps.specs import Specs
+from scheduledjobs.store.executions import claim_executions, complete_executions
+from scheduledjobs.store.instances import beat_instance, register_instance
+from scheduledjobs.store.jobs import database_now
+from scheduledjobs.store.leadership import Leader, read_leadership, take_over
+from scheduledjobs.store.sessions import Sessions, connect
+
+KEPT = timedelta(days=30)
+REGISTRY = load_registry()
+
+
+def resource(name: str = "job", *, generation: int = 1, uid: UUID | None = None, **changes: Any) -> Resource:
+    """A ScheduledJob as the API server would hand it over."""
+    created_at = changes.pop("created_at", datetime.now(UTC) - timedelta(days=1))
+    annotations = changes.pop("annotations", {})
+    version = changes.pop("resource_version", generation)
+    spec = {"handler": "log", "timeZone": "Etc/UTC", "suspend": False, "concurrencyPolicy": "Forbid", **changes}
+    meta = ResourceMeta(uid or uuid4(), "default", name, generation, version, annotations)
+    return Resource(meta, created_at, {key: value for key, value in spec.items() if value is not None}, {})
+
+
+@dataclass
+class Stage:
+    """The steps of a leader, with time moved by `offset`."""
+
+    url: str
+    offset: timedelta = timedelta(0)
+    specs: Specs = field(default_factory=Specs)
+    fired: list[NewExecution] = field(default_factory=list)
+    written: list[Written] = field(default_factory=list)
+    living: dict[tuple[str, str], Resource] = field(default_factory=dict)
+    handlers: set[str] = field(default_factory=lambda: set(REGISTRY.names()))
+
+    @property
+    def clock_setting(self) -> dict[str, str]:
+        return {"scheduledjobs.clock_offset": f"{self.offset.total_seconds():.6f}s"}
+
+    def tick(self, **delta: float) -> None:
+        """Move the database's time on."""
+        self.offset += timedelta(**delta)
+
+    @asynccontextmanager
+    async def leader(self) -> AsyncIterator[Leader]:
+        """Take the next term."""
+        async with connect(self.url, "test") as conn:
+            expected = (await read_leadership(conn))["term"]
+        async with take_over(self.url, "test", expected) as leader:
+            assert leader is not None
+            moved = Sessions(self.url, "test", size=2, **self.clock_setting)
+            async with moved:
+                yield Leader(leader.term, leader.holder, moved)
+
+    async def now(self) -> datetime:
+        """The database's time."""
+        async with connect(self.url, "test", **self.clock_setting) as conn:
+            return await database_now(conn)
+
+    async def mirror(self, *changes: Resource | Gone | Seen) -> None:
+        """Mirror resources, as the watch brings them."""
+        inbox = Inbox()
+        async with self.leader() as leader:
+            mirror = Mirror(leader, inbox, self.specs, KEPT, self._judge, self._get, self._on_written)
+            for change in changes:
+                inbox.put(Seen(change) if isinstance(change, Resource) else change)
+            while len(inbox):
+                await mirror.step()
+
+    def _judge(self, raw: Any) -> Verdict:
+        return judge(raw, self.handlers.__contains__, self._check)
+
+    def _check(self, spec: Any) -> None:
+        handler = REGISTRY.get(spec.handler)
+        if handler is not None:
+            handler.check_payload(spec.payload)
+
+    async def _get(self, namespace: str, name: str) -> Resource | None:
+        return self.living.get((namespace, name))
+
+    async def _on_written(self, written: Written) -> None:
+        self.written.append(written)
+
+    async def fire(self, *, may_fire_old: bool = True, sweep: bool = False) -> None:
+        """Fire everything that is due."""
+        async with self.leader() as leader:
+            step = Fire(leader, await self._clock(), self.specs, KEPT, self._on_fired, self._on_failed)
+            step.may_fire_old = may_fire_old
+            await step.step()
+            if sweep:
+                await step.sweep()
+
+    async def _clock(self) -> Clock:
+        clock = Clock()
+        clock.sample((await self.now()).timestamp())
+        return clock
+
+    def _on_fired(self, _: Sequence[tuple[Job, Decision]], inserted: Sequence[NewExecution]) -> None:
+        self.fired.extend(inserted)
+
+    def _on_failed(self, job: Job, error: Exception) -> None:
+        raise AssertionError(f"{job.name}: {error}")
+
+    async def release(self) -> None:
+        """Release what may go on."""
+
+        async def nothing(_: Any) -> None: ...
+
+        async with self.leader() as leader:
+            await Release(leader, self.specs, nothing, lambda _: None).step()
+
+    async def replica(self) -> UUID:
+        """Register a replica."""
+        made = uuid4()
+        async with connect(self.url, "test", **self.clock_setting) as conn:
+            await register_instance(conn, made, hostname="r", version="1", slots=4, handlers=["log"])
+            await beat_instance(conn, made, running=0, is_leader=False, term=None)
+        return made
+
+    async def claim(self, replica: UUID, slots: int = 10) -> list[dict[str, Any]]:
+        """Claim for a replica."""
+        async with connect(self.url, "test", **self.clock_setting) as conn:
+            return await claim_executions(conn, replica, ["log"], slots)
+
+    async def complete(self, replica: UUID, claimed: dict[str, Any], state: str = "SUCCEEDED") -> set[int]:
+        """Complete a claimed execution now."""
+        now = await self.now()
+        row = {
+            **{key: claimed[key] for key in ("id", "fire_time", "claim_no")},
+            "state": state, "started_at": now, "finished_at": now, "duration_ms": 0, "abandoned": False,
+        }
+        async with connect(self.url, "test", **self.clock_setting) as conn:
+            return await complete_executions(conn, replica, [row])
+
+    def rows(self, query: str = "SELECT * FROM job_execution_log ORDER BY fire_time, id") -> list[dict[str, Any]]:
+        """Return the rows of a query."""
+        with psycopg.connect(self.url, autocommit=True, row_factory=dict_row) as conn:
+            return conn.execute(query.encode()).fetchall()
+
+    def job(self) -> dict[str, Any]:
+        """Return the one living job's row."""
+        (row,) = self.rows("SELECT * FROM job_definition WHERE state <> 'DELETED'")
+        return row
+
+
+@pytest.fixture
+def stage(database: str) -> Stage:
+    return Stage(database)

@@ -1,0 +1,138 @@
+"""Claims, completions and rescue: one live attempt, whoever is late."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+from uuid import uuid4
+
+import pytest
+from tests.integration.conftest import Stage, resource
+
+from scheduledjobs.steps.rescue import Rescue
+from scheduledjobs.store.executions import find_owned_executions, hand_back_executions
+from scheduledjobs.store.instances import beat_instance, bury_instances, lose_executions
+from scheduledjobs.store.sessions import connect
+
+
+async def pending(stage: Stage, jobs: int = 1) -> None:
+    for number in range(jobs):
+        await stage.mirror(resource(f"job-{number}", fixedRate="1s"))
+    stage.tick(seconds=1.5)
+    await stage.fire()
+
+
+async def test_concurrent_claims_never_share_an_execution(stage: Stage) -> None:
+    await pending(stage, jobs=12)
+    replicas = [await stage.replica() for _ in range(4)]
+    claims = await asyncio.gather(*(stage.claim(replica, 5) for replica in replicas))
+    ids = [row["id"] for claim in claims for row in claim]
+    assert len(ids) == len(set(ids)) == 12
+
+
+async def test_a_completion_is_written_once(stage: Stage) -> None:
+    await pending(stage)
+    replica = await stage.replica()
+    (claimed,) = await stage.claim(replica)
+    assert await stage.complete(replica, claimed) == {claimed["id"]}
+    assert await stage.complete(replica, claimed, "FAILED") == set()
+    (row,) = stage.rows()
+    assert (row["state"], row["attempt"], row["claim_no"]) == ("SUCCEEDED", 1, 1)
+
+
+async def test_a_completion_under_an_older_claim_is_discarded(stage: Stage) -> None:
+    await pending(stage)
+    first, second = await stage.replica(), await stage.replica()
+    (stale,) = await stage.claim(first)
+    async with connect(stage.url, "test") as conn:
+        assert await hand_back_executions(conn, first, [stale]) == {stale["id"]}
+    (fresh,) = await stage.claim(second)
+    assert fresh["claim_no"] == 2
+    assert fresh["attempt"] == 1  # what was handed back unstarted is no attempt
+    assert await stage.complete(first, stale) == set()
+    assert await stage.complete(second, fresh) == {fresh["id"]}
+
+
+async def test_a_replica_finds_claims_whose_answer_it_never_got(stage: Stage) -> None:
+    await pending(stage)
+    replica = await stage.replica()
+    await stage.claim(replica)
+    async with connect(stage.url, "test") as conn:
+        owned = await find_owned_executions(conn, replica)
+        await hand_back_executions(conn, replica, owned)
+    assert [row["state"] for row in stage.rows()] == ["PENDING"]
+
+
+async def test_what_a_dead_replica_ran_is_lost_and_its_completion_is_stale(stage: Stage) -> None:
+    await pending(stage)
+    replica = await stage.replica()
+    (claimed,) = await stage.claim(replica)
+    async with connect(stage.url, "test") as conn:
+        instance = stage.rows("SELECT id, heartbeat_at FROM scheduler_instance")
+        assert await bury_instances(conn, instance) == {replica}
+        assert [row["id"] for row in await lose_executions(conn)] == [claimed["id"]]
+        assert await beat_instance(conn, replica, running=0, is_leader=False, term=None) is None
+    assert await stage.complete(replica, claimed) == set()
+    assert [(row["state"], row["reason"]) for row in stage.rows()] == [("LOST", "ReplicaDied")]
+
+
+async def test_a_replica_whose_heartbeat_moves_is_not_buried(stage: Stage) -> None:
+    replica = await stage.replica()
+    (seen,) = stage.rows("SELECT id, heartbeat_at FROM scheduler_instance")
+    stage.tick(seconds=1)
+    async with connect(stage.url, "test", **stage.clock_setting) as conn:
+        await beat_instance(conn, replica, running=0, is_leader=False, term=None)
+        assert await bury_instances(conn, [seen]) == set()
+
+
+class Watch:
+    """A rescue whose monotonic clock is the test's."""
+
+    def __init__(self, leader: Any) -> None:
+        self.now = 0.0
+        self.is_trusted = True
+        self.step = Rescue(leader, lambda: self.is_trusted, lambda _: None, lambda _: None, lambda: self.now)
+
+    async def look(self, seconds: int) -> None:
+        for _ in range(seconds):
+            self.now += 1
+            await self.step.step()
+
+
+@pytest.mark.parametrize(("seconds", "is_dead"), [(9, False), (12, True)])
+async def test_a_silent_replica_is_dead_after_ten_seconds_of_unbroken_sight(
+    stage: Stage,
+    seconds: int,
+    is_dead: bool,  # noqa: FBT001
+) -> None:
+    await stage.replica()
+    async with stage.leader() as leader:
+        await Watch(leader).look(seconds)
+    (row,) = stage.rows("SELECT dead_at FROM scheduler_instance")
+    assert (row["dead_at"] is not None) is is_dead
+
+
+async def test_a_leader_that_does_not_trust_its_lease_buries_nobody(stage: Stage) -> None:
+    await stage.replica()
+    async with stage.leader() as leader:
+        watch = Watch(leader)
+        watch.is_trusted = False
+        await watch.look(30)
+    assert [row["dead_at"] for row in stage.rows("SELECT dead_at FROM scheduler_instance")] == [None]
+
+
+async def test_a_gap_in_the_leaders_sight_begins_it_anew(stage: Stage) -> None:
+    await stage.replica()
+    async with stage.leader() as leader:
+        watch = Watch(leader)
+        await watch.look(8)
+        watch.now += 60
+        await watch.look(8)
+    assert [row["dead_at"] for row in stage.rows("SELECT dead_at FROM scheduler_instance")] == [None]
+
+
+async def test_an_unknown_owner_counts_as_dead(stage: Stage) -> None:
+    await pending(stage)
+    await stage.claim(uuid4())
+    async with connect(stage.url, "test") as conn:
+        assert len(await lose_executions(conn)) == 1

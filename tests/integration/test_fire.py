@@ -1,0 +1,205 @@
+"""Firing against a real database: exactly one row for every moment, never early, never under an old term."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+import psycopg
+import pytest
+from tests.integration.conftest import Stage, resource
+
+from scheduledjobs.core.decide import decide
+from scheduledjobs.errors import TermLost
+from scheduledjobs.steps.fire import _advance_row
+from scheduledjobs.store.jobs import advance_jobs, load_due_jobs
+
+SECOND = timedelta(seconds=1)
+
+
+def summary(stage: Stage) -> list[tuple[str, str | None]]:
+    return [(row["state"], row["reason"]) for row in stage.rows()]
+
+
+async def test_a_due_moment_gets_one_row_and_the_plan_moves_on(stage: Stage) -> None:
+    await stage.mirror(resource(fixedRate="10s"))
+    before = stage.job()
+    stage.tick(seconds=11)
+    await stage.fire()
+    await stage.fire()
+    (row,) = stage.rows()
+    assert row["fire_time"] == before["next_fire_at"]
+    assert (row["state"], row["trigger"]) == ("PENDING", "SCHEDULE")
+    assert stage.job()["next_fire_at"] == before["next_fire_at"] + 10 * SECOND
+    assert stage.job()["last_fire_time"] == row["fire_time"]
+
+
+async def test_nothing_fires_early_whatever_the_leader_believes(stage: Stage) -> None:
+    await stage.mirror(resource(fixedRate="10s"))
+    async with stage.leader() as leader, leader.write() as conn:
+        (row,) = await load_due_jobs(conn, timedelta(hours=1), ["ACTIVE"], 10)
+        job = stage.specs.job(row)
+        assert job.next_fire_at is not None
+        decision = decide(job, job.next_fire_at - timedelta(days=1), job.next_fire_at)
+        assert await advance_jobs(conn, [_advance_row(job, decision)]) == set()
+    assert stage.rows() == []
+
+
+async def test_two_fires_of_one_moment_are_one(stage: Stage) -> None:
+    await stage.mirror(resource(fixedRate="10s"))
+    stage.tick(seconds=11)
+    async with stage.leader() as leader:
+        async with leader.write() as conn:
+            (row,) = await load_due_jobs(conn, timedelta(0), ["ACTIVE"], 10)
+            job = stage.specs.job(row)
+            now = await stage.now()
+            move = [_advance_row(job, decide(job, now - timedelta(days=1), now))]
+            assert await advance_jobs(conn, move) == {job.id}
+        async with leader.write() as conn:
+            assert await advance_jobs(conn, move) == set()
+
+
+async def test_a_leader_of_an_older_term_writes_nothing(stage: Stage) -> None:
+    await stage.mirror(resource(fixedRate="10s"))
+    stage.tick(seconds=11)
+    async with stage.leader() as old, stage.leader():
+        with pytest.raises(TermLost):
+            async with old.write():
+                raise AssertionError("an older term must not write")
+
+
+async def test_skips_a_fire_when_the_previous_is_still_running(stage: Stage) -> None:
+    await stage.mirror(resource(fixedRate="1s"))
+    stage.tick(seconds=1.1)
+    await stage.fire()
+    running = await stage.claim(await stage.replica())
+    stage.tick(seconds=1)
+    await stage.fire()
+    first, second = stage.rows()
+    assert [row["id"] for row in running] == [first["id"]]
+    assert (second["state"], second["reason"], second["blocked_by"]) == ("SKIPPED", "Overlap", first["id"])
+
+
+async def test_allow_lets_runs_overlap(stage: Stage) -> None:
+    await stage.mirror(resource(fixedRate="1s", concurrencyPolicy="Allow"))
+    stage.tick(seconds=2.1)
+    await stage.fire()
+    assert [row["state"] for row in stage.rows()] == ["PENDING", "PENDING"]
+
+
+async def test_after_hours_of_downtime_one_run_stands_for_all_moments(stage: Stage) -> None:
+    await stage.mirror(resource(fixedRate="1m"))
+    stage.tick(hours=3)
+    await stage.fire()
+    rows = stage.rows()
+    assert sum(row["moment_count"] or 1 for row in rows) == 180
+    assert [(row["state"], row["trigger"]) for row in rows if row["state"] == "PENDING"] == [("PENDING", "CATCH_UP")]
+    assert rows[-1]["missed_count"] == 179
+    assert {row["reason"] for row in rows[:-1]} == {"Coalesced"}
+
+
+async def test_old_moments_wait_for_the_first_compare_of_a_term(stage: Stage) -> None:
+    await stage.mirror(resource(fixedRate="1m"))
+    stage.tick(hours=3)
+    await stage.fire(may_fire_old=False)
+    assert stage.rows() == []
+
+
+async def test_days_of_downtime_write_a_range_row_a_day_and_make_the_days(stage: Stage) -> None:
+    await stage.mirror(resource(fixedRate="1s"))
+    stage.tick(days=12)
+    await stage.fire()
+    rows = stage.rows()
+    assert sum(row["moment_count"] or 1 for row in rows) == 12 * 86_400
+    assert 12 <= len(rows) <= 14 + 1
+    assert summary(stage)[0] == ("MISSED", "StartingDeadlineExceeded")
+
+
+async def test_suspended_moments_are_one_range_row_that_grows(stage: Stage) -> None:
+    await stage.mirror(resource(fixedRate="1s", suspend=True))
+    for _ in range(3):
+        stage.tick(seconds=5)
+        await stage.fire(sweep=True)
+    counted = stage.rows()
+    assert {(row["state"], row["reason"]) for row in counted} == {("SKIPPED", "Suspended")}
+    assert sum(row["moment_count"] for row in counted) == 15
+    assert len(counted) <= 2  # two where the run crosses midnight
+
+
+async def test_a_job_without_its_handler_skips_its_moments(stage: Stage) -> None:
+    await stage.mirror(resource(fixedRate="1s", handler="elsewhere"))
+    stage.tick(seconds=5)
+    await stage.fire(sweep=True)
+    assert summary(stage) == [("SKIPPED", "NotReady")]
+    assert stage.job()["reason"] == "HandlerNotFound"
+
+
+async def test_a_one_shot_fires_once_and_completes(stage: Stage) -> None:
+    run_at = (await stage.now()) + 5 * SECOND
+    await stage.mirror(resource(runAt=run_at.isoformat()))
+    stage.tick(seconds=6)
+    await stage.fire()
+    await stage.fire()
+    (row,) = stage.rows()
+    assert row["fire_time"] == run_at
+    assert stage.job()["state"] == "COMPLETED"
+
+
+async def test_a_one_shot_before_its_creation_is_missed(stage: Stage) -> None:
+    now = await stage.now()
+    await stage.mirror(resource(runAt=(now - timedelta(days=2)).isoformat(), created_at=now - timedelta(days=1)))
+    await stage.fire()
+    assert summary(stage) == [("MISSED", "InThePast")]
+    assert stage.job()["state"] == "COMPLETED"
+
+
+async def test_a_fixed_delay_waits_for_the_end_of_its_run(stage: Stage) -> None:
+    await stage.mirror(resource(fixedDelay="10s"))
+    stage.tick(seconds=11)
+    await stage.fire()
+    assert stage.job()["next_fire_at"] is None
+    replica = await stage.replica()
+    (claimed,) = await stage.claim(replica)
+    await stage.release()
+    assert stage.job()["next_fire_at"] is None
+    stage.tick(seconds=100)
+    await stage.complete(replica, claimed)
+    await stage.release()
+    assert stage.job()["next_fire_at"] == stage.rows()[0]["finished_at"] + 10 * SECOND
+
+
+async def test_one_bad_job_does_not_stop_the_others(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    for number in range(5):
+        await stage.mirror(resource(f"job-{number}", fixedRate="1s"))
+    failed: list[str] = []
+    monkeypatch.setattr(stage, "_on_failed", lambda job, _error: failed.append(job.name))
+    _forbid(stage, "job-3")
+    stage.tick(seconds=1.5)
+    await stage.fire()
+    assert sorted(row["job_name"] for row in stage.rows()) == ["job-0", "job-1", "job-2", "job-4"]
+    assert failed == ["job-3"]
+
+
+def _forbid(stage: Stage, name: str) -> None:
+    with psycopg.connect(stage.url, autocommit=True) as conn:
+        conn.execute(f"ALTER TABLE job_execution_log ADD CONSTRAINT bad CHECK (job_name <> '{name}')".encode())
+
+
+async def test_a_moment_that_waited_past_its_deadline_is_missed(stage: Stage) -> None:
+    await stage.mirror(resource(fixedRate="1h", startingDeadline="5s"))
+    stage.tick(hours=1, seconds=1)
+    await stage.fire()
+    stage.tick(seconds=10)
+    assert await stage.claim(await stage.replica()) == []
+    await stage.release()
+    assert summary(stage) == [("MISSED", "StartingDeadlineExceeded")]
+
+
+async def test_claims_take_what_is_on_time_before_catch_ups(stage: Stage) -> None:
+    await stage.mirror(resource("late", fixedRate="1h"))
+    stage.tick(hours=3, minutes=-1)
+    await stage.mirror(resource("prompt", fixedRate="30s"))
+    stage.tick(minutes=1)
+    await stage.fire()
+    first: list[dict[str, Any]] = await stage.claim(await stage.replica(), slots=1)
+    assert [row["job_name"] for row in first] == ["prompt"]

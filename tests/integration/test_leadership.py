@@ -1,0 +1,103 @@
+"""Terms: the database lets one leader write, whatever the Lease says."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+
+import pytest
+
+from scheduledjobs.errors import StoreError, TermLost
+from scheduledjobs.store.leadership import claim_cluster, probe_seat, read_leadership, take_over
+from scheduledjobs.store.sessions import connect
+
+
+async def term(url: str) -> int:
+    async with connect(url, "test") as conn:
+        return int((await read_leadership(conn))["term"])
+
+
+async def test_a_term_is_raised_from_the_value_that_was_read(database: str) -> None:
+    async with take_over(database, "a", 0) as first:
+        assert first is not None
+        assert first.term == 1
+        async with take_over(database, "b", 0) as late:
+            assert late is None
+        assert await term(database) == 1
+
+
+async def test_the_seat_is_taken_while_the_leader_lives_and_free_after(database: str) -> None:
+    async with connect(database, "test") as conn:
+        async with take_over(database, "a", 0):
+            assert not await probe_seat(conn, 1)
+        assert await probe_seat(conn, 1)
+
+
+async def test_a_write_that_began_before_the_take_over_ends_before_the_new_term(database: str) -> None:
+    async with take_over(database, "a", 0) as old:
+        assert old is not None
+        async with old.write() as conn:
+            await conn.execute("UPDATE leadership SET acquired_at = acquired_at")
+            rival = asyncio.create_task(_take(database, 1))
+            await asyncio.sleep(0.2)  # the rival is given the time to take over, and must not
+            assert not rival.done()
+        assert await asyncio.wait_for(rival, 5) == 2
+        with pytest.raises(TermLost):
+            async with old.write():
+                raise AssertionError("an older term must not write")
+
+
+async def _take(database: str, expected: int) -> int:
+    async with take_over(database, "b", expected) as leader:
+        assert leader is not None
+        return leader.term
+
+
+async def test_a_leader_frozen_in_its_transaction_is_ended_after_half_a_second(database: str) -> None:
+    async with connect(database, "scheduledjobs leader term=0") as frozen:
+        await frozen.execute("BEGIN")
+        await frozen.execute("SELECT FROM leadership FOR SHARE")
+        started = time.monotonic()
+        assert await _take(database, 0) == 1
+        assert 0.4 < time.monotonic() - started < 2.0
+        with pytest.raises(StoreError):
+            async with connect(database, "test"):
+                await frozen.execute("SELECT 1")
+
+
+async def test_a_stranger_that_blocks_is_not_ended(database: str) -> None:
+    async with connect(database, "somebody's psql") as stranger:
+        await stranger.execute("BEGIN")
+        await stranger.execute("SELECT FROM leadership FOR SHARE")
+        taking = asyncio.create_task(_take(database, 0))
+        await asyncio.sleep(1.2)  # longer than the patience with leaders' sessions
+        assert not taking.done()
+        await stranger.execute("COMMIT")
+        assert await asyncio.wait_for(taking, 5) == 1
+
+
+async def test_overlapping_readers_do_not_starve_a_take_over(database: str) -> None:
+    stop = asyncio.Event()
+
+    async def read() -> None:
+        async with connect(database, "reader") as conn:
+            while not stop.is_set():
+                async with conn.transaction():
+                    await conn.execute("SELECT FROM leadership FOR SHARE")
+                    await asyncio.sleep(0.01)
+
+    readers = [asyncio.create_task(read()) for _ in range(6)]
+    started = time.monotonic()
+    assert await _take(database, 0) == 1
+    took = time.monotonic() - started
+    stop.set()
+    await asyncio.gather(*readers)
+    assert took < 1.0
+
+
+async def test_the_database_belongs_to_one_cluster(database: str) -> None:
+    async with connect(database, "test") as conn:
+        await claim_cluster(conn, "cluster-a")
+        await claim_cluster(conn, "cluster-a")
+        with pytest.raises(StoreError, match="belongs to the cluster cluster-a"):
+            await claim_cluster(conn, "cluster-b")

@@ -1,0 +1,189 @@
+"""Mirroring: what a change of a resource does to its job, and what it leaves alone."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from uuid import uuid4
+
+from tests.integration.conftest import Stage, resource
+
+from scheduledjobs.core.resource import RUN_NOW
+from scheduledjobs.steps.mirror import Gone, Seen
+
+SECOND = timedelta(seconds=1)
+
+
+async def test_a_new_job_counts_from_when_it_is_recorded(stage: Stage) -> None:
+    await stage.mirror(resource(fixedRate="10s"))
+    job = stage.job()
+    assert job["state"] == "ACTIVE"
+    assert job["next_fire_at"] == job["effective_from"] + 10 * SECOND
+    assert [row["version"] for row in stage.rows("SELECT version FROM job_definition_version")] == [1]
+
+
+async def test_an_edit_of_the_schedule_counts_from_when_it_is_recorded(stage: Stage) -> None:
+    uid = uuid4()
+    await stage.mirror(resource(uid=uid, fixedRate="10s"))
+    stage.tick(seconds=5)
+    await stage.mirror(resource(uid=uid, generation=2, fixedRate="60s"))
+    job = stage.job()
+    assert job["version"] == 2
+    assert job["next_fire_at"] == job["effective_from"] + 60 * SECOND
+    assert stage.rows() == []
+
+
+async def test_an_edit_of_the_payload_does_not_move_the_next_fire(stage: Stage) -> None:
+    uid = uuid4()
+    await stage.mirror(resource(uid=uid, fixedRate="10s"))
+    before = stage.job()
+    stage.tick(seconds=5)
+    await stage.mirror(resource(uid=uid, generation=2, fixedRate="10s", payload={"message": "new"}))
+    assert stage.job()["next_fire_at"] == before["next_fire_at"]
+    assert stage.job()["effective_from"] == before["effective_from"]
+
+
+async def test_what_is_due_before_an_edit_fires_under_the_old_version(stage: Stage) -> None:
+    uid = uuid4()
+    await stage.mirror(resource(uid=uid, fixedRate="10s"))
+    stage.tick(seconds=11)
+    await stage.mirror(resource(uid=uid, generation=2, fixedRate="60s"))
+    (row,) = stage.rows()
+    assert (row["state"], row["version"]) == ("PENDING", 1)
+
+
+async def test_what_is_long_due_before_a_suspension_is_missed(stage: Stage) -> None:
+    uid = uuid4()
+    await stage.mirror(resource(uid=uid, fixedRate="10m"))
+    stage.tick(hours=1, minutes=5)
+    await stage.mirror(resource(uid=uid, generation=2, fixedRate="10m", suspend=True))
+    rows = stage.rows()
+    assert {(row["state"], row["reason"]) for row in rows} == {("MISSED", "Suspended")}
+    assert sum(row["moment_count"] for row in rows) == 6
+    assert stage.job()["state"] == "SUSPENDED"
+
+
+async def test_a_resume_fires_nothing_of_the_past_and_keeps_the_grid(stage: Stage) -> None:
+    uid = uuid4()
+    await stage.mirror(resource(uid=uid, fixedRate="10s", suspend=True))
+    anchor = stage.job()["anchor_at"]
+    stage.tick(seconds=35)
+    await stage.mirror(resource(uid=uid, generation=2, fixedRate="10s"))
+    assert {(row["state"], row["reason"]) for row in stage.rows()} == {("SKIPPED", "Suspended")}
+    assert stage.job()["next_fire_at"] == anchor + 40 * SECOND
+
+
+async def test_pending_rows_survive_a_suspension_and_a_delete_cancels_them(stage: Stage) -> None:
+    uid = uuid4()
+    await stage.mirror(resource(uid=uid, fixedRate="10s"))
+    stage.tick(seconds=11)
+    await stage.fire()
+    await stage.mirror(resource(uid=uid, generation=2, fixedRate="10s", suspend=True))
+    assert [row["state"] for row in stage.rows()] == ["PENDING"]
+    await stage.mirror(Gone(uid, "default", "job"))
+    assert [(row["state"], row["reason"]) for row in stage.rows()] == [("CANCELLED", "JobDeleted")]
+    assert stage.rows("SELECT state, next_fire_at FROM job_definition") == [{"state": "DELETED", "next_fire_at": None}]
+
+
+async def test_a_job_created_again_under_its_name_has_no_past(stage: Stage) -> None:
+    old, new = resource(fixedRate="10s"), resource(fixedRate="10s", resource_version=5)
+    await stage.mirror(old)
+    stage.tick(hours=1)
+    stage.living["default", "job"] = new
+    await stage.mirror(new)
+    states = {row["id"]: row["state"] for row in stage.rows("SELECT id, state FROM job_definition")}
+    assert states == {old.meta.uid: "DELETED", new.meta.uid: "ACTIVE"}
+    assert {(row["job_id"], row["reason"]) for row in stage.rows()} == {(old.meta.uid, "Deleted")}
+
+
+async def test_an_event_of_the_past_changes_nothing(stage: Stage) -> None:
+    uid = uuid4()
+    await stage.mirror(resource(uid=uid, generation=3, resource_version=30, fixedRate="10s"))
+    await stage.mirror(resource(uid=uid, generation=2, resource_version=20, fixedRate="60s"))
+    assert stage.job()["version"] == 3
+
+
+async def test_only_a_quorum_read_revives_a_deleted_job(stage: Stage) -> None:
+    uid = uuid4()
+    seen = resource(uid=uid, fixedRate="10s")
+    await stage.mirror(seen)
+    await stage.mirror(Gone(uid, "default", "job"))
+    await stage.mirror(resource(uid=uid, resource_version=9, fixedRate="10s"))
+    assert stage.rows("SELECT state FROM job_definition") == [{"state": "DELETED"}]
+    await stage.mirror(Seen(seen, is_quorum=True))
+    assert stage.job()["state"] == "ACTIVE"
+
+
+async def test_specs_that_cannot_work_say_why_and_have_no_moments(stage: Stage) -> None:
+    bad = {
+        "InvalidSchedule": {"schedule": "0 0 31 2 *"},
+        "UnknownTimeZone": {"schedule": "0 0 * * *", "timeZone": "Mars/Base"},
+        "InvalidPayload": {"schedule": "0 0 * * *", "payload": {"seconds": "many"}},
+        "HandlerNotFound": {"schedule": "0 0 * * *", "handler": "elsewhere"},
+        "InvalidSpec": {"schedule": "0 0 * * *", "payload": {"nul": "\0"}},
+    }
+    for reason, spec in bad.items():
+        await stage.mirror(resource(reason.lower(), **spec))
+    await stage.mirror(resource("good", schedule="0 0 * * *"))
+    jobs = {row["name"]: row for row in stage.rows("SELECT * FROM job_definition")}
+    for reason in bad.keys() - {"InvalidSpec"}:
+        assert (jobs[reason.lower()]["state"], jobs[reason.lower()]["reason"]) == ("INVALID", reason)
+        assert jobs[reason.lower()]["message"]
+    assert jobs["good"]["state"] == "ACTIVE"
+
+
+async def test_a_payload_over_32_kib_is_refused_with_its_size(stage: Stage) -> None:
+    await stage.mirror(resource(fixedRate="1s", payload={"message": "x" * 33_000}))
+    assert stage.job()["reason"] == "InvalidPayload"
+    assert "32768" in stage.job()["message"]
+
+
+async def test_a_run_now_runs_once_for_each_token(stage: Stage) -> None:
+    uid = uuid4()
+    await stage.mirror(resource(uid=uid, schedule="0 0 1 1 *"))
+    for version, token in ((2, "a"), (3, "a"), (4, "b")):
+        asked = resource(uid=uid, resource_version=version, schedule="0 0 1 1 *", annotations={RUN_NOW: token})
+        await stage.mirror(asked)
+    rows = stage.rows()
+    assert [(row["run_key"], row["state"], row["trigger"]) for row in rows] == [
+        ("a", "PENDING", "MANUAL"),
+        ("b", "SKIPPED", "MANUAL"),
+    ]
+    assert rows[1]["reason"] == "Overlap"
+    assert rows[1]["blocked_by"] == rows[0]["id"]
+
+
+async def test_a_run_now_works_while_suspended(stage: Stage) -> None:
+    uid = uuid4()
+    await stage.mirror(resource(uid=uid, fixedRate="1h", suspend=True))
+    asked = resource(uid=uid, resource_version=2, fixedRate="1h", suspend=True, annotations={RUN_NOW: "x"})
+    await stage.mirror(asked)
+    assert [row["state"] for row in stage.rows()] == ["PENDING"]
+    assert stage.job()["state"] == "SUSPENDED"
+
+
+async def test_a_token_that_was_there_at_first_sight_is_not_run(stage: Stage) -> None:
+    await stage.mirror(resource(fixedRate="1h", annotations={RUN_NOW: "restored"}))
+    assert [(row["state"], row["reason"]) for row in stage.rows()] == [("SKIPPED", "PresentAtCreation")]
+
+
+async def test_a_run_now_of_a_job_that_cannot_run_ends_in_a_row_too(stage: Stage) -> None:
+    uid = uuid4()
+    await stage.mirror(resource(uid=uid, fixedRate="1h", handler="elsewhere"))
+    asked = resource(uid=uid, resource_version=2, fixedRate="1h", handler="elsewhere", annotations={RUN_NOW: "x"})
+    await stage.mirror(asked)
+    assert [(row["state"], row["reason"]) for row in stage.rows()] == [("SKIPPED", "NotReady")]
+
+
+async def test_a_handler_that_comes_back_makes_its_jobs_run_from_then_on(stage: Stage) -> None:
+    job = resource(fixedRate="10s")
+    stage.handlers.clear()
+    await stage.mirror(job)
+    assert stage.job()["state"] == "INVALID"
+    stage.tick(seconds=25)
+    stage.handlers.add("log")
+    await stage.mirror(Seen(job, is_quorum=True, judge_again=True))
+    assert stage.job()["state"] == "ACTIVE"
+    assert {(row["state"], row["reason"]) for row in stage.rows()} == {("SKIPPED", "NotReady")}
+    stage.tick(seconds=10)
+    await stage.fire()
+    assert [row["state"] for row in stage.rows()][-1] == "PENDING"

@@ -1,0 +1,127 @@
+"""The schema: migrations, days, and that every statement is one that this database takes."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import UTC, date, datetime, timedelta
+from typing import Any
+from uuid import uuid4
+
+import psycopg
+import pytest
+from dev.postgres import Postgres
+from psycopg._queries import PostgresQuery
+from psycopg.adapt import Transformer
+
+from scheduledjobs.errors import SchemaError, StoreUnavailable
+from scheduledjobs.steps.clock import Clock
+from scheduledjobs.steps.prune import Prune
+from scheduledjobs.store import migrate as migrations
+from scheduledjobs.store.migrate import check_schema, migrate
+from scheduledjobs.store.partitions import ensure_days, list_partitions
+from scheduledjobs.store.queries import names, sql
+from scheduledjobs.store.sessions import Sessions, connect
+
+DAY = timedelta(days=1)
+
+
+@pytest.mark.parametrize("name", names())
+def test_every_statement_can_be_prepared(database: str, name: str) -> None:
+    text = sql(name)
+    with psycopg.connect(database, autocommit=True) as conn:
+        query = PostgresQuery(Transformer(conn))
+        query.convert(text, _AnyParameters())
+        result = conn.pgconn.prepare(b"test", query.query)
+        assert result.status == psycopg.pq.ExecStatus.COMMAND_OK, result.error_message.decode()
+
+
+class _AnyParameters(dict[str, Any]):
+    def __missing__(self, _: str) -> None:
+        return None
+
+    def __contains__(self, _: object) -> bool:
+        return True
+
+
+async def test_migrating_twice_changes_nothing(database: str) -> None:
+    assert await migrate(database) == []
+
+
+async def test_replicas_that_start_together_migrate_once(postgres_server: Postgres) -> None:
+    name = f"fresh_{uuid4().hex[:8]}"
+    with psycopg.connect(postgres_server.url, autocommit=True) as conn:
+        conn.execute(f"CREATE DATABASE {name}".encode())
+    url = postgres_server.url.rsplit("/", 1)[0] + f"/{name}"
+    applied = await asyncio.gather(*(migrate(url) for _ in range(4)))
+    assert sorted(applied) == [[], [], [], ["0001_tables"]]
+
+
+async def test_a_changed_migration_is_refused(database: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    changed = [migrations.Migration(1, "0001_tables", b"-- other")]
+    monkeypatch.setattr(migrations, "load_migrations", lambda: changed)
+    with pytest.raises(SchemaError, match="was changed after it was applied"):
+        await migrate(database)
+
+
+async def test_a_newer_schema_is_refused(database: str) -> None:
+    async with connect(database, "test") as conn:
+        await conn.execute("INSERT INTO schema_migration (number, name, checksum) VALUES (9999, '9999_later', '')")
+        with pytest.raises(SchemaError, match="newer than this program"):
+            await check_schema(conn)
+
+
+async def test_a_database_without_schema_says_what_to_do(postgres_server: Postgres) -> None:
+    async with connect(postgres_server.url, "test") as conn:
+        with pytest.raises(SchemaError, match="scheduledjobs migrate"):
+            await check_schema(conn)
+
+
+async def test_a_database_that_is_not_there_is_unavailable() -> None:
+    with pytest.raises(StoreUnavailable):
+        await migrate("postgresql://localhost:1/nothing")
+
+
+async def test_makers_of_one_day_do_not_hurt_each_other(database: str) -> None:
+    async def make() -> None:
+        async with connect(database, "test") as conn:
+            await ensure_days(conn, date(2031, 1, 1), date(2031, 1, 3))
+
+    await asyncio.gather(*(make() for _ in range(4)))
+    async with connect(database, "test") as conn:
+        assert {date(2031, 1, 1), date(2031, 1, 2), date(2031, 1, 3)} <= set(await list_partitions(conn))
+
+
+async def test_a_day_is_made_while_others_write(database: str) -> None:
+    async with connect(database, "writer") as writer, connect(database, "maker") as maker, writer.transaction():
+        await writer.execute(INSERT.encode(), {"moment": datetime.now(UTC), "state": "SUCCEEDED"})
+        await asyncio.wait_for(ensure_days(maker, date(2031, 1, 1), date(2031, 1, 1)), 5)
+
+
+INSERT = """
+INSERT INTO job_execution_log (fire_time, namespace, job_name, state, trigger, handler, job_id, version)
+VALUES (%(moment)s, 'default', 'job', %(state)s, 'SCHEDULE', 'log', gen_random_uuid(), 1)
+"""
+
+
+async def prune(database: str, now: datetime) -> set[date]:
+    async with Sessions(database, "test", size=1) as sessions:
+        await Prune(sessions, Clock(), retention_days=2).prune(now)
+    async with connect(database, "test") as conn:
+        return set(await list_partitions(conn))
+
+
+async def test_days_past_the_retention_are_dropped_and_days_ahead_are_made(database: str) -> None:
+    today = datetime.now(UTC).date()
+    days = await prune(database, datetime.now(UTC) + 5 * DAY)
+    assert min(days) == today + 3 * DAY
+    assert max(days) == today + 12 * DAY
+
+
+async def test_a_day_with_live_rows_waits(database: str) -> None:
+    now = datetime.now(UTC)
+    async with connect(database, "test") as conn:
+        await conn.execute(INSERT.encode(), {"moment": now, "state": "RUNNING"})
+    assert now.date() in await prune(database, now + 5 * DAY)
+    async with connect(database, "test") as conn:
+        await conn.execute("UPDATE job_execution_log SET state = 'SUCCEEDED'")
+    assert now.date() not in await prune(database, now + 5 * DAY)
