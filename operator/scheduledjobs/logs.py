@@ -8,7 +8,9 @@ import sys
 import structlog
 from structlog.typing import Processor
 
-QUIET = ("kopf", "aiohttp", "asyncio", "kubernetes", "psycopg", "psycopg.pool")
+QUIET = ("kopf", "aiohttp", "asyncio", "psycopg", "psycopg.pool")
+SILENT = ("kubernetes",)
+"""It warns of what we then say ourselves, in a sentence."""
 
 
 def set_up_logs(form: str, level: str) -> None:
@@ -38,3 +40,5 @@ def set_up_logs(form: str, level: str) -> None:
     root.setLevel(level.upper())
     for name in QUIET:
         logging.getLogger(name).setLevel(logging.WARNING)
+    for name in SILENT:
+        logging.getLogger(name).setLevel(logging.CRITICAL)

@@ -77,7 +77,7 @@ class Replicas:
     def rows(self, query: str, *params: Any) -> list[dict[str, Any]]:
         """Return the rows of a query."""
         with psycopg.connect(self.url, autocommit=True, row_factory=dict_row) as conn:
-            return conn.execute(query.encode(), params).fetchall()
+            return conn.execute(query.encode(), params or None).fetchall()
 
     def row(self, query: str, *params: Any) -> dict[str, Any]:
         """Return the one row of a query."""
