@@ -49,7 +49,7 @@ ORDER BY job_execution_log.fire_time DESC, job_execution_log.id DESC LIMIT %s
 class Ping(BaseHTTPRequestHandler):
     """Answers every POST with 200."""
 
-    def do_POST(self) -> None:  # noqa: N802 the standard library's name
+    def do_POST(self) -> None:
         """Answer."""
         self.rfile.read(int(self.headers.get("Content-Length", 0)))
         self.send_response(200)
@@ -111,9 +111,7 @@ class Demo:
     def kubectl(self, *words: str, stdin: str | None = None) -> str:
         """Run kubectl against the demo's cluster; return what it printed."""
         command = [kubectl(), *words]
-        done = subprocess.run(
-            command, env=self._environment, input=stdin, capture_output=True, text=True, check=False
-        )
+        done = subprocess.run(command, env=self._environment, input=stdin, capture_output=True, text=True, check=False)
         if done.returncode:
             raise SystemExit(f"scheduledjobs: kubectl {words[0]} failed: {done.stderr.strip()}")
         return done.stdout

@@ -6,7 +6,6 @@ import json
 from typing import Any
 
 import pytest
-
 from dev.controlplane import ControlPlane
 
 GOOD: list[dict[str, Any]] = [
@@ -108,7 +107,9 @@ def test_takes_what_is_good(cluster: ControlPlane, spec: dict[str, Any]) -> None
 
 
 @pytest.mark.parametrize(("spec", "sentence"), BAD, ids=lambda value: json.dumps(value)[:60])
-def test_refuses_what_is_bad_and_says_what_is_allowed(cluster: ControlPlane, spec: dict[str, Any], sentence: str) -> None:
+def test_refuses_what_is_bad_and_says_what_is_allowed(
+    cluster: ControlPlane, spec: dict[str, Any], sentence: str
+) -> None:
     said = apply(cluster, "default", spec)
     assert sentence in said
     assert "(?i)^" not in said  # no regular expression is shown to a person
@@ -134,7 +135,13 @@ STATUS = {
     "nextScheduleTime": "2026-11-23T21:35:00Z",
     "lastExecution": {"id": "918273", "outcome": "Succeeded"},
     "conditions": [
-        {"type": "Ready", "status": "True", "reason": "Scheduled", "message": "", "lastTransitionTime": "2026-11-23T21:00:00Z"}
+        {
+            "type": "Ready",
+            "status": "True",
+            "reason": "Scheduled",
+            "message": "",
+            "lastTransitionTime": "2026-11-23T21:00:00Z",
+        }
     ],
 }
 
@@ -156,7 +163,9 @@ def test_the_table_fits_120_columns_with_names_of_20_characters(cluster: Control
     assert max(len(line.rstrip()) for line in table.splitlines()) <= 120, table
     wide = cluster.kubectl("get", "sjobs", "-n", namespace, "-o", "wide").stdout
     assert "Etc/UTC" in wide
-    found = cluster.kubectl("get", "sjob", "-n", namespace, "--field-selector=spec.handler=log,spec.suspend=false", "-o", "name")
+    found = cluster.kubectl(
+        "get", "sjob", "-n", namespace, "--field-selector=spec.handler=log,spec.suspend=false", "-o", "name"
+    )
     assert name in found.stdout
     outcome = "--field-selector=status.lastExecution.outcome=Succeeded"
     assert name in cluster.kubectl("get", "sjob", "-n", namespace, outcome, "-o", "name").stdout

@@ -13,7 +13,6 @@ from typing import Any
 
 import psycopg
 import pytest
-
 from tests.acceptance.conftest import until
 
 LEASE_SECONDS = 5.0
@@ -49,7 +48,9 @@ def old_rows_after_new(replicas: Any) -> int:
 
 @pytest.mark.parametrize("in_transaction", [False, True], ids=["between transactions", "in its transaction"])
 def test_a_frozen_leader_is_replaced_and_writes_nothing_when_it_wakes(
-    replicas: Any, capsys: Any, in_transaction: bool  # noqa: FBT001
+    replicas: Any,
+    capsys: Any,
+    in_transaction: bool,  # noqa: FBT001
 ) -> None:
     replicas.start("one")
     assert replicas.wait_leader() == "one"
@@ -73,7 +74,9 @@ def test_a_frozen_leader_is_replaced_and_writes_nothing_when_it_wakes(
     until(lambda: len(replicas.rows("SELECT 1 FROM term_of")) > count + 10)
     with capsys.disabled():
         where = "in its transaction" if in_transaction else "between transactions"
-        print(f"\nSIGSTOP {where}: next leader after {took:.2f} s, rows of the old term after it: {old_rows_after_new(replicas)}")
+        print(
+            f"\nSIGSTOP {where}: next leader after {took:.2f} s, rows of the old term after it: {old_rows_after_new(replicas)}"
+        )
     assert took <= LEASE_SECONDS + 1
     assert old_rows_after_new(replicas) == 0
     doubled = replicas.row("SELECT count(*) - count(DISTINCT (job_id, fire_time)) AS n FROM job_execution_log")

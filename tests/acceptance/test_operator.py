@@ -12,7 +12,6 @@ import urllib.request
 from typing import Any
 
 import pytest
-
 from tests.acceptance.conftest import until
 
 
@@ -86,9 +85,7 @@ def test_run_now_and_suspend_by_kubectl(replicas: Any) -> None:
     replicas.wait_leader()
     replicas.apply("rare", schedule="0 0 1 1 *", handler="log")
     until(lambda: ready(replicas, "rare").get("status") == "True")
-    replicas.cluster.kubectl(
-        "annotate", "sjob", "rare", "-n", replicas.namespace, "scheduledjobs.dev/run-now=token-1"
-    )
+    replicas.cluster.kubectl("annotate", "sjob", "rare", "-n", replicas.namespace, "scheduledjobs.dev/run-now=token-1")
     until(lambda: states(replicas, "rare") == ["SUCCEEDED"])
     until(lambda: status(replicas, "rare").get("lastHandledRunNow") == "token-1")
     assert status(replicas, "rare")["lastExecution"]["trigger"] == "Manual"
@@ -169,7 +166,9 @@ def test_firing_outlives_an_outage_of_the_api_server(replicas: Any) -> None:
     finally:
         replicas.cluster.start_apiserver()
     until(lambda: status(replicas, "busy").get("lastExecution"), seconds=40)
-    row = replicas.row("SELECT count(*) AS n, 1 + extract(epoch FROM max(fire_time) - min(fire_time)) AS e FROM job_execution_log")
+    row = replicas.row(
+        "SELECT count(*) AS n, 1 + extract(epoch FROM max(fire_time) - min(fire_time)) AS e FROM job_execution_log"
+    )
     assert row["n"] == row["e"]
 
 

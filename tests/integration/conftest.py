@@ -149,7 +149,11 @@ class Stage:
         now = await self.now()
         row = {
             **{key: claimed[key] for key in ("id", "fire_time", "claim_no")},
-            "state": state, "started_at": now, "finished_at": now, "duration_ms": 0, "abandoned": False,
+            "state": state,
+            "started_at": now,
+            "finished_at": now,
+            "duration_ms": 0,
+            "abandoned": False,
         }
         async with connect(self.url, "test", **self.clock_setting) as conn:
             return await complete_executions(conn, replica, [row])
