@@ -39,8 +39,8 @@ KINDS = {
 }
 LOG = """
 SELECT to_char(fire_time, 'HH24:MI:SS.MS') AS fire_time, job_name, state, coalesce(reason, '') AS reason,
-    coalesce(duration_ms::text, '') AS ms, coalesce(lateness_ms::text, '') AS late_ms, coalesce(hostname, '') AS replica,
-    coalesce(left(message, 50), '') AS message
+    coalesce(duration_ms::text, '') AS ms, coalesce(lateness_ms::text, '') AS late_ms,
+    coalesce(hostname, '') AS replica, coalesce(left(message, 50), '') AS message
 FROM job_execution_log LEFT JOIN scheduler_instance AS i ON i.id = claimed_by
 ORDER BY job_execution_log.fire_time DESC, job_execution_log.id DESC LIMIT %s
 """

@@ -29,13 +29,14 @@ class Replicas:
     url: str
     folder: Path
     lease: str = field(default_factory=lambda: f"lease-{uuid4().hex[:8]}")
+    kubeconfig: str = ""
     processes: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
 
     def start(self, name: str, **settings: str) -> None:
         """Start a replica; its log is in the test's folder."""
         environment = {
             **os.environ,
-            "KUBECONFIG": str(self.cluster.kubeconfig),
+            "KUBECONFIG": self.kubeconfig or str(self.cluster.kubeconfig),
             "SCHEDULEDJOBS_DATABASE_URL": self.url,
             "SCHEDULEDJOBS_METRICS_HOST": "127.0.0.1",
             "SCHEDULEDJOBS_METRICS_PORT": "0",

@@ -19,7 +19,9 @@ LEASE_SECONDS = 5.0
 HOLD = """
 CREATE OR REPLACE FUNCTION hold() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
-    IF current_setting('application_name') = 'scheduledjobs leader term=1' AND EXISTS (SELECT FROM pg_class WHERE relname = 'hold_now') THEN
+    IF current_setting('application_name') = 'scheduledjobs leader term=1'
+        AND EXISTS (SELECT FROM pg_class WHERE relname = 'hold_now')
+    THEN
         PERFORM pg_sleep(1.5);
     END IF;
     RETURN NEW;
@@ -74,9 +76,8 @@ def test_a_frozen_leader_is_replaced_and_writes_nothing_when_it_wakes(
     until(lambda: len(replicas.rows("SELECT 1 FROM term_of")) > count + 10)
     with capsys.disabled():
         where = "in its transaction" if in_transaction else "between transactions"
-        print(
-            f"\nSIGSTOP {where}: next leader after {took:.2f} s, rows of the old term after it: {old_rows_after_new(replicas)}"
-        )
+        print(f"\nSIGSTOP {where}: next leader after {took:.2f} s")
+        print(f"rows of the old term after it: {old_rows_after_new(replicas)}")
     assert took <= LEASE_SECONDS + 1
     assert old_rows_after_new(replicas) == 0
     doubled = replicas.row("SELECT count(*) - count(DISTINCT (job_id, fire_time)) AS n FROM job_execution_log")

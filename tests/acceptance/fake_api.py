@@ -1,0 +1,129 @@
+"""A small server that speaks list and watch, for faults that a real API server cannot be made to show.
+
+Everything else is tested against a real one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections import Counter
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from typing import Any
+from uuid import uuid4
+
+from aiohttp import web
+
+GROUP = "scheduledjobs.dev"
+BACKBONE = {
+    "/api/v1": ("namespaces", "Namespace", False),
+    "/apis/apiextensions.k8s.io/v1": ("customresourcedefinitions", "CustomResourceDefinition", False),
+}
+
+
+def _resource(name: str, kind: str, is_namespaced: bool) -> dict[str, Any]:  # noqa: FBT001
+    verbs = ["get", "list", "watch", "patch"]
+    return {"name": name, "singularName": kind.lower(), "namespaced": is_namespaced, "kind": kind, "verbs": verbs}
+
+
+def thing(name: str, version: int = 1, **changes: Any) -> dict[str, Any]:
+    """An object as an API server would send it."""
+    metadata = {
+        "name": name,
+        "namespace": "default",
+        "uid": str(uuid4()),
+        "generation": 1,
+        "resourceVersion": str(version),
+        "creationTimestamp": "2026-11-23T12:00:00Z",
+    }
+    body = {"apiVersion": f"{GROUP}/v1", "kind": "ScheduledJob", "spec": {"fixedRate": "1s", "handler": "log"}}
+    return {**body, "metadata": {**metadata, **changes}}
+
+
+class FakeApi:
+    """Objects, and a switch for each fault."""
+
+    def __init__(self) -> None:
+        self.objects: list[dict[str, Any]] = []
+        self.is_served = True
+        self.requests: Counter[str] = Counter()
+        self.url = ""
+        self._watchers: list[asyncio.Queue[dict[str, Any] | None]] = []
+
+    def send(self, kind: str, body: dict[str, Any]) -> None:
+        """Send an event to every watcher."""
+        for watcher in self._watchers:
+            watcher.put_nowait({"type": kind, "object": body})
+
+    def error(self, code: int) -> None:
+        """Send the ERROR event of a status code."""
+        self.send(
+            "ERROR", {"kind": "Status", "apiVersion": "v1", "status": "Failure", "code": code, "reason": "Expired"}
+        )
+
+    def cut(self) -> None:
+        """End every watch."""
+        for watcher in self._watchers:
+            watcher.put_nowait(None)
+
+    @property
+    def watchers(self) -> int:
+        """How many watch now."""
+        return len(self._watchers)
+
+    async def _answer(self, request: web.Request) -> web.StreamResponse:
+        path = request.path
+        self.requests[f"{request.method} {path}"] += 1
+        if path == f"/apis/{GROUP}/v1":
+            resources = [_resource("scheduledjobs", "ScheduledJob", True)] if self.is_served else []
+            return web.json_response({"kind": "APIResourceList", "groupVersion": f"{GROUP}/v1", "resources": resources})
+        if path == "/apis":
+            groups = [_group(GROUP), _group("apiextensions.k8s.io")]
+            return web.json_response({"kind": "APIGroupList", "groups": groups})
+        if path == "/api":
+            return web.json_response({"versions": ["v1"]})
+        if path in BACKBONE:
+            return web.json_response({"kind": "APIResourceList", "resources": [_resource(*BACKBONE[path])]})
+        if path.endswith("/scheduledjobs") and self.is_served:
+            return await self._watch(request) if "watch" in request.query else self._list()
+        return web.json_response({"kind": "Status", "code": 404, "message": "not found"}, status=404)
+
+    def _list(self) -> web.Response:
+        metadata = {"resourceVersion": "100"}
+        return web.json_response({"kind": "ScheduledJobList", "metadata": metadata, "items": self.objects})
+
+    async def _watch(self, request: web.Request) -> web.StreamResponse:
+        response = web.StreamResponse()
+        await response.prepare(request)
+        queue: asyncio.Queue[dict[str, Any] | None] = asyncio.Queue()
+        self._watchers.append(queue)
+        try:
+            while (event := await queue.get()) is not None:
+                await response.write(json.dumps(event).encode() + b"\n")
+        finally:
+            self._watchers.remove(queue)
+        return response
+
+
+def _group(name: str) -> dict[str, Any]:
+    version = {"groupVersion": f"{name}/v1", "version": "v1"}
+    return {"name": name, "versions": [version], "preferredVersion": version}
+
+
+@asynccontextmanager
+async def serve() -> AsyncIterator[FakeApi]:
+    """Serve on a free loopback port."""
+    api = FakeApi()
+    app = web.Application()
+    app.router.add_route("*", "/{path:.*}", api._answer)
+    runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.2)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    api.url = f"http://127.0.0.1:{runner.addresses[0][1]}"
+    try:
+        yield api
+    finally:
+        api.cut()
+        with suppress(asyncio.CancelledError):
+            await runner.cleanup()

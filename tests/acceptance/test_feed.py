@@ -1,0 +1,127 @@
+"""The live feed, and what kopf does that it must not do to us."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, suppress
+
+import pytest
+from kubernetes.aio import client
+from tests.acceptance.fake_api import FakeApi, serve, thing
+
+from scheduledjobs.core.resource import Resource
+from scheduledjobs.kube.client import KubeClient
+from scheduledjobs.kube.feed import keep_feeding, kopf_settings
+
+pytestmark = pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning")
+
+
+class Feeding:
+    """A feed under way, and what it brought."""
+
+    def __init__(self) -> None:
+        self.seen: list[tuple[str, bool]] = []
+        self.broken = 0
+        self.restored = 0
+
+    def on_event(self, resource: Resource, is_gone: bool) -> None:  # noqa: FBT001 the feed's signature
+        self.seen.append((resource.meta.name, is_gone))
+
+    def on_broken(self) -> None:
+        self.broken += 1
+
+    def restore(self) -> None:
+        self.restored += 1
+
+
+async def until(look: Callable[[], object], seconds: float = 10) -> None:
+    deadline = time.monotonic() + seconds
+    while not look():
+        assert time.monotonic() < deadline, "not so in time"
+        await asyncio.sleep(0.01)
+
+
+@asynccontextmanager
+async def feeding(api: FakeApi) -> AsyncIterator[Feeding]:
+    configuration = client.Configuration()
+    configuration.host = api.url
+    kube, found = KubeClient(configuration), Feeding()
+    task = asyncio.create_task(keep_feeding(kube, found.on_event, found.on_broken, (), found.restore))
+    try:
+        yield found
+    finally:
+        task.cancel()
+        with suppress(asyncio.CancelledError):
+            await task
+        await kube.api.close()
+
+
+async def test_brings_what_is_there_and_what_changes() -> None:
+    async with serve() as api:
+        api.objects = [thing("a"), thing("b")]
+        async with feeding(api) as found:
+            await until(lambda: {name for name, _ in found.seen} == {"a", "b"} and api.watchers)
+            api.send("DELETED", api.objects[0])
+            await until(lambda: ("a", True) in found.seen)
+        assert not any(request.startswith(("PATCH", "POST", "PUT", "DELETE")) for request in api.requests)
+
+
+async def test_an_object_that_cannot_be_read_does_not_block_the_others() -> None:
+    async with serve() as api:
+        api.objects = [thing("bad", resourceVersion="not a number"), thing("good")]
+        async with feeding(api) as found:
+            await until(lambda: ("good", False) in found.seen)
+            assert ("bad", False) not in found.seen
+
+
+async def test_a_watch_that_expired_lists_again() -> None:
+    async with serve() as api, feeding(api) as found:
+        await until(lambda: api.watchers)
+        api.objects = [thing("late")]
+        api.error(410)
+        await until(lambda: ("late", False) in found.seen)
+
+
+async def test_when_kopf_gives_up_it_is_started_again_and_a_compare_is_asked_for() -> None:
+    async with serve() as api, feeding(api) as found:
+        await until(lambda: api.watchers)
+        api.error(500)
+        await until(lambda: found.broken == 1)
+        api.objects = [thing("late")]
+        await until(lambda: ("late", False) in found.seen)
+
+
+async def test_waits_for_a_crd_that_is_not_there_yet() -> None:
+    async with serve() as api:
+        api.is_served = False
+        async with feeding(api) as found:
+            await until(lambda: api.requests["GET /apis/scheduledjobs.dev/v1/scheduledjobs"] >= 1)
+            api.is_served = True
+            api.objects = [thing("a")]
+            await until(lambda: ("a", False) in found.seen)
+
+
+async def test_ending_the_feed_is_quick_and_leaves_our_tasks_and_signals_alone() -> None:
+    loop = asyncio.get_running_loop()
+    async with serve() as api:
+        async with feeding(api) as found:
+            await until(lambda: api.watchers)
+            assert found.restored == 1
+            ours = asyncio.create_task(asyncio.sleep(60))
+            started = time.monotonic()
+        took = time.monotonic() - started
+        assert not ours.done()
+        ours.cancel()
+        assert took < 1.5
+    received: list[int] = []
+    loop.add_signal_handler(signal.SIGUSR1, received.append, 1)
+    signal.raise_signal(signal.SIGUSR1)
+    await until(lambda: received)
+    loop.remove_signal_handler(signal.SIGUSR1)
+
+
+def test_kopf_never_kills_the_process_that_it_crashed_in() -> None:
+    assert kopf_settings().process.ultimate_exiting_timeout is None
