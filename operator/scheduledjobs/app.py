@@ -92,7 +92,7 @@ class App:
             on_beat=self._on_beat,
             on_dead=self._on_dead,
             on_registered=self._on_registered,
-            on_clock_step=metrics.CLOCK_STEPS.inc,
+            on_clock_step=self._on_clock_step,
             state=self._state,
         )
         door = LeaseDoor(kube, settings.lease_namespace, settings.lease_name)
@@ -216,12 +216,12 @@ class App:
         metrics.STALE.inc(len(stale))
         for ending in endings:
             assignment = ending.assignment
-            metrics.EXECUTIONS.labels(handler=assignment.handler, outcome=camel(ending.state)).inc()
+            metrics.executions(assignment.handler, camel(ending.state)).inc()
             took = (ending.finished_at - ending.started_at).total_seconds()
-            metrics.DURATION.labels(handler=assignment.handler).observe(took)
+            metrics.duration(assignment.handler).observe(took)
             if not assignment.run_key and assignment.attempt == 1:
                 lateness = (ending.started_at - assignment.fire_time).total_seconds()
-                metrics.LATENESS.labels(handler=assignment.handler).observe(lateness)
+                metrics.lateness(assignment.handler).observe(lateness)
             if ending.state in FAILURE_STATES:
                 log.warning(
                     "execution failed",
@@ -252,6 +252,11 @@ class App:
         """Declared dead, for good: stop what runs, its claims are another's by now."""
         self._claim.replica = None
         self._runner.stop_attempts(Stop(State.LOST, Reason.TRUST_LOST, "this replica was declared dead"))
+
+    def _on_clock_step(self) -> None:
+        metrics.CLOCK_STEPS.inc()
+        if self._leading is not None:
+            self._leading.fire.look_again()
 
     def _on_lease(self, is_held: bool) -> None:  # noqa: FBT001 the election's signature
         self._trust = self._trust.saw_lease(is_held=is_held, now=time.monotonic())

@@ -15,7 +15,7 @@ from scheduledjobs import metrics
 from scheduledjobs.core.job import Decision, Job, NewExecution
 from scheduledjobs.core.plan import Verdict, judge
 from scheduledjobs.core.reasons import JobState, Reason, State
-from scheduledjobs.core.resource import Resource, ResourceMeta
+from scheduledjobs.core.resource import RUN_NOW, Resource, ResourceMeta
 from scheduledjobs.core.spec import JobSpec
 from scheduledjobs.errors import StoreError, TermLost
 from scheduledjobs.handlers import Registry
@@ -30,7 +30,7 @@ from scheduledjobs.steps.compare import Compare
 from scheduledjobs.steps.fire import Fire, runs
 from scheduledjobs.steps.loop import keep
 from scheduledjobs.steps.mirror import Gone, Inbox, Mirror, Seen
-from scheduledjobs.steps.mirror_batch import Written
+from scheduledjobs.steps.mirror_batch import LONGEST_TOKEN, Written
 from scheduledjobs.steps.notify import Notify
 from scheduledjobs.steps.prune import EVERY_SECONDS as PRUNE_SECONDS
 from scheduledjobs.steps.prune import Prune
@@ -199,6 +199,9 @@ class Leading:
             before = written.before.get(uid)
             if before is None or before["state"] != plan.state or before["reason"] != plan.reason:
                 self._tell_state(resource.meta, plan.state, plan.reason, plan.message, before)
+            if len(resource.meta.annotations.get(RUN_NOW, "")) > LONGEST_TOKEN:
+                note = f"the token of run-now is longer than {LONGEST_TOKEN} characters: nothing is run"
+                self.announce.say(resource.meta, Reason.RUN_REQUESTED, note)
         for request in written.requests:
             row = request.execution
             note = f"run-now {request.token}: {row.message or 'an execution was recorded'}"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import cache
+
 from prometheus_client import Counter, Gauge, Histogram, Info
 
 SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 1800, 3600)
@@ -20,3 +22,21 @@ MIRROR_DRIFT = Counter("scheduledjobs_mirror_drift_total", "Differences that a c
 STATUS_PATCHES = Counter("scheduledjobs_status_patches_total", "Status patches", ["result"])
 CLOCK_STEPS = Counter("scheduledjobs_clock_steps_total", "Times that the database's clock was set")
 STEP_FAILURES = Counter("scheduledjobs_step_failures_total", "Passes of a step that failed", ["step"])
+
+
+@cache
+def executions(handler: str, outcome: str) -> Counter:
+    """Return the counter of a handler's outcome; looked up once, since it is counted at every execution."""
+    return EXECUTIONS.labels(handler=handler, outcome=outcome)
+
+
+@cache
+def lateness(handler: str) -> Histogram:
+    """Return the histogram of a handler's lateness."""
+    return LATENESS.labels(handler=handler)
+
+
+@cache
+def duration(handler: str) -> Histogram:
+    """Return the histogram of a handler's durations."""
+    return DURATION.labels(handler=handler)

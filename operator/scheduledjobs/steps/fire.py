@@ -89,6 +89,11 @@ class Fire:
             self._reload_at = 0.0
             self.wake.set()
 
+    def look_again(self) -> None:
+        """Look ahead anew: the database's clock was set, and what was far off may be due."""
+        self._reload_at = 0.0
+        self.wake.set()
+
     async def load(self) -> None:
         """Look ahead: plan every active job that is due within the horizon."""
         async with self._leader.session() as conn:

@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from itertools import chain, islice
 from typing import Any
 from uuid import UUID
 
@@ -35,8 +36,15 @@ log = structlog.get_logger(__name__)
 EVERY_SECONDS = 0.5
 PATCHES_PER_SECOND = 50
 ROUTINE_SECONDS = 5.0
-LOOK_BACK_SECONDS = 10.0
-"""How far back each look for ended rows goes: longer than a COMMIT takes to become visible."""
+LOOK_BACK_SECONDS = 2.0
+"""How far back each look for ended rows goes: longer than a COMMIT takes to become visible. What is written later
+still shows in the count of what runs."""
+
+LOOKED_AT = 60
+"""How many dirty jobs are read from SQL in one pass: a few more than may be patched."""
+
+COUNT_SHARE = 20
+"""The count of what runs is taken at most this part of the time: with a long queue it reads many rows."""
 
 FAILURES = frozenset(camel(state) for state in FAILURE_STATES)
 
@@ -68,7 +76,9 @@ class Report:
         self._monotonic = monotonic
         self._known: dict[UUID, Known] = {}
         self._dirty: dict[UUID, float] = {}
+        self._urgent: set[UUID] = set()
         self._active: Mapping[UUID, int] = {}
+        self._count_at = 0.0
         self._looked_at: float | None = None
         self.wake = asyncio.Event()
 
@@ -88,6 +98,7 @@ class Report:
     def know(self, resource: Resource) -> None:
         """A resource was mirrored: its status is to be reported, even before the watch has brought it."""
         self._known.setdefault(resource.meta.uid, Known(resource.meta, _canonical(resource.status)))
+        self._urgent.add(resource.meta.uid)
         self.mark([resource.meta.uid])
 
     def meta(self, uid: UUID) -> ResourceMeta | None:
@@ -100,21 +111,24 @@ class Report:
         for uid in ids:
             self._known.pop(uid, None)
             self._dirty.pop(uid, None)
+            self._urgent.discard(uid)
 
     def mark(self, ids: Iterable[UUID]) -> None:
-        """These jobs' statuses may have changed."""
+        """These jobs' statuses may have changed; one that the watch has not brought yet is marked when it does."""
         now = self._monotonic()
         for uid in ids:
-            self._dirty.setdefault(uid, now)
+            if uid in self._known:
+                self._dirty.setdefault(uid, now)
 
     async def step(self) -> None:
         """Find what has changed, and patch what is due, up to the pace allowed."""
         if not self._leader.is_trusted():
             return
         await self._look()
-        due = [uid for uid in self._dirty if uid in self._known and self._may_patch(uid)]
+        dirty = chain(self._urgent & self._dirty.keys(), self._dirty)
+        due = dict.fromkeys(islice((uid for uid in dirty if self._may_patch(uid)), LOOKED_AT))
         if due:
-            await self._report(due[: 10 * PATCHES_PER_SECOND])
+            await self._report(list(due))
 
     async def _look(self) -> None:
         """Level-triggered: what ended since the last look and what runs now, whoever did it."""
@@ -122,14 +136,18 @@ class Report:
         since = LOOK_BACK_SECONDS if self._looked_at is None else now - self._looked_at + LOOK_BACK_SECONDS
         async with self._leader.session() as conn:
             finished = await find_finished_jobs(conn, since)
+            self._looked_at = now
+            self.mark(finished)
+            if now < self._count_at:
+                return
             active = await find_running_jobs(conn)
-        self._looked_at = now
-        self.mark(finished)
+        done = self._monotonic()
+        self._count_at = done + COUNT_SHARE * (done - now)
         self.mark(uid for uid in active.keys() | self._active.keys() if active.get(uid) != self._active.get(uid))
         self._active = active
 
     def _may_patch(self, uid: UUID) -> bool:
-        return self._monotonic() - self._known[uid].patched_at >= 1.0
+        return uid in self._known and self._monotonic() - self._known[uid].patched_at >= 1.0
 
     async def _report(self, due: list[UUID]) -> None:
         async with self._leader.session() as conn:
@@ -143,10 +161,13 @@ class Report:
             before = orjson.loads(known.status)
             status = status_of(row, self._schedule_text(row), before, now)
             self._tell_failure(known.meta, before.get("lastExecution", {}), status.get("lastExecution", {}))
-            if _canonical(status) == known.status:
-                self._dirty.pop(row["id"], None)
-            elif self._is_pressing(row["id"], rank := _rank(before, status)):
-                wanted.append((rank, row["id"], status))
+            marked_at = self._dirty.pop(row["id"], self._monotonic())
+            if _canonical(status) != known.status:
+                self._dirty[row["id"]] = marked_at  # at the end again: the others are looked at first
+                if self._is_pressing(row["id"], rank := _rank(before, status)):
+                    wanted.append((rank, row["id"], status))
+            else:
+                self._urgent.discard(row["id"])
         for uid in set(due) - {row["id"] for row in rows}:
             self._dirty.pop(uid, None)
         wanted.sort(key=lambda entry: entry[0])
@@ -178,6 +199,7 @@ class Report:
             raise
         metrics.STATUS_PATCHES.labels(result="ok").inc()
         self._dirty.pop(uid, None)
+        self._urgent.discard(uid)
         known.patched_at = self._monotonic()
         known.status = _canonical(status)
         known.meta = _with_version(known.meta, version)

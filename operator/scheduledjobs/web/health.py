@@ -11,6 +11,8 @@ from collections.abc import Callable, Mapping
 from aiohttp import web
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
+from scheduledjobs.errors import SettingsError
+
 STALLED_SECONDS = 60.0
 
 
@@ -58,7 +60,12 @@ class HealthServer:
         self._runner = web.AppRunner(app, access_log=None)
         await self._runner.setup()
         site = web.TCPSite(self._runner, self._host, self._wanted_port)
-        await site.start()
+        try:
+            await site.start()
+        except OSError as error:
+            await self._runner.cleanup()
+            where = f"{self._host}:{self._wanted_port}"
+            raise SettingsError(f"SCHEDULEDJOBS_METRICS_PORT: cannot listen on {where}: {error.strerror}") from error
         self.port = self._runner.addresses[0][1]
         return self
 
