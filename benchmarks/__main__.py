@@ -179,7 +179,7 @@ def profile(bench: Bench, folder: Path, jobs: int) -> None:
 def main() -> None:
     """Run the benchmark."""
     parser = argparse.ArgumentParser(prog="make bench", description=__doc__)
-    parser.add_argument("--jobs", type=int, default=6000, help="jobs due each second in the throughput run")
+    parser.add_argument("--jobs", type=int, default=5000, help="jobs due each second in the throughput run")
     parser.add_argument("--warm-up", type=float, default=8)
     parser.add_argument("--seconds", type=float, default=60)
     words = parser.parse_args()
