@@ -183,6 +183,7 @@ def main() -> None:
     parser.add_argument("--warm-up", type=float, default=8)
     parser.add_argument("--seconds", type=float, default=60)
     words = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that the servers are stopped then too
     folder = Path(tempfile.mkdtemp(prefix="scheduledjobs-bench-"))
     folder.chmod(0o755)
     plane, postgres = ControlPlane(folder / "controlplane"), new_postgres(folder / "postgres")

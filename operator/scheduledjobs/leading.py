@@ -12,9 +12,9 @@ from uuid import UUID
 import structlog
 
 from scheduledjobs import metrics
-from scheduledjobs.core.job import Decision, Job, NewExecution
+from scheduledjobs.core.job import Job, NewExecution
 from scheduledjobs.core.plan import Verdict, judge
-from scheduledjobs.core.reasons import JobState, Reason, State
+from scheduledjobs.core.reasons import NEVER_RUN_STATES, JobState, Reason, State
 from scheduledjobs.core.resource import RUN_NOW, Resource, ResourceMeta
 from scheduledjobs.core.spec import JobSpec
 from scheduledjobs.errors import StoreError, TermLost
@@ -192,7 +192,8 @@ class Leading:
         metrics.MIRRORED.inc(len(written.jobs) + len(written.removed))
         self.report.forget(written.removed)
         await self.fire.reload(list(written.jobs))
-        if written.settled or written.requests:
+        self._on_fired([], written.settled)
+        if written.requests:
             self._work()
         for uid, (resource, plan) in written.jobs.items():
             self.report.know(resource)
@@ -217,26 +218,24 @@ class Leading:
         elif before is not None and before["state"] == JobState.SUSPENDED:
             self.announce.say(meta, Reason.RESUMED, "moments are fired again from now on", warning=False)
 
-    def _on_fired(self, fired: Sequence[tuple[Job, Decision]], inserted: Sequence[NewExecution]) -> None:
+    def _on_fired(self, fired: Sequence[Job], inserted: Sequence[tuple[Job, NewExecution]]) -> None:
         if runs(inserted):
             self._work()
-        for row in inserted:
-            metrics.FIRES.labels(state=row.state, reason=row.reason or "").inc(row.moment_count or 1)
-        self.report.mark(job.id for job, _ in fired)
-        for job, decision in fired:
-            self._tell_skips(job, decision)
+        self.report.mark(job.id for job in fired)
+        for job, row in inserted:
+            metrics.fires(row.state, row.reason or "").inc(row.moment_count or 1)
+            if row.state in NEVER_RUN_STATES and row.reason not in QUIET_ROWS:
+                self._tell_not_run(job, row)
 
-    def _tell_skips(self, job: Job, decision: Decision) -> None:
+    def _tell_not_run(self, job: Job, row: NewExecution) -> None:
         meta = self.report.meta(job.id)
-        for row in decision.executions:
-            if meta is not None and row.state is State.MISSED and row.reason not in QUIET_ROWS:
-                count = row.moment_count or 1
-                note = (
-                    f"{count} moments from {row.fire_time.isoformat()} on were missed"
-                    if count > 1
-                    else (f"the moment {row.fire_time.isoformat()} was missed")
-                )
-                self.announce.say(meta, row.reason or Reason.COALESCED, note)
+        if meta is None or row.reason is None:
+            return
+        what = "skipped" if row.state is State.SKIPPED else "missed"
+        count = row.moment_count or 1
+        which = f"{count} moments from" if count > 1 else "the moment"
+        note = f"{which} {row.fire_time.isoformat()} {what}: {row.message or row.reason}"
+        self.announce.say(meta, row.reason, note)
 
     def _tell_outcome(self, meta: ResourceMeta, last: Mapping[str, Any]) -> None:
         reason = Reason(last.get("reason") or Reason.ERROR)

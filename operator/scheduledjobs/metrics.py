@@ -25,6 +25,12 @@ STEP_FAILURES = Counter("scheduledjobs_step_failures_total", "Passes of a step t
 
 
 @cache
+def fires(state: str, reason: str) -> Counter:
+    """Return the counter of rows decided so."""
+    return FIRES.labels(state=state, reason=reason)
+
+
+@cache
 def executions(handler: str, outcome: str) -> Counter:
     """Return the counter of a handler's outcome; looked up once, since it is counted at every execution."""
     return EXECUTIONS.labels(handler=handler, outcome=outcome)

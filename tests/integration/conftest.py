@@ -13,7 +13,7 @@ import psycopg
 import pytest
 from psycopg.rows import dict_row
 
-from scheduledjobs.core.job import Decision, Job, NewExecution
+from scheduledjobs.core.job import Job, NewExecution
 from scheduledjobs.core.plan import Verdict, judge
 from scheduledjobs.core.resource import Resource, ResourceMeta
 from scheduledjobs.handlers import load_registry
@@ -117,8 +117,8 @@ class Stage:
         clock.sample((await self.now()).timestamp())
         return clock
 
-    def _on_fired(self, _: Sequence[tuple[Job, Decision]], inserted: Sequence[NewExecution]) -> None:
-        self.fired.extend(inserted)
+    def _on_fired(self, _: Sequence[Job], inserted: Sequence[tuple[Job, NewExecution]]) -> None:
+        self.fired.extend(row for _, row in inserted)
 
     def _on_failed(self, job: Job, error: Exception) -> None:
         raise AssertionError(f"{job.name}: {error}")

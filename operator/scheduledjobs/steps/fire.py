@@ -54,7 +54,7 @@ class Fire:
         clock: Clock,
         specs: Specs,
         retention: timedelta,
-        on_fired: Callable[[Sequence[tuple[Job, Decision]], Sequence[NewExecution]], None],
+        on_fired: Callable[[Sequence[Job], Sequence[tuple[Job, NewExecution]]], None],
         on_failed: Callable[[Job, StoreError], None],
     ) -> None:
         self._leader = leader
@@ -179,7 +179,7 @@ class Fire:
         for job_id in moved & self._not_before.keys():
             del self._not_before[job_id]
         self._replan(fired)
-        self._on_fired(fired, inserted)
+        self._on_fired([job for job, _ in fired], inserted)
         if stale := [job.id for job in jobs if job.id not in moved]:
             await self.reload(stale)
 
@@ -219,6 +219,6 @@ def _advance_row(job: Job, decision: Decision) -> dict[str, object]:
     }
 
 
-def runs(executions: Sequence[NewExecution]) -> int:
+def runs(executions: Sequence[tuple[Job, NewExecution]]) -> int:
     """Return how many of these rows wait to be claimed."""
-    return sum(row.state is State.PENDING for row in executions)
+    return sum(row.state is State.PENDING for _, row in executions)

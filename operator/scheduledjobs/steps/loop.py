@@ -1,6 +1,6 @@
 """The one loop: call a step, wait for its next turn, and carry on when it fails.
 
-A step that fails because Postgres or the API server is away is tried again with a growing wait; one that fails for a
+A step that fails because Postgres or the API server is away is tried again within a second; one that fails for a
 reason nobody foresaw is logged with its traceback and tried again too, so that one defect does not end scheduling.
 `TermLost` alone is passed on: whoever runs the steps of a term must end it.
 """
@@ -20,7 +20,7 @@ log = structlog.get_logger(__name__)
 Step = Callable[[], Awaitable[float | None]]
 """One pass; it returns the seconds until its next one is due by itself, or None for the loop's own interval."""
 
-LONGEST_WAIT_SECONDS = 5.0
+LONGEST_WAIT_SECONDS = 1.0
 
 
 async def keep(
@@ -47,17 +47,18 @@ async def keep(
         except Exception as error:  # noqa: BLE001 one defect must not end scheduling
             failures += 1
             wait = min(0.1 * 2**failures, LONGEST_WAIT_SECONDS)
-            report_failure(name, error, wait)
+            if failures & (failures - 1) == 0:  # the 1st, 2nd, 4th, 8th...: an outage must not fill the log
+                report_failure(name, error, failures)
         tick(name)
         await pause(every_seconds if wait is None else wait, wake if failures == 0 else None)
 
 
-def report_failure(step: str, error: Exception, retry_seconds: float) -> None:
+def report_failure(step: str, error: Exception, failures: int) -> None:
     """Log a failed pass: in one line where the cause is known, with its traceback where it is not."""
     if isinstance(error, StoreError | KubeError):
-        log.warning("step failed", step=step, error=str(error), retry_seconds=retry_seconds)
+        log.warning("step failed", step=step, error=str(error), failures=failures)
     else:
-        log.error("step failed for a reason unforeseen", step=step, exc_info=error, retry_seconds=retry_seconds)
+        log.error("step failed for a reason unforeseen", step=step, exc_info=error, failures=failures)
 
 
 async def pause(seconds: float, wake: asyncio.Event | None) -> None:

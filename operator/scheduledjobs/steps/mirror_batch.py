@@ -44,7 +44,7 @@ class Written:
     jobs: dict[UUID, tuple[Resource, Plan]] = field(default_factory=dict)
     before: dict[UUID, Mapping[str, Any]] = field(default_factory=dict)
     removed: list[UUID] = field(default_factory=list)
-    settled: list[NewExecution] = field(default_factory=list)
+    settled: list[tuple[Job, NewExecution]] = field(default_factory=list)
     requests: list[RunRequest] = field(default_factory=list)
 
 

@@ -37,14 +37,16 @@ class Days:
             self._known.add(day)
 
 
-async def record(conn: Connection, decided: Sequence[tuple[Job, Decision]], days: Days) -> list[NewExecution]:
-    """Insert the rows of decided jobs; return those rows as inserted."""
+async def record(
+    conn: Connection, decided: Sequence[tuple[Job, Decision]], days: Days
+) -> list[tuple[Job, NewExecution]]:
+    """Insert the rows of decided jobs; return those rows as inserted, each with its job."""
     settled = await _settle_overlaps(conn, decided)
     await days.cover(conn, [row.fire_time for _, rows in settled for row in rows])
     settled = await _extend(conn, settled)
     if inserts := [execution_row(job, row) for job, rows in settled for row in rows]:
         await insert_executions(conn, inserts)
-    return [row for _, rows in settled for row in rows]
+    return [(job, row) for job, rows in settled for row in rows]
 
 
 async def _settle_overlaps(
