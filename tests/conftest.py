@@ -6,6 +6,8 @@ import asyncio
 from collections.abc import Iterator
 from itertools import count
 from pathlib import Path
+from shutil import rmtree
+from tempfile import mkdtemp
 
 import psycopg
 import pytest
@@ -18,12 +20,12 @@ numbers = count(1)
 
 
 @pytest.fixture(scope="session")
-def postgres_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Postgres]:
+def postgres_server() -> Iterator[Postgres]:
     """A server whose template database has the schema."""
-    folder = tmp_path_factory.mktemp("postgres")
-    for each in (folder, folder.parent, folder.parent.parent):
-        each.chmod(0o755)  # as root, PostgreSQL runs as another user
-    server = new_postgres(folder)
+    # Not in pytest's folder: every run closes that to other users, and PostgreSQL does not run as root.
+    folder = Path(mkdtemp(prefix="scheduledjobs-postgres-"))
+    folder.chmod(0o755)
+    server = new_postgres(folder / "server")
     try:
         server.start()
         _create(server, "template", "template1")
@@ -31,6 +33,7 @@ def postgres_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Postgr
         yield server
     finally:
         server.stop()
+        rmtree(folder, ignore_errors=True)
 
 
 @pytest.fixture

@@ -8,9 +8,9 @@ import sys
 import structlog
 from structlog.typing import Processor
 
-QUIET = ("kopf", "aiohttp", "asyncio", "psycopg", "psycopg.pool")
-SILENT = ("kubernetes",)
-"""It warns of what we then say ourselves, in a sentence."""
+QUIET = ("kopf", "aiohttp", "asyncio", "psycopg")
+SILENT = ("kubernetes", "psycopg.pool")
+"""They warn of what we then say ourselves, in a sentence, and no more often than need be."""
 
 
 def set_up_logs(form: str, level: str) -> None:

@@ -229,3 +229,47 @@ def test_a_database_that_is_down_is_waited_for_and_named(replicas: Any, postgres
     until(lambda: log.exists() and "SCHEDULEDJOBS_DATABASE_URL" in log.read_text())
     replicas.signal("one", signal.SIGTERM)
     assert replicas.processes["one"].wait(10) == 0
+
+
+def test_a_status_that_somebody_else_wrote_is_reported_again(replicas: Any) -> None:
+    replicas.start("one")
+    replicas.apply("quiet", schedule="0 0 1 1 *", handler="log")
+    until(lambda: ready(replicas, "quiet").get("status") == "True")
+    patch = json.dumps({"status": {"schedule": "forged", "active": 7}})
+    words = ("patch", "sjob", "quiet", "-n", replicas.namespace, "--subresource=status", "--type=merge", "-p", patch)
+    replicas.cluster.kubectl(*words)
+    until(lambda: status(replicas, "quiet")["schedule"] == "0 0 1 1 *" and status(replicas, "quiet")["active"] == 0)
+
+
+def test_an_outage_of_the_database_ends_no_running_work_and_loses_no_moment(
+    replicas: Any, postgres_server: Any
+) -> None:
+    replicas.start("one")
+    replicas.apply("slow", fixedRate="1h", handler="log", payload={"seconds": 14})
+    replicas.apply("busy", fixedRate="1s", handler="log")
+    until(lambda: "SUCCEEDED" in states(replicas, "busy") and ready(replicas, "slow"))
+    replicas.cluster.kubectl("annotate", "sjob", "slow", "-n", replicas.namespace, "scheduledjobs.dev/run-now=x")
+    until(lambda: states(replicas, "slow") == ["RUNNING"])
+    postgres_server.stop(signal.SIGQUIT)
+    time.sleep(11)  # longer than a replica trusts itself without a heartbeat
+    postgres_server.start()
+    until(lambda: states(replicas, "slow") == ["SUCCEEDED"], seconds=30)
+    count = len(states(replicas, "busy"))
+    until(lambda: len(states(replicas, "busy")) > count + 3)
+    query = """
+        SELECT sum(coalesce(moment_count, 1)) AS n,
+            1 + extract(epoch FROM max(coalesce(last_fire_time, fire_time)) - min(fire_time)) AS e
+        FROM job_execution_log WHERE job_name = 'busy'
+    """
+    row = replicas.row(query)
+    assert row["n"] == row["e"]
+
+
+def test_a_moment_that_was_skipped_is_told(replicas: Any) -> None:
+    replicas.start("one")
+    replicas.apply("long", fixedRate="1s", handler="log", payload={"seconds": 5})
+    until(lambda: "SKIPPED" in states(replicas, "long"))
+    until(lambda: "Overlap" in _events(replicas))
+    row = replicas.row("SELECT * FROM job_execution_log WHERE state = 'SKIPPED' ORDER BY fire_time LIMIT 1")
+    assert row["reason"] == "Overlap"
+    assert row["blocked_by"] is not None

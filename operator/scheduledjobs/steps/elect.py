@@ -30,6 +30,8 @@ RENEW_SECONDS = 1.0
 PROBE_SECONDS = 0.5
 MARGIN_SECONDS = 1.0
 WITHOUT_STORE_SECONDS = 5.0
+STORE_SECONDS = 0.8
+"""How long a pass waits for Postgres: it must not keep the replica from looking at the Lease each second."""
 
 Lead = Callable[[Leader], Awaitable[None]]
 
@@ -77,14 +79,20 @@ class Elect:
         view = await self._read()
         now = self._monotonic()
         self._observation = observe(self._observation, view, now)
-        self._on_lease(not view.is_free and not has_expired(self._observation, 2 * self._lease_seconds, now))
+        self._on_lease(self._is_another_there(view, now))
         if self._leading is not None and self._leading.done():
             await self.step_down()
         elif self._leading is not None:
             await self._hold(view)
-        elif await self._may_take(view, now):
-            await self._stand(view)
+        else:
+            await self._try(view, now)
         return RENEW_SECONDS if self.is_leader else PROBE_SECONDS
+
+    def _is_another_there(self, view: LeaseView, now: float) -> bool:
+        """Return whether somebody else may lead, and so may declare this replica dead."""
+        assert self._observation is not None  # noqa: S101 this pass has just observed
+        is_held = not view.is_free and view.holder != self._holder
+        return is_held and not has_expired(self._observation, 2 * self._lease_seconds, now)
 
     async def _read(self) -> LeaseView:
         async with asyncio.timeout(self._patience):
@@ -114,22 +122,29 @@ class Elect:
 
     async def _is_without_store(self) -> bool:
         with suppress(StoreError, TimeoutError):
-            async with asyncio.timeout(1.0), self._sessions.session() as conn:
+            async with asyncio.timeout(STORE_SECONDS), self._sessions.session() as conn:
                 await read_leadership(conn)
                 self._store_seen_at = self._monotonic()
         return self._monotonic() - self._store_seen_at > WITHOUT_STORE_SECONDS
+
+    async def _try(self, view: LeaseView, now: float) -> None:
+        try:
+            if await self._may_take(view, now):
+                await self._stand(view)
+        except (StoreError, TimeoutError):
+            self._free_probes = 0  # a replica without Postgres does not stand, and goes on watching the Lease
 
     async def _may_take(self, view: LeaseView, now: float) -> bool:
         assert self._observation is not None  # noqa: S101 this pass has just observed
         if view.is_free or view.holder == self._holder or has_expired(self._observation, self._lease_seconds, now):
             return True
-        async with self._sessions.session() as conn:
+        async with asyncio.timeout(STORE_SECONDS), self._sessions.session() as conn:
             term = (await read_leadership(conn))["term"]
             self._free_probes = self._free_probes + 1 if await probe_seat(conn, term) else 0
         return may_take_early(self._observation, self._free_probes, now)
 
     async def _stand(self, view: LeaseView) -> None:
-        async with self._sessions.session() as conn:
+        async with asyncio.timeout(STORE_SECONDS), self._sessions.session() as conn:
             expected = (await read_leadership(conn))["term"]
         attempted_at = self._monotonic()
         try:

@@ -1,0 +1,120 @@
+"""The status of a resource: what it shows, and what it leaves out."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import orjson
+import pytest
+
+from scheduledjobs.core.reasons import State, camel
+from scheduledjobs.core.status_of import status_of
+
+NOON = datetime(2026, 11, 23, 12, tzinfo=UTC)
+
+
+def row(**changes: Any) -> dict[str, Any]:
+    made = {
+        "version": 3,
+        "state": "ACTIVE",
+        "reason": "Scheduled",
+        "message": "",
+        "annotations": {},
+        "next_fire_at": NOON + timedelta(seconds=30, milliseconds=250),
+        "active": 1,
+        "last_id": 918273,
+        "last_fire_time": NOON,
+        "last_started_at": NOON + timedelta(milliseconds=7),
+        "last_finished_at": NOON + timedelta(seconds=41),
+        "last_duration_ms": 40_993,
+        "last_state": "SUCCEEDED",
+        "last_reason": "Success",
+        "last_message": None,
+        "last_attempts": 1,
+        "last_trigger": "SCHEDULE",
+        "last_replica": "one",
+        "last_run_state": "SUCCEEDED",
+        "last_run_message": None,
+        "last_schedule_time": NOON,
+        "last_successful_time": NOON + timedelta(seconds=41),
+        "consecutive_failures": 0,
+    }
+    return {**made, **changes}
+
+
+def condition(status: dict[str, Any], kind: str) -> dict[str, Any]:
+    return next(c for c in status["conditions"] if c["type"] == kind)
+
+
+def test_shows_the_last_execution_and_the_next_moment() -> None:
+    status = status_of(row(), "every 30s", {}, NOON)
+    assert status["nextScheduleTime"] == "2026-11-23T12:00:30Z"
+    assert status["lastExecution"] == {
+        "id": "918273",
+        "fireTime": "2026-11-23T12:00:00Z",
+        "startTime": "2026-11-23T12:00:00.007Z",
+        "completionTime": "2026-11-23T12:00:41Z",
+        "duration": "41s",
+        "outcome": "Succeeded",
+        "reason": "Success",
+        "attempts": 1,
+        "replica": "one",
+        "trigger": "Schedule",
+    }
+
+
+def test_ready_never_speaks_of_the_last_run() -> None:
+    status = status_of(row(last_run_state="FAILED", last_run_message="no"), "every 30s", {}, NOON)
+    assert condition(status, "Ready")["status"] == "True"
+    assert (condition(status, "Healthy")["status"], condition(status, "Healthy")["reason"]) == ("False", "Failed")
+
+
+@pytest.mark.parametrize(
+    ("state", "reason", "ready", "stalled"),
+    [
+        ("ACTIVE", "Scheduled", "True", "False"),
+        ("SUSPENDED", "Suspended", "True", "False"),
+        ("COMPLETED", "Completed", "True", "False"),
+        ("INVALID", "UnknownTimeZone", "False", "True"),
+        ("ACTIVE", "FireFailed", "False", "False"),
+    ],
+)
+def test_ready_and_stalled(state: str, reason: str, ready: str, stalled: str) -> None:
+    status = status_of(row(state=state, reason=reason, message="why"), "x", {}, NOON)
+    assert (condition(status, "Ready")["status"], condition(status, "Stalled")["status"]) == (ready, stalled)
+    assert condition(status, "Ready")["reason"] == reason
+    assert all(c["observedGeneration"] == 3 for c in status["conditions"])
+
+
+def test_a_condition_keeps_its_transition_time_until_its_status_changes() -> None:
+    first = status_of(row(), "x", {}, NOON)
+    same = status_of(row(message="other words"), "x", first, NOON + timedelta(hours=1))
+    assert condition(same, "Ready")["lastTransitionTime"] == "2026-11-23T12:00:00Z"
+    broken = status_of(row(state="INVALID"), "x", same, NOON + timedelta(hours=2))
+    assert condition(broken, "Ready")["lastTransitionTime"] == "2026-11-23T14:00:00Z"
+
+
+def test_a_suspended_job_shows_no_next_moment() -> None:
+    status = status_of(row(state="SUSPENDED"), "x", {}, NOON)
+    assert status["suspended"] is True
+    assert "nextScheduleTime" not in status
+
+
+def test_a_job_without_a_success_in_sight_keeps_the_one_it_showed() -> None:
+    before = {"lastSuccessfulTime": "2026-01-01T00:00:00Z"}
+    status = status_of(row(last_successful_time=None), "x", before, NOON)
+    assert status["lastSuccessfulTime"] == "2026-01-01T00:00:00Z"
+
+
+def test_stays_under_4_kib_whatever_went_wrong() -> None:
+    status = status_of(
+        row(message="m" * 9000, last_message="é" * 9000, last_run_message="r" * 9000), "x" * 256, {}, NOON
+    )
+    assert len(orjson.dumps(status)) < 4096
+    assert len(status["lastExecution"]["message"]) <= 512
+
+
+def test_every_outcome_is_one_that_the_crd_knows() -> None:
+    assert camel(State.TIMED_OUT) == "TimedOut"
+    assert {camel(state) for state in State} >= {"Succeeded", "Failed", "Cancelled", "Lost", "Skipped", "Missed"}
