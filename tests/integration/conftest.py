@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -43,6 +43,10 @@ def resource(name: str = "job", *, generation: int = 1, uid: UUID | None = None,
     return Resource(meta, created_at, {key: value for key, value in spec.items() if value is not None}, {})
 
 
+def _fail(job: Job, error: Exception) -> None:
+    raise AssertionError(f"{job.name}: {error}")
+
+
 @dataclass
 class Stage:
     """The steps of a leader, with time moved by `offset`."""
@@ -53,6 +57,7 @@ class Stage:
     fired: list[NewExecution] = field(default_factory=list)
     written: list[Written] = field(default_factory=list)
     living: dict[tuple[str, str], Resource] = field(default_factory=dict)
+    on_failed: Callable[[Job, Exception], None] = _fail
     handlers: set[str] = field(default_factory=lambda: set(REGISTRY.names()))
 
     @property
@@ -106,7 +111,7 @@ class Stage:
     async def fire(self, *, may_fire_old: bool = True, sweep: bool = False) -> None:
         """Fire everything that is due."""
         async with self.leader() as leader:
-            step = Fire(leader, await self._clock(), self.specs, KEPT, self._on_fired, self._on_failed)
+            step = Fire(leader, await self._clock(), self.specs, KEPT, self._on_fired, self.on_failed)
             step.may_fire_old = may_fire_old
             await step.step()
             if sweep:
@@ -119,9 +124,6 @@ class Stage:
 
     def _on_fired(self, _: Sequence[Job], inserted: Sequence[tuple[Job, NewExecution]]) -> None:
         self.fired.extend(row for _, row in inserted)
-
-    def _on_failed(self, job: Job, error: Exception) -> None:
-        raise AssertionError(f"{job.name}: {error}")
 
     async def release(self) -> None:
         """Release what may go on."""

@@ -168,11 +168,11 @@ async def test_a_fixed_delay_waits_for_the_end_of_its_run(stage: Stage) -> None:
     assert stage.job()["next_fire_at"] == stage.rows()[0]["finished_at"] + 10 * SECOND
 
 
-async def test_one_bad_job_does_not_stop_the_others(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_one_bad_job_does_not_stop_the_others(stage: Stage) -> None:
     for number in range(5):
         await stage.mirror(resource(f"job-{number}", fixedRate="1s"))
     failed: list[str] = []
-    monkeypatch.setattr(stage, "_on_failed", lambda job, _error: failed.append(job.name))
+    stage.on_failed = lambda job, _error: failed.append(job.name)
     _forbid(stage, "job-3")
     stage.tick(seconds=1.5)
     await stage.fire()
@@ -183,6 +183,17 @@ async def test_one_bad_job_does_not_stop_the_others(stage: Stage, monkeypatch: p
 def _forbid(stage: Stage, name: str) -> None:
     with psycopg.connect(stage.url, autocommit=True) as conn:
         conn.execute(f"ALTER TABLE job_execution_log ADD CONSTRAINT bad CHECK (job_name <> '{name}')".encode())
+
+
+async def test_a_day_made_in_a_transaction_that_was_rolled_back_is_made_again(stage: Stage) -> None:
+    await stage.mirror(resource("good", fixedRate="1s"), resource("job-3", fixedRate="1s"))
+    _forbid(stage, "job-3")
+    failed: list[str] = []
+    stage.on_failed = lambda job, _error: failed.append(job.name)
+    stage.tick(days=20)  # no replica has made that day
+    await stage.fire()
+    assert sum(row["moment_count"] or 1 for row in stage.rows()) == 20 * 86_400
+    assert failed == ["job-3"]
 
 
 async def test_a_moment_that_waited_past_its_deadline_is_missed(stage: Stage) -> None:

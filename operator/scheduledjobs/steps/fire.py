@@ -152,9 +152,11 @@ class Fire:
         try:
             await self.fire(jobs)
         except (TermLost, StoreUnavailable):
+            self._days.forget()
             self._reload_at = 0.0
             raise
         except StoreError as error:
+            self._days.forget()
             if len(jobs) > 1:
                 half = len(jobs) // 2
                 await self._fire_halving(jobs[:half])

@@ -125,8 +125,10 @@ class Mirror:
         try:
             await self._write(changes)
         except (TermLost, StoreUnavailable):
+            self._days.forget()
             raise
         except StoreError as error:
+            self._days.forget()
             if len(changes) > 1:
                 half = len(changes) // 2
                 await self.apply(changes[:half])

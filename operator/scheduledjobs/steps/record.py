@@ -30,6 +30,10 @@ class Days:
     def __init__(self) -> None:
         self._known: set[date] = set()
 
+    def forget(self) -> None:
+        """A transaction was rolled back, and with it the days that it had made."""
+        self._known.clear()
+
     async def cover(self, conn: Connection, instants: Sequence[datetime]) -> None:
         """Make sure that rows with these fire times (aware UTC) have a partition to go to."""
         for day in sorted({instant.date() for instant in instants} - self._known):
