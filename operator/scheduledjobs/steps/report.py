@@ -24,7 +24,7 @@ from scheduledjobs import metrics
 from scheduledjobs.core.reasons import FAILURE_STATES, camel
 from scheduledjobs.core.resource import Resource, ResourceMeta
 from scheduledjobs.core.status_of import status_of
-from scheduledjobs.errors import Conflict, KubeError
+from scheduledjobs.errors import Conflict, KubeError, KubeUnavailable
 from scheduledjobs.kube.client import KubeClient
 from scheduledjobs.kube.status import patch_status
 from scheduledjobs.steps.specs import Specs
@@ -42,6 +42,9 @@ still shows in the count of what runs."""
 
 LOOKED_AT = 60
 """How many dirty jobs are read from SQL in one pass: a few more than may be patched."""
+
+REFUSED_SECONDS = 60.0
+"""How long a status that the API server refuses waits for its next try."""
 
 COUNT_SHARE = 20
 """The count of what runs is taken at most this part of the time: with a long queue it reads many rows."""
@@ -160,7 +163,6 @@ class Report:
                 continue
             before = orjson.loads(known.status)
             status = status_of(row, self._schedule_text(row), before, now)
-            self._tell_failure(known.meta, before.get("lastExecution", {}), status.get("lastExecution", {}))
             marked_at = self._dirty.pop(row["id"], self._monotonic())
             if _canonical(status) != known.status:
                 self._dirty[row["id"]] = marked_at  # at the end again: the others are looked at first
@@ -194,10 +196,18 @@ class Report:
             metrics.STATUS_PATCHES.labels(result="conflict").inc()
             known.patched_at = self._monotonic()
             return  # the resource changed: the watch will bring it, and it is still dirty
-        except KubeError:
+        except KubeUnavailable:
             metrics.STATUS_PATCHES.labels(result="error").inc()
             raise
+        except KubeError as error:  # this status is refused: the others must not wait for it
+            metrics.STATUS_PATCHES.labels(result="refused").inc()
+            log.error("status refused", namespace=known.meta.namespace, job=known.meta.name, error=str(error))  # noqa: TRY400
+            known.patched_at = self._monotonic() + REFUSED_SECONDS
+            return
         metrics.STATUS_PATCHES.labels(result="ok").inc()
+        self._tell_failure(
+            known.meta, orjson.loads(known.status).get("lastExecution", {}), status.get("lastExecution", {})
+        )
         self._dirty.pop(uid, None)
         self._urgent.discard(uid)
         known.patched_at = self._monotonic()
