@@ -86,7 +86,13 @@ class Elect:
             await self._hold(view)
         else:
             await self._try(view, now)
-        return RENEW_SECONDS if self.is_leader else PROBE_SECONDS
+        return RENEW_SECONDS if self.is_leader else self._until_next_look()
+
+    def _until_next_look(self) -> float:
+        """A follower looks again soon, and at the very moment at which the lease that it watches would expire."""
+        assert self._observation is not None  # noqa: S101 this pass has just observed
+        expires_in = self._observation.since + self._lease_seconds - self._monotonic()
+        return min(PROBE_SECONDS, expires_in) if expires_in > 0 else PROBE_SECONDS
 
     def _is_another_there(self, view: LeaseView, now: float) -> bool:
         """Return whether somebody else may lead, and so may declare this replica dead."""
