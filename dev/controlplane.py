@@ -44,6 +44,7 @@ class ControlPlane:
     def start(self) -> None:
         """Start both, wait until the API server is ready, and install the CRD."""
         (self.folder / "pki").mkdir(parents=True, exist_ok=True)
+        self.folder.chmod(0o700)  # keys and the admin's token
         self._write_credentials()
         self.start_etcd()
         self.start_apiserver()

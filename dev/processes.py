@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 STOP_SECONDS = 10.0
+INTERRUPTS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 def say(text: str) -> None:
@@ -29,8 +33,7 @@ def free_port() -> int:
 
 def start(command: Sequence[str], log: Path, user: int | None = None) -> int:
     """Start a server in a session of its own, its output in `log`; return its process id."""
-    who = {"user": user, "group": user, "extra_groups": []} if user is not None else {}
-    with log.open("ab") as output:
+    with log.open("ab") as output, put_off_interrupts():
         process = subprocess.Popen(  # the server outlives the one who starts it
             list(command),
             stdin=subprocess.DEVNULL,
@@ -38,9 +41,11 @@ def start(command: Sequence[str], log: Path, user: int | None = None) -> int:
             stderr=output,
             start_new_session=True,
             cwd="/",
-            **who,
+            user=user,
+            group=user,
+            extra_groups=None if user is None else [],
         )
-    STARTED[process.pid] = process
+        STARTED[process.pid] = process
     return process.pid
 
 
@@ -52,9 +57,21 @@ def is_alive(pid: int) -> bool:
     if pid in STARTED and STARTED[pid].poll() is not None:
         return False
     try:
-        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
+        return _stat(pid)[0] != "Z"
     except OSError:
         return not Path("/proc").exists() and _answers(pid)
+
+
+def born(pid: int) -> str:
+    """Return when a process began, or '': with its id it names the process even after ids were used again."""
+    try:
+        return _stat(pid)[19]
+    except OSError:
+        return ""
+
+
+def _stat(pid: int) -> list[str]:
+    return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
 
 
 def _answers(pid: int) -> bool:
@@ -92,3 +109,40 @@ def wait_ready(what: str, pid: int, is_ready: Callable[[], bool], log: Path, sec
         return
     tail = "\n".join(log.read_text(errors="replace").splitlines()[-15:])
     raise SystemExit(f"scheduledjobs: {what} did not start; the end of {log}:\n{tail}")
+
+
+@contextmanager
+def put_off_interrupts() -> Iterator[None]:
+    """Let Ctrl-C and the like act only after the block: no server may start without being noted, none be forgotten."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    caught: list[int] = []
+    before = {number: signal.signal(number, lambda each, _: caught.append(each)) for number in INTERRUPTS}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, signal.SIG_DFL if handler is None else handler)
+        for first in caught[:1]:
+            signal.raise_signal(first)
+
+
+def end_as_on_ctrl_c() -> None:
+    """From now on SIGTERM and SIGHUP raise KeyboardInterrupt too, so that this program stops what it has started."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # nohup
+        signal.signal(signal.SIGHUP, signal.default_int_handler)
+
+
+@contextmanager
+def locked(file: Path, *, wait: bool = True) -> Iterator[bool]:
+    """Hold a lock file, which ends with this process; yield False if another one has it and `wait` is not asked."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    with file.open("w") as handle:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+        except BlockingIOError:
+            yield False
+            return
+        yield True

@@ -3,28 +3,37 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Iterator
 from itertools import count
 from pathlib import Path
 from shutil import rmtree
-from tempfile import mkdtemp
 
 import psycopg
 import pytest
+from dev.cluster import forget_shell
 from dev.controlplane import ControlPlane
-from dev.postgres import Postgres, new_postgres
+from dev.postgres import Postgres, new_folder, new_postgres
+from dev.processes import end_as_on_ctrl_c
 
 from scheduledjobs.store.migrate import migrate
 
 numbers = count(1)
 
 
+def pytest_configure() -> None:
+    """Touch no cluster or database that the shell points at, and stop the servers at SIGTERM too."""
+    for name in ("CLUSTER", "DATABASE"):
+        os.environ.pop(name, None)
+    forget_shell()
+    end_as_on_ctrl_c()
+
+
 @pytest.fixture(scope="session")
 def postgres_server() -> Iterator[Postgres]:
     """A server whose template database has the schema."""
     # Not in pytest's folder: every run closes that to other users, and PostgreSQL does not run as root.
-    folder = Path(mkdtemp(prefix="scheduledjobs-postgres-"))
-    folder.chmod(0o755)
+    folder = new_folder("scheduledjobs-postgres-")
     server = new_postgres(folder / "server")
     try:
         server.start()
