@@ -51,6 +51,7 @@ ORDER BY log.fire_time DESC, log.id DESC LIMIT %s
 """
 ALL_ROWS = 200
 """More than the two minutes of a demo can bring."""
+KEYS = "k kills the leader, Ctrl-C ends"
 
 
 class Ping(BaseHTTPRequestHandler):
@@ -207,16 +208,15 @@ def watch(demo: Demo) -> None:
         while True:
             demo.check_alive()
             leader = demo.leader()
-            line = f"leader: {leader or 'none'}{demo.take_over()} · {told}k kills the leader, Ctrl-C ends"
-            _draw(line, demo.tables(ALL_ROWS))
+            _draw(f"leader: {leader or 'none'}{told}{demo.take_over()}\n{KEYS}\n\n{demo.tables(ALL_ROWS)}")
             if select.select([sys.stdin], [], [], 1.0)[0] and os.read(sys.stdin.fileno(), 1) == b"k":
-                told = f"{demo.kill_leader()} · "
+                told = f" · {demo.kill_leader()}"
 
 
-def _draw(first: str, text: str) -> None:
+def _draw(text: str) -> None:
     """Fill the screen: what does not fit is cut, for a line that wraps would push the others out."""
     width, height = shutil.get_terminal_size()
-    lines = [line[:width] for line in [first, "", *text.splitlines()][: height - 1]]
+    lines = [line[:width] for line in text.splitlines()[: height - 1]]
     sys.stdout.write("\x1b[H\x1b[J" + "\n".join(lines) + "\n")
     sys.stdout.flush()
 
