@@ -57,15 +57,19 @@ def _build(name: str, target: Path) -> None:
     command = [go(), "build", "-trimpath", "-ldflags", f"-s -w {flags}", "-o", str(unfinished), package]
     say(f"building {name} from its Go modules, once (etcd takes about a minute, kube-apiserver four, on two cores)")
     started = time.monotonic()
-    with put_off_interrupts():
-        # In a group of its own, so that its compilers can be ended with it.
-        process = subprocess.Popen(
-            command, cwd=MODULES / folder, env={**os.environ, **environment}, process_group=0, stdin=subprocess.DEVNULL
-        )
+    process: subprocess.Popen[bytes] | None = None
     try:
+        with put_off_interrupts():  # in a group of its own, so that its compilers can be ended with it
+            process = subprocess.Popen(
+                command,
+                cwd=MODULES / folder,
+                env={**os.environ, **environment},
+                process_group=0,
+                stdin=subprocess.DEVNULL,
+            )
         code = _wait(process, name, started)
     finally:
-        if process.poll() is None:
+        if process is not None and process.poll() is None:
             os.killpg(process.pid, signal.SIGKILL)
             process.wait()
     if code:

@@ -58,7 +58,7 @@ class ControlPlane:
         command += ["--listen-peer-urls", peer, "--initial-advertise-peer-urls", peer]
         command += ["--initial-cluster", f"default={peer}"]
         log = self.folder / "etcd.log"
-        self.pids.insert(0, start(command, log))
+        start(command, log, lambda pid: self.pids.insert(0, pid))
         wait_ready("etcd", self.pids[0], lambda: _answers(f"{client}/health"), log)
 
     def start_apiserver(self) -> None:
@@ -87,7 +87,7 @@ class ControlPlane:
             f"--proxy-client-cert-file={pki}/front.crt",
             f"--proxy-client-key-file={pki}/front.key",
         ]
-        self.pids.append(start(command, log))
+        start(command, log, self.pids.append)
         wait_ready("kube-apiserver", self.pids[-1], lambda: self._is_ready(), log, seconds=120)
 
     def stop_apiserver(self, number: int) -> None:

@@ -59,8 +59,11 @@ class Postgres:
             _initialise(data, self.password)
         settings = [part for name, value in SETTINGS.items() for part in ("-c", f"{name}={value}")]
         command = [str(binaries() / "postgres"), "-D", str(data), "-p", str(self.port), *settings]
-        self.pid = start(command, self.log, _user())
+        start(command, self.log, self._note, _user())
         wait_ready("PostgreSQL", self.pid, self._answers, self.log)
+
+    def _note(self, pid: int) -> None:
+        self.pid = pid
 
     def _answers(self) -> bool:
         try:

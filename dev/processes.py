@@ -31,8 +31,8 @@ def free_port() -> int:
         return port
 
 
-def start(command: Sequence[str], log: Path, user: int | None = None) -> int:
-    """Start a server in a session of its own, its output in `log`; return its process id."""
+def start(command: Sequence[str], log: Path, note: Callable[[int], None], user: int | None = None) -> None:
+    """Start a server in a session of its own, its output in `log`; `note` its process id before any interrupt acts."""
     with log.open("ab") as output, put_off_interrupts():
         process = subprocess.Popen(  # the server outlives the one who starts it
             list(command),
@@ -46,7 +46,7 @@ def start(command: Sequence[str], log: Path, user: int | None = None) -> int:
             extra_groups=None if user is None else [],
         )
         STARTED[process.pid] = process
-    return process.pid
+        note(process.pid)
 
 
 STARTED: dict[int, subprocess.Popen[bytes]] = {}
