@@ -10,7 +10,7 @@ import asyncio
 import os
 import signal
 import time
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from contextlib import AsyncExitStack, suppress
 from secrets import token_hex
 from typing import Any
@@ -20,6 +20,7 @@ import structlog
 
 from scheduledjobs import __version__, metrics
 from scheduledjobs.core.reasons import FAILURE_STATES, Reason, ScheduleKind, State, camel
+from scheduledjobs.core.spec import ConcurrencyPolicy, MisfirePolicy
 from scheduledjobs.core.term import Trust
 from scheduledjobs.errors import KubeUnavailable, StoreUnavailable
 from scheduledjobs.handlers import load_registry
@@ -39,7 +40,9 @@ from scheduledjobs.steps.heartbeat import Heartbeat
 from scheduledjobs.steps.loop import keep
 from scheduledjobs.steps.notify import Notify
 from scheduledjobs.steps.specs import Specs
-from scheduledjobs.store.executions import ENDED, WORK
+from scheduledjobs.steps.stops import EVERY_SECONDS as STOPS_SECONDS
+from scheduledjobs.steps.stops import Stops
+from scheduledjobs.store.executions import ENDED, STOP, WORK
 from scheduledjobs.store.leadership import Leader, claim_cluster
 from scheduledjobs.store.listen import listen
 from scheduledjobs.store.migrate import migrate
@@ -51,6 +54,7 @@ log = structlog.get_logger(__name__)
 RETRY_SECONDS = 2.0
 READY_WITHIN_SECONDS = 10.0
 LAST_WORDS_SECONDS = 5.0
+HOLDING = frozenset({ConcurrencyPolicy.QUEUE, ConcurrencyPolicy.REPLACE})
 
 
 class App:
@@ -80,6 +84,7 @@ class App:
         self._claim = Claim(
             self._work, self._runner, self._complete, self._specs, self._registry.names(), self._may_start
         )
+        self._stops = Stops(self._control, self._runner)
         self._heartbeat = Heartbeat(
             self._control,
             self._clock,
@@ -164,6 +169,7 @@ class App:
             "elect": (self._elect.step, PROBE_SECONDS, None),
             "claim": (self._claim.step, POLL_SECONDS, self._claim.wake),
             "complete": (self._complete.step, 1.0, self._complete.wake),
+            "stops": (self._stops.step, STOPS_SECONDS, self._stops.wake),
             "notify": (self._notify.step, 1.0, self._notify.wake),
         }
 
@@ -174,11 +180,13 @@ class App:
         await keep("listen", self._listen, every_seconds=1.0)
 
     async def _listen(self) -> None:
-        await listen(self._url, [WORK, ENDED], self._on_notify)
+        await listen(self._url, [WORK, ENDED, STOP], self._on_notify)
 
     def _on_notify(self, channel: str) -> None:
         if channel == WORK:
             self._claim.wake.set()
+        elif channel == STOP:
+            self._stops.wake.set()
         elif self._leading is not None:
             self._leading.release.wake.set()
 
@@ -192,6 +200,7 @@ class App:
             notify=self._notify,
             upkeep=self._upkeep,
             wake_claim=self._claim.wake.set,
+            wake_stops=self._stops.wake.set,
             restore_signals=self._take_signals,
             tick=self._pulse.tick,
             forget=self._pulse.forget,
@@ -211,11 +220,14 @@ class App:
         self._complete.add_returned(assignments)
         self._claim.wake.set()
 
-    def _on_written(self, endings: Sequence[Ending], stale: Sequence[Ending]) -> None:
+    def _on_written(self, endings: Sequence[Ending], stale: Sequence[Ending], retried: Set[int]) -> None:
         self._claim.wake.set()
         metrics.STALE.inc(len(stale))
         for ending in endings:
             assignment = ending.assignment
+            if assignment.id in retried:
+                metrics.RETRIES.labels(handler=assignment.handler).inc()
+                continue
             metrics.executions(assignment.handler, camel(ending.state)).inc()
             took = (ending.finished_at - ending.started_at).total_seconds()
             metrics.duration(assignment.handler).observe(took)
@@ -238,10 +250,14 @@ class App:
 
     def _is_waited_for(self, assignment: Assignment) -> bool:
         known = self._specs.known(assignment.job_id, assignment.version)
-        return known is not None and known[1].kind is ScheduleKind.FIXED_DELAY
+        if known is None:
+            return False
+        spec, schedule = known
+        holds = spec.concurrency_policy in HOLDING or spec.misfire.policy is MisfirePolicy.FIRE_ALL
+        return holds or schedule.kind is ScheduleKind.FIXED_DELAY
 
     def _on_registered(self, replica: UUID) -> None:
-        self._claim.replica = self._complete.replica = replica
+        self._claim.replica = self._complete.replica = self._stops.replica = replica
         self._claim.wake.set()
 
     def _on_beat(self, sent_at: float) -> None:

@@ -12,10 +12,13 @@ ScheduledJobsError
 │   ├── Conflict             409: somebody else changed the object first
 │   └── Forbidden            401 or 403: the message names the verb and resource that RBAC must grant
 └── HandlerError             raised by job code to steer its own execution
-    └── Permanent            ends the execution as FAILED, without a retry
+    ├── Permanent            ends the execution as FAILED, without a retry
+    └── Retry                fails the attempt and names the wait before the next one
 """
 
 from __future__ import annotations
+
+from datetime import timedelta
 
 from scheduledjobs.core.reasons import Reason
 
@@ -79,3 +82,14 @@ class HandlerError(ScheduledJobsError):
 
 class Permanent(HandlerError):
     """Ends the execution as FAILED, whatever retries remain."""
+
+
+class Retry(HandlerError):
+    """Fails the attempt; the next one, if the spec's retry.limit allows one, starts after `delay`."""
+
+    def __init__(self, delay: timedelta, message: str = "") -> None:
+        """`ValueError` for a delay that is negative or longer than 30 days."""
+        super().__init__(message or f"to be tried again after {delay}")
+        if not timedelta(0) <= delay <= timedelta(days=30):
+            raise ValueError("the delay of Retry must be between 0 and 30 days")
+        self.delay = delay

@@ -13,10 +13,10 @@ import structlog
 
 from scheduledjobs import metrics
 from scheduledjobs.core.job import Job, NewExecution
-from scheduledjobs.core.plan import Verdict, judge
+from scheduledjobs.core.plan import Judge
 from scheduledjobs.core.reasons import NEVER_RUN_STATES, JobState, Reason, State
 from scheduledjobs.core.resource import RUN_NOW, Resource, ResourceMeta
-from scheduledjobs.core.spec import JobSpec
+from scheduledjobs.core.spec import ConcurrencyPolicy
 from scheduledjobs.errors import StoreError, TermLost
 from scheduledjobs.handlers import Registry
 from scheduledjobs.kube.client import KubeClient
@@ -30,7 +30,7 @@ from scheduledjobs.steps.compare import Compare
 from scheduledjobs.steps.fire import Fire, runs
 from scheduledjobs.steps.loop import keep
 from scheduledjobs.steps.mirror import Gone, Inbox, Mirror, Seen
-from scheduledjobs.steps.mirror_batch import LONGEST_TOKEN, Written
+from scheduledjobs.steps.mirror_batch import Written
 from scheduledjobs.steps.notify import Notify
 from scheduledjobs.steps.prune import EVERY_SECONDS as PRUNE_SECONDS
 from scheduledjobs.steps.prune import Prune
@@ -38,8 +38,10 @@ from scheduledjobs.steps.release import Release
 from scheduledjobs.steps.report import EVERY_SECONDS as REPORT_SECONDS
 from scheduledjobs.steps.report import Report
 from scheduledjobs.steps.rescue import Rescue
+from scheduledjobs.steps.resume import Resume
+from scheduledjobs.steps.run_now import LONGEST_TOKEN
 from scheduledjobs.steps.specs import Specs
-from scheduledjobs.store.executions import WORK
+from scheduledjobs.store.executions import STOP, WORK
 from scheduledjobs.store.instances import list_instances
 from scheduledjobs.store.leadership import Leader
 from scheduledjobs.store.mirror import load_mirror
@@ -67,6 +69,7 @@ class Replica:
     notify: Notify
     upkeep: Sessions
     wake_claim: Callable[[], None]
+    wake_stops: Callable[[], None]
     restore_signals: Callable[[], None]
     tick: Callable[[str], None]
     forget: Callable[[str], None]
@@ -88,9 +91,11 @@ class Leading:
         self.announce = Announce(kube, replica.settings.hostname)
         self.report = Report(leader, kube, specs, self._tell_outcome)
         self.fire = Fire(leader, replica.clock, specs, retention, self._on_fired, self._on_fire_failed)
-        self.release = Release(leader, specs, self.fire.reload, self._on_missed)
-        self.rescue = Rescue(leader, leader.is_trusted, self._on_lost, self._on_handlers)
+        self.release = Release(leader, specs, self.fire.reload, self._on_missed, self._work, self._stops)
+        self.rescue = Rescue(leader, leader.is_trusted, self._on_lost, self._on_handlers, specs)
+        self._judge = Judge(lambda name: name in self._handlers, replica.registry.check)
         self.mirror = Mirror(leader, self.inbox, specs, retention, self._judge, self._get, self._on_written)
+        self.resume = Resume(leader, specs, retention, self._judge, self._on_written)
         self.compare = Compare(leader, kube, self.inbox, namespaces, self._on_compared)
         self.prune = Prune(replica.upkeep, replica.clock, replica.settings.retention_days)
 
@@ -116,6 +121,7 @@ class Leading:
             ("fire", self.fire.step, 1.0, self.fire.wake),
             ("sweep", self.fire.sweep, SWEEP_SECONDS, None),
             ("release", self.release.step, 1.0, self.release.wake),
+            ("resume", self.resume.step, 1.0, None),
             ("mirror", self.mirror.step, 1.0, self.inbox.wake),
             ("compare", self.compare.step, COMPARE_SECONDS, self.compare.wake),
             ("rescue", self.rescue.step, 1.0, None),
@@ -163,14 +169,6 @@ class Leading:
         self.is_synced = True
         self.fire.allow_old()
 
-    def _judge(self, raw: Mapping[str, Any]) -> Verdict:
-        return judge(raw, self._handlers.__contains__, self._check_payload)
-
-    def _check_payload(self, spec: JobSpec) -> None:
-        handler = self._replica.registry.get(spec.handler)
-        if handler is not None:
-            handler.check_payload(spec.payload)
-
     async def _get(self, namespace: str, name: str) -> Resource | None:
         return await get_resource(self._replica.kube, namespace, name)
 
@@ -195,6 +193,7 @@ class Leading:
         self._on_fired([], written.settled)
         if written.requests:
             self._work()
+            self._stops()
         for uid, (resource, plan) in written.jobs.items():
             self.report.know(resource)
             before = written.before.get(uid)
@@ -214,7 +213,7 @@ class Leading:
         if state is JobState.INVALID:
             self.announce.say(meta, reason, message)
         elif state is JobState.SUSPENDED:
-            self.announce.say(meta, reason, message, warning=False)
+            self.announce.say(meta, reason, message, warning=reason is Reason.INVALID_PAUSE)
         elif before is not None and before["state"] == JobState.SUSPENDED:
             self.announce.say(meta, Reason.RESUMED, "moments are fired again from now on", warning=False)
 
@@ -222,6 +221,8 @@ class Leading:
         if runs(inserted):
             self._work()
         self.report.mark(job.id for job in fired)
+        if any(job.concurrency is ConcurrencyPolicy.REPLACE for job in fired):
+            self._stops()
         for job, row in inserted:
             metrics.fires(row.state, row.reason or "").inc(row.moment_count or 1)
             if row.state in NEVER_RUN_STATES and row.reason not in QUIET_ROWS:
@@ -260,6 +261,10 @@ class Leading:
     def _on_lost(self, rows: Iterable[Row]) -> None:
         self.report.mark(row["job_id"] for row in rows)
         self.release.wake.set()
+
+    def _stops(self) -> None:
+        self._replica.wake_stops()
+        self._replica.notify.send(STOP)
 
     def _work(self) -> None:
         self._replica.wake_claim()

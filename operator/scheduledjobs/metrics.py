@@ -20,6 +20,8 @@ STALE = Counter("scheduledjobs_stale_completions_total", "Completions that came 
 MIRRORED = Counter("scheduledjobs_mirror_changes_total", "Changes of resources written to the mirror")
 MIRROR_DRIFT = Counter("scheduledjobs_mirror_drift_total", "Differences that a compare found and the watch had missed")
 STATUS_PATCHES = Counter("scheduledjobs_status_patches_total", "Status patches", ["result"])
+REPAIRS = Counter("scheduledjobs_repairs_total", "What was put right: mirrored, deleted, lost, handed_back", ["repair"])
+RETRIES = Counter("scheduledjobs_retries_total", "Attempts that another one follows", ["handler"])
 CLOCK_STEPS = Counter("scheduledjobs_clock_steps_total", "Times that the database's clock was set")
 STEP_FAILURES = Counter("scheduledjobs_step_failures_total", "Passes of a step that failed", ["step"])
 
@@ -28,6 +30,12 @@ STEP_FAILURES = Counter("scheduledjobs_step_failures_total", "Passes of a step t
 def fires(state: str, reason: str) -> Counter:
     """Return the counter of rows decided so."""
     return FIRES.labels(state=state, reason=reason)
+
+
+@cache
+def repairs(repair: str) -> Counter:
+    """Return the counter of a kind of repair."""
+    return REPAIRS.labels(repair=repair)
 
 
 @cache

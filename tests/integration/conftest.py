@@ -12,9 +12,10 @@ from uuid import UUID, uuid4
 import psycopg
 import pytest
 from psycopg.rows import dict_row
+from psycopg.types.datetime import TimestamptzLoader
 
 from scheduledjobs.core.job import Job, NewExecution
-from scheduledjobs.core.plan import Verdict, judge
+from scheduledjobs.core.plan import Judge
 from scheduledjobs.core.resource import Resource, ResourceMeta
 from scheduledjobs.handlers import load_registry
 from scheduledjobs.steps.clock import Clock
@@ -22,6 +23,8 @@ from scheduledjobs.steps.fire import Fire
 from scheduledjobs.steps.mirror import Gone, Inbox, Mirror, Seen
 from scheduledjobs.steps.mirror_batch import Written
 from scheduledjobs.steps.release import Release
+from scheduledjobs.steps.rescue import Rescue
+from scheduledjobs.steps.resume import Resume
 from scheduledjobs.steps.specs import Specs
 from scheduledjobs.store.executions import claim_executions, complete_executions
 from scheduledjobs.store.instances import beat_instance, register_instance
@@ -41,6 +44,13 @@ def resource(name: str = "job", *, generation: int = 1, uid: UUID | None = None,
     spec = {"handler": "log", "timeZone": "Etc/UTC", "suspend": False, "concurrencyPolicy": "Forbid", **changes}
     meta = ResourceMeta(uid or uuid4(), "default", name, generation, version, annotations)
     return Resource(meta, created_at, {key: value for key, value in spec.items() if value is not None}, {})
+
+
+class ReadInfinity(TimestamptzLoader):
+    """Reads what is held (visible_at = infinity), which Python's datetime cannot say."""
+
+    def load(self, data: Any) -> datetime:
+        return datetime.max.replace(tzinfo=UTC) if bytes(data) == b"infinity" else super().load(data)
 
 
 def _fail(job: Job, error: Exception) -> None:
@@ -88,19 +98,23 @@ class Stage:
         """Mirror resources, as the watch brings them."""
         inbox = Inbox()
         async with self.leader() as leader:
-            mirror = Mirror(leader, inbox, self.specs, KEPT, self._judge, self._get, self._on_written)
+            mirror = Mirror(leader, inbox, self.specs, KEPT, self.judge, self._get, self._on_written)
             for change in changes:
                 inbox.put(Seen(change) if isinstance(change, Resource) else change)
             while len(inbox):
                 await mirror.step()
 
-    def _judge(self, raw: Any) -> Verdict:
-        return judge(raw, self.handlers.__contains__, self._check)
+    @property
+    def judge(self) -> Judge:
+        """What specs are held against: the handlers of this installation."""
+        return Judge(self.handlers.__contains__, REGISTRY.check)
 
-    def _check(self, spec: Any) -> None:
-        handler = REGISTRY.get(spec.handler)
-        if handler is not None:
-            handler.check_payload(spec.payload)
+    async def resume(self) -> None:
+        """End the pauses whose time has come."""
+        async with self.leader() as leader:
+            step = Resume(leader, self.specs, KEPT, self.judge, self._on_written)
+            while await step.step() == 0.0:
+                pass
 
     async def _get(self, namespace: str, name: str) -> Resource | None:
         return self.living.get((namespace, name))
@@ -131,7 +145,15 @@ class Stage:
         async def nothing(_: Any) -> None: ...
 
         async with self.leader() as leader:
-            await Release(leader, self.specs, nothing, lambda _: None).step()
+            await Release(leader, self.specs, nothing, lambda _: None, lambda: None, lambda: None).step()
+
+    async def rescue(self) -> None:
+        """End what the dead have left; nobody is declared dead."""
+        async with self.leader() as leader:
+            now = iter(range(100))
+            step = Rescue(leader, lambda: True, lambda _: None, lambda _: None, self.specs, lambda: float(next(now)))
+            for _ in range(6):
+                await step.step()
 
     async def replica(self) -> UUID:
         """Register a replica."""
@@ -146,7 +168,9 @@ class Stage:
         async with connect(self.url, "test", **self.clock_setting) as conn:
             return await claim_executions(conn, replica, ["log"], slots)
 
-    async def complete(self, replica: UUID, claimed: dict[str, Any], state: str = "SUCCEEDED") -> set[int]:
+    async def complete(
+        self, replica: UUID, claimed: dict[str, Any], state: str = "SUCCEEDED", retry_seconds: float | None = None
+    ) -> dict[int, str]:
         """Complete a claimed execution now."""
         now = await self.now()
         row = {
@@ -155,6 +179,8 @@ class Stage:
             "started_at": now,
             "finished_at": now,
             "duration_ms": 0,
+            "job_id": claimed["job_id"],
+            "retry_seconds": retry_seconds,
             "abandoned": False,
         }
         async with connect(self.url, "test", **self.clock_setting) as conn:
@@ -163,6 +189,7 @@ class Stage:
     def rows(self, query: str = "SELECT * FROM job_execution_log ORDER BY fire_time, id") -> list[dict[str, Any]]:
         """Return the rows of a query."""
         with psycopg.connect(self.url, autocommit=True, row_factory=dict_row) as conn:
+            conn.adapters.register_loader("timestamptz", ReadInfinity)
             return conn.execute(query.encode()).fetchall()
 
     def job(self) -> dict[str, Any]:

@@ -10,8 +10,9 @@ import pytest
 from tests.integration.conftest import Stage, resource
 
 from scheduledjobs.steps.rescue import Rescue
+from scheduledjobs.steps.specs import Specs
 from scheduledjobs.store.executions import find_owned_executions, hand_back_executions
-from scheduledjobs.store.instances import beat_instance, bury_instances, lose_executions
+from scheduledjobs.store.instances import beat_instance, bury_instances
 from scheduledjobs.store.sessions import connect
 
 
@@ -34,8 +35,8 @@ async def test_a_completion_is_written_once(stage: Stage) -> None:
     await pending(stage)
     replica = await stage.replica()
     (claimed,) = await stage.claim(replica)
-    assert await stage.complete(replica, claimed) == {claimed["id"]}
-    assert await stage.complete(replica, claimed, "FAILED") == set()
+    assert await stage.complete(replica, claimed) == {claimed["id"]: "SUCCEEDED"}
+    assert await stage.complete(replica, claimed, "FAILED") == {}
     (row,) = stage.rows()
     assert (row["state"], row["attempt"], row["claim_no"]) == ("SUCCEEDED", 1, 1)
 
@@ -49,8 +50,8 @@ async def test_a_completion_under_an_older_claim_is_discarded(stage: Stage) -> N
     (fresh,) = await stage.claim(second)
     assert fresh["claim_no"] == 2
     assert fresh["attempt"] == 1  # what was handed back unstarted is no attempt
-    assert await stage.complete(first, stale) == set()
-    assert await stage.complete(second, fresh) == {fresh["id"]}
+    assert await stage.complete(first, stale) == {}
+    assert await stage.complete(second, fresh) == {fresh["id"]: "SUCCEEDED"}
 
 
 async def test_a_replica_finds_claims_whose_answer_it_never_got(stage: Stage) -> None:
@@ -70,9 +71,10 @@ async def test_what_a_dead_replica_ran_is_lost_and_its_completion_is_stale(stage
     async with connect(stage.url, "test") as conn:
         instance = stage.rows("SELECT id, heartbeat_at FROM scheduler_instance")
         assert await bury_instances(conn, instance) == {replica}
-        assert [row["id"] for row in await lose_executions(conn)] == [claimed["id"]]
+    await stage.rescue()
+    async with connect(stage.url, "test") as conn:
         assert await beat_instance(conn, replica, running=0, is_leader=False, term=None) is None
-    assert await stage.complete(replica, claimed) == set()
+    assert await stage.complete(replica, claimed) == {}
     assert [(row["state"], row["reason"]) for row in stage.rows()] == [("LOST", "ReplicaDied")]
 
 
@@ -91,7 +93,7 @@ class Watch:
     def __init__(self, leader: Any) -> None:
         self.now = 0.0
         self.is_trusted = True
-        self.step = Rescue(leader, lambda: self.is_trusted, lambda _: None, lambda _: None, lambda: self.now)
+        self.step = Rescue(leader, lambda: self.is_trusted, lambda _: None, lambda _: None, Specs(), lambda: self.now)
 
     async def look(self, seconds: int) -> None:
         for _ in range(seconds):
@@ -134,5 +136,5 @@ async def test_a_gap_in_the_leaders_sight_begins_it_anew(stage: Stage) -> None:
 async def test_an_unknown_owner_counts_as_dead(stage: Stage) -> None:
     await pending(stage)
     await stage.claim(uuid4())
-    async with connect(stage.url, "test") as conn:
-        assert len(await lose_executions(conn)) == 1
+    await stage.rescue()
+    assert [row["state"] for row in stage.rows()] == ["LOST"]

@@ -8,10 +8,11 @@ from uuid import UUID
 
 import pytest
 
-from scheduledjobs.core.decide import decide, forbid_overlap
+from scheduledjobs.core.decide import TICK, decide, due, newest_due, settle
 from scheduledjobs.core.job import Job, NewExecution
 from scheduledjobs.core.reasons import JobState, Reason, State, Trigger
 from scheduledjobs.core.schedule import FixedDelay, FixedRate, OneShot, Window, parse_schedule
+from scheduledjobs.core.spec import ConcurrencyPolicy, Misfire
 
 SECOND, MINUTE, HOUR, DAY = timedelta(seconds=1), timedelta(minutes=1), timedelta(hours=1), timedelta(days=1)
 NOON = datetime(2026, 11, 23, 12, tzinfo=UTC)
@@ -28,8 +29,11 @@ def job(**changes: object) -> Job:
         handler="log",
         state=JobState.ACTIVE,
         reason=Reason.SCHEDULED,
+        message="",
         schedule=parse_schedule(schedule="* * * * *"),
-        may_overlap=False,
+        concurrency=ConcurrencyPolicy.FORBID,
+        misfire=Misfire(),
+        jitter=timedelta(0),
         starting_deadline=DAY,
         created_at=NOON - 365 * DAY,
         effective_from=NOON - 365 * DAY,
@@ -39,6 +43,12 @@ def job(**changes: object) -> Job:
         last_fire_time=None,
     )
     return replace(made, **changes)
+
+
+def settled(made: Job, before: datetime, change: Reason) -> tuple[NewExecution, ...]:
+    decision = settle(made, LONG_AGO, before, before, change)
+    assert decision is not None
+    return decision.executions
 
 
 def test_a_moment_on_time_fires() -> None:
@@ -112,13 +122,13 @@ def test_moments_of_a_job_that_may_not_run_are_one_range_row(state: JobState, re
 
 
 def test_a_change_misses_what_is_older_than_the_grace_and_fires_the_rest() -> None:
-    missed, *fired = decide(job(), LONG_AGO, NOON + HOUR, change=Reason.EDITED).executions
-    assert (missed.reason, missed.moment_count) == (Reason.EDITED, 59)
-    assert [row.fire_time for row in fired] == [NOON + HOUR - MINUTE, NOON + HOUR]
+    missed, *fired = settled(job(), NOON + HOUR + TICK, Reason.EDITED)
+    assert (missed.reason, missed.moment_count) == (Reason.EDITED, 60)
+    assert [row.fire_time for row in fired] == [NOON + HOUR]
 
 
 def test_a_delete_fires_nothing() -> None:
-    (row,) = decide(job(), LONG_AGO, NOON, change=Reason.DELETED).executions
+    (row,) = settled(job(), NOON + TICK, Reason.DELETED)
     assert (row.state, row.reason) == (State.MISSED, Reason.DELETED)
 
 
@@ -146,19 +156,62 @@ def test_a_window_that_has_closed_completes_the_job() -> None:
     assert decide(job(schedule=rate), LONG_AGO, NOON).is_completed
 
 
-def test_skips_a_moment_when_the_previous_run_has_not_ended() -> None:
-    (row,) = forbid_overlap([NewExecution(NOON, State.PENDING)], 7, iter(()))
-    assert (row.state, row.reason, row.blocked_by) == (State.SKIPPED, Reason.OVERLAP, 7)
+def policy(name: str, **changes: object) -> Misfire:
+    return Misfire.model_validate({"policy": name, **changes})
 
 
-def test_the_first_of_several_moments_stands_in_the_way_of_the_others() -> None:
-    first, second = forbid_overlap(
-        [NewExecution(NOON, State.PENDING), NewExecution(NOON + MINUTE, State.PENDING)], None, iter([42])
-    )
-    assert (first.state, first.id) == (State.PENDING, 42)
-    assert (second.reason, second.blocked_by) == (Reason.OVERLAP, 42)
+def test_fire_all_runs_the_newest_up_to_the_limit_one_after_the_other() -> None:
+    rows = decide(job(misfire=policy("FireAll", limit=3)), LONG_AGO, NOON + HOUR).executions
+    assert (rows[0].reason, rows[0].moment_count) == (Reason.OVER_LIMIT, 58)
+    assert [row.fire_time for row in rows[1:]] == [NOON + HOUR - 2 * MINUTE, NOON + HOUR - MINUTE, NOON + HOUR]
+    assert [row.is_held for row in rows[1:]] == [False, True, True]
+    assert {row.trigger for row in rows[1:]} == {Trigger.CATCH_UP}
 
 
-def test_overlap_leaves_missed_rows_alone() -> None:
-    missed = NewExecution(NOON, State.MISSED, Reason.COALESCED)
-    assert forbid_overlap([missed], 7, iter(())) == (missed,)
+def test_fire_all_under_allow_holds_none() -> None:
+    made = job(misfire=policy("FireAll"), concurrency=ConcurrencyPolicy.ALLOW)
+    rows = decide(made, LONG_AGO, NOON + 10 * MINUTE).executions
+    assert [(row.state, row.is_held) for row in rows] == [(State.PENDING, False)] * 11
+
+
+def test_skip_misses_what_is_over_the_grace_and_fires_the_rest() -> None:
+    missed, *fired = decide(job(misfire=policy("Skip")), LONG_AGO, NOON + HOUR).executions
+    assert (missed.state, missed.reason, missed.moment_count) == (State.MISSED, Reason.TOO_LATE, 59)
+    assert [(row.fire_time, row.trigger) for row in fired] == [
+        (NOON + HOUR - MINUTE, Trigger.SCHEDULE),
+        (NOON + HOUR, Trigger.SCHEDULE),
+    ]
+
+
+def test_a_longer_grace_fires_more_moments_as_if_on_time() -> None:
+    rows = decide(job(misfire=policy("Skip", grace="10m")), LONG_AGO, NOON + 10 * MINUTE).executions
+    assert [row.state for row in rows] == [State.PENDING] * 11
+
+
+def test_a_moment_is_not_due_before_its_jitter_has_passed() -> None:
+    made = job(jitter=50 * SECOND)
+    due_at = due(made, NOON)
+    assert NOON < due_at < NOON + 50 * SECOND
+    assert newest_due(made, due_at - SECOND / 1000) is None
+    (row,) = decide(made, LONG_AGO, due_at).executions
+    assert (row.fire_time, row.due_at) == (NOON, due_at)
+
+
+def test_lateness_counts_from_the_jittered_moment() -> None:
+    made = job(jitter=50 * SECOND, misfire=policy("Skip"), schedule=parse_schedule(schedule="0 * * * *"))
+    late = due(made, NOON) + MINUTE
+    assert [row.state for row in decide(made, LONG_AGO, late).executions] == [State.PENDING]
+    assert [row.reason for row in decide(made, LONG_AGO, late + SECOND).executions] == [Reason.TOO_LATE]
+    strict = job(jitter=50 * SECOND, starting_deadline=MINUTE, schedule=made.schedule)
+    assert [row.state for row in decide(strict, LONG_AGO, late).executions] == [State.PENDING]
+    (row,) = decide(strict, LONG_AGO, late + SECOND).executions
+    assert row.reason is Reason.STARTING_DEADLINE_EXCEEDED
+
+
+def test_a_suspended_one_shot_waits_for_the_end_of_the_suspension_unless_it_is_edited() -> None:
+    made = job(schedule=OneShot(NOON), state=JobState.SUSPENDED)
+    assert [row.reason for row in settled(made, NOON + HOUR, Reason.EDITED)] == [Reason.EDITED]
+
+
+def test_a_moment_at_the_instant_of_a_change_is_not_settled() -> None:
+    assert settle(job(), LONG_AGO, NOON, NOON, Reason.EDITED) is None

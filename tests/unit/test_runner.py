@@ -15,6 +15,7 @@ import pytest
 from pydantic import BaseModel
 
 from scheduledjobs.core.reasons import Reason, State, Trigger
+from scheduledjobs.core.spec import Retry
 from scheduledjobs.errors import Permanent
 from scheduledjobs.handlers import Execution, Handler, Registry
 from scheduledjobs.handlers.assignment import Assignment, Ending
@@ -68,6 +69,7 @@ class Bench:
             handler=name,
             payload=payload,
             timeout=None if timeout is None else timedelta(seconds=timeout),
+            retry=Retry(),
             missed_count=None,
             first_missed_at=None,
             claimed_at=NOON,

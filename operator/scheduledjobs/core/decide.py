@@ -7,9 +7,12 @@ The rules in their order (design: deciding moments):
 3. A moment later than startingDeadline is MISSED/StartingDeadlineExceeded.
 4. While a change is settled, moments later than the grace are MISSED with the change as reason; a delete fires none.
 5. All late by at most the grace: each fires, in order.
-6. Else one run for the newest, told what it stands for; the others are MISSED/Coalesced.
+6. Else the misfire policy: FireOnce runs the newest, told what it stands for, the others are MISSED/Coalesced; FireAll
+   runs the newest `limit` one after the other, older ones are MISSED/OverLimit; Skip runs those within the grace, the
+   others are MISSED/TooLate.
 
-Range rows end at each UTC midnight, so that a day can be dropped whole.
+Lateness counts from when a moment may fire: its fire time and its jitter. Range rows end at each UTC midnight, so that
+a day can be dropped whole.
 """
 
 from __future__ import annotations
@@ -17,10 +20,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from itertools import islice
 
-from scheduledjobs.core.job import GRACE, Decision, Job, NewExecution
+from scheduledjobs.core.jitter import due_at
+from scheduledjobs.core.job import Decision, Job, NewExecution
 from scheduledjobs.core.reasons import JobState, Reason, ScheduleKind, State, Trigger
 from scheduledjobs.core.schedule import moments, next_fire
+from scheduledjobs.core.spec import ConcurrencyPolicy, MisfirePolicy
 
 TICK = timedelta(microseconds=1)
 DAY = timedelta(days=1)
@@ -28,70 +34,137 @@ SINGLE_MOMENT = frozenset({ScheduleKind.ONE_SHOT, ScheduleKind.FIXED_DELAY})
 """Kinds that have one undecided moment at most: what follows is known only when it has run."""
 
 
-def decide(job: Job, keep_from: datetime, now: datetime, *, change: Reason | None = None) -> Decision:
-    """Return what becomes of the moments of `job` from its `next_fire_at` to `now`, both inclusive.
+def due(job: Job, fire_time: datetime) -> datetime:
+    """Return when a moment of `job` may fire."""
+    return due_at(job.id, job.schedule, job.jitter, fire_time, job.anchor_at)
 
-    `keep_from` is the oldest instant that history is kept for: older moments get no row. `change` is set while a
-    change of the job is being settled: Edited, Suspended or Deleted. `ValueError` if nothing is due.
+
+def decide(job: Job, keep_from: datetime, now: datetime) -> Decision:
+    """Return what becomes of the moments of `job` from its `next_fire_at` to those due at `now`, both inclusive.
+
+    `keep_from` is the oldest instant that history is kept for: older moments get no row. `ValueError` if none is due.
+    """
+    newest = newest_due(job, now)
+    if newest is None:
+        raise ValueError(f"job {job.id} has no moment due at {now}")
+    return _decided(job, keep_from, newest, now, None)
+
+
+def settle(job: Job, keep_from: datetime, before: datetime, now: datetime, change: Reason) -> Decision | None:
+    """Return what becomes of the moments of `job` that lie before a change, None if there are none.
+
+    `before` is when the change takes effect (exclusive): from then on moments are another version's. `change` is
+    Edited, Suspended or Deleted.
     """
     first = job.next_fire_at
+    if first is None or first >= before:
+        return None
+    return _decided(job, keep_from, _newest(job, first, before - TICK), now, change)
+
+
+def newest_due(job: Job, now: datetime) -> datetime | None:
+    """Return the newest undecided moment that is due at `now`, or None."""
+    first = job.next_fire_at
     if first is None or first > now:
-        raise ValueError(f"job {job.id} has no moment due at {now}")
-    newest = newest_due(job, first, now)
-    start = max(first, keep_from)
-    executions = tuple(_rows(job, start, newest, now, change)) if newest >= start else ()
+        return None
+    newest = _newest(job, first, now)
+    if due(job, newest) <= now:
+        return newest
+    return _newest(job, first, newest - TICK) if first < newest else None
+
+
+def _newest(job: Job, first: datetime, until: datetime) -> datetime:
+    if job.schedule.kind in SINGLE_MOMENT:
+        return first
+    return moments(job.schedule, first - TICK, until, job.anchor_at).last or first
+
+
+def _decided(job: Job, keep_from: datetime, newest: datetime, now: datetime, change: Reason | None) -> Decision:
+    assert job.next_fire_at is not None  # noqa: S101 the callers looked
+    start = max(job.next_fire_at, keep_from)
+    rows = tuple(_rows(job, start, newest, now, change)) if newest >= start else ()
     single = job.schedule.kind in SINGLE_MOMENT
     following = None if single else next_fire(job.schedule, newest, job.anchor_at)
     completed = following is None and job.schedule.kind is not ScheduleKind.FIXED_DELAY
-    return Decision(executions, following, newest, completed)
+    next_due_at = None if following is None else due(job, following)
+    return Decision(tuple(_with_due(job, row) for row in rows), following, next_due_at, newest, completed)
 
 
-def newest_due(job: Job, first: datetime, now: datetime) -> datetime:
-    """Return the newest moment at or before `now`, given that `first` is one."""
-    if job.schedule.kind in SINGLE_MOMENT:
-        return first
-    return moments(job.schedule, first - TICK, now, job.anchor_at).last or first
+def _with_due(job: Job, row: NewExecution) -> NewExecution:
+    if not job.jitter or row.state is not State.PENDING:
+        return row
+    return replace(row, due_at=due(job, row.fire_time))
 
 
 def _rows(job: Job, start: datetime, newest: datetime, now: datetime, change: Reason | None) -> Iterator[NewExecution]:
-    after_newest = newest + TICK
-    if job.state is JobState.SUSPENDED:
-        yield from ranges(job, start, after_newest, State.SKIPPED, Reason.SUSPENDED)
+    end = newest + TICK
+    if job.state is JobState.SUSPENDED and job.schedule.kind is not ScheduleKind.ONE_SHOT:
+        yield from ranges(job, start, end, State.SKIPPED, Reason.SUSPENDED, job.message)
     elif job.state is JobState.INVALID:
-        yield from ranges(job, start, after_newest, State.SKIPPED, Reason.NOT_READY)
+        yield from ranges(job, start, end, State.SKIPPED, Reason.NOT_READY, job.message)
     elif job.schedule.kind is ScheduleKind.ONE_SHOT and start < job.created_at:
-        yield from ranges(job, start, after_newest, State.MISSED, Reason.IN_THE_PAST)
-    elif change is Reason.DELETED:
-        yield from ranges(job, start, after_newest, State.MISSED, change)
+        yield from ranges(job, start, end, State.MISSED, Reason.IN_THE_PAST)
+    elif change is Reason.DELETED or (change is not None and job.state is JobState.SUSPENDED):
+        yield from ranges(job, start, end, State.MISSED, change)
     else:
-        in_time = min(max(start, now - job.starting_deadline), after_newest)
+        in_time = _from(job, start, newest, now - job.starting_deadline)
         yield from ranges(job, start, in_time, State.MISSED, Reason.STARTING_DEADLINE_EXCEEDED)
-        if in_time < after_newest:
+        if in_time < end:
             yield from _fires(job, start, in_time, newest, now, change)
+
+
+def _from(job: Job, start: datetime, newest: datetime, due_from: datetime) -> datetime:
+    """Return from where on the moments of [start, newest] are due at `due_from` or later; past `newest` if none is."""
+    end = newest + TICK
+    bound = min(max(start, due_from), end)
+    if not job.jitter or bound == start:
+        return bound
+    before = newest if job.schedule.kind in SINGLE_MOMENT else _last(job, start, bound)
+    return before if before is not None and before < bound and due(job, before) >= due_from else bound
+
+
+def _last(job: Job, start: datetime, end: datetime) -> datetime | None:
+    return moments(job.schedule, start - TICK, end - TICK, job.anchor_at).last
 
 
 def _fires(
     job: Job, start: datetime, in_time: datetime, newest: datetime, now: datetime, change: Reason | None
 ) -> Iterator[NewExecution]:
-    grace_from = now - GRACE
-    if change is not None:
-        on_time = min(max(in_time, grace_from), newest + TICK)
-        yield from ranges(job, in_time, on_time, State.MISSED, change)
+    on_time = _from(job, in_time, newest, now - job.misfire.grace)
+    policy = job.misfire.policy
+    if change is not None or policy is MisfirePolicy.SKIP:
+        yield from ranges(job, in_time, on_time, State.MISSED, change or Reason.TOO_LATE)
         yield from each(job, on_time, newest)
-    elif _first(job, in_time, newest) >= grace_from:
+    elif _first(job, in_time, newest) >= on_time:
         yield from each(job, in_time, newest)
+    elif policy is MisfirePolicy.FIRE_ALL:
+        yield from _all(job, in_time, newest)
     else:
         yield from ranges(job, in_time, newest, State.MISSED, Reason.COALESCED)
-        yield _catch_up(job, start, newest)
+        yield _once(job, start, newest)
 
 
-def _catch_up(job: Job, start: datetime, newest: datetime) -> NewExecution:
+def _once(job: Job, start: datetime, newest: datetime) -> NewExecution:
     """Return the one run that stands for all moments from `start` to `newest`."""
-    if start == newest:
-        return NewExecution(newest, State.PENDING, trigger=Trigger.CATCH_UP)
-    missed = moments(job.schedule, start - TICK, newest - TICK, job.anchor_at)
     run = NewExecution(newest, State.PENDING, trigger=Trigger.CATCH_UP)
+    if start == newest or job.schedule.kind in SINGLE_MOMENT:
+        return run
+    missed = moments(job.schedule, start - TICK, newest - TICK, job.anchor_at)
     return replace(run, missed_count=missed.count, first_missed_at=missed.first) if missed.count else run
+
+
+def _all(job: Job, start: datetime, newest: datetime) -> Iterator[NewExecution]:
+    """Yield the newest `limit` moments to be run one after the other, and what is older as over the limit."""
+    if job.schedule.kind in SINGLE_MOMENT:
+        yield NewExecution(newest, State.PENDING, trigger=Trigger.CATCH_UP)
+        return
+    found = moments(job.schedule, start - TICK, newest, job.anchor_at)
+    kept = list(islice(found, max(0, found.count - job.misfire.limit), None))
+    yield from ranges(job, start, kept[0], State.MISSED, Reason.OVER_LIMIT)
+    for number, fire_time in enumerate(kept):
+        run = NewExecution(fire_time, State.PENDING, trigger=Trigger.CATCH_UP)
+        waits = number > 0 and job.concurrency is not ConcurrencyPolicy.ALLOW
+        yield replace(run, reason=Reason.CATCHING_UP, is_held=True) if waits else run
 
 
 def _first(job: Job, start: datetime, newest: datetime) -> datetime:
@@ -103,54 +176,40 @@ def _first(job: Job, start: datetime, newest: datetime) -> datetime:
 def each(job: Job, start: datetime, newest: datetime) -> Iterator[NewExecution]:
     """Yield a row to run for every moment from `start` to `newest`, both inclusive."""
     if job.schedule.kind in SINGLE_MOMENT:
-        due: Sequence[datetime] = [newest] if start <= newest else []
+        found: Sequence[datetime] = [newest] if start <= newest else []
     else:
-        due = list(moments(job.schedule, start - TICK, newest, job.anchor_at))
-    for fire_time in due:
+        found = list(moments(job.schedule, start - TICK, newest, job.anchor_at))
+    for fire_time in found:
         yield NewExecution(fire_time, State.PENDING)
 
 
-def ranges(job: Job, start: datetime, end: datetime, state: State, reason: Reason) -> Iterator[NewExecution]:
+def ranges(
+    job: Job, start: datetime, end: datetime, state: State, reason: Reason, message: str = ""
+) -> Iterator[NewExecution]:
     """Yield a row per UTC day that stands for the moments in [start, end); days without one get none."""
     while start < end:
         day_end = min(midnight_after(start), end)
         row = _range(job, start, day_end, state, reason)
         if row is not None:
-            yield row
+            yield replace(row, message=message or None)
         start = day_end
 
 
 def _range(job: Job, start: datetime, end: datetime, state: State, reason: Reason) -> NewExecution | None:
     if job.schedule.kind in SINGLE_MOMENT:
-        return NewExecution(job.next_fire_at or start, state, reason, last_fire_time=job.next_fire_at, moment_count=1)
-    due = moments(job.schedule, start - TICK, end - TICK, job.anchor_at)
-    if due.first is None:
+        at = job.next_fire_at
+        return None if at is None or not start <= at < end else _moment(at, state, reason)
+    found = moments(job.schedule, start - TICK, end - TICK, job.anchor_at)
+    if found.first is None:
         return None
-    return NewExecution(due.first, state, reason, last_fire_time=due.last, moment_count=due.count)
+    return NewExecution(found.first, state, reason, last_fire_time=found.last, moment_count=found.count)
+
+
+def _moment(at: datetime, state: State, reason: Reason) -> NewExecution:
+    return NewExecution(at, state, reason, last_fire_time=at, moment_count=1)
 
 
 def midnight_after(instant: datetime) -> datetime:
     """Return the first UTC midnight after `instant`."""
     day = instant.astimezone(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
     return day + DAY
-
-
-def forbid_overlap(
-    executions: Sequence[NewExecution], live: int | None, ids: Iterator[int | None]
-) -> tuple[NewExecution, ...]:
-    """Return the rows with those that would overlap closed as SKIPPED/Overlap.
-
-    `live` is the id of an execution of the job that has not ended, or None; then the first row to run gets an id of
-    `ids` (None: the database numbers it, no other row will name it) and stands in the way of the next.
-    """
-    settled = []
-    for row in executions:
-        if row.state is not State.PENDING:
-            settled.append(row)
-        elif live is not None:
-            message = f"execution {live} had not ended"
-            settled.append(replace(row, state=State.SKIPPED, reason=Reason.OVERLAP, message=message, blocked_by=live))
-        else:
-            live = next(ids)
-            settled.append(replace(row, id=live))
-    return tuple(settled)

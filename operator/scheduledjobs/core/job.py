@@ -10,18 +10,15 @@ from uuid import UUID
 
 from scheduledjobs.core.reasons import JobState, Reason, State, Trigger
 from scheduledjobs.core.schedule import Schedule, parse_schedule
-from scheduledjobs.core.spec import ConcurrencyPolicy, JobSpec
-
-GRACE = timedelta(seconds=60)
-"""A moment late by at most this much fires as if on time."""
+from scheduledjobs.core.spec import ConcurrencyPolicy, JobSpec, Misfire
 
 
 @dataclass(frozen=True, slots=True)
 class Job:
     """One job whose schedule can be read: what deciding its moments needs.
 
-    `next_fire_at` is the oldest undecided moment, `next_due_at` when it may fire, `last_fire_time` the newest decided
-    one; `created_at` is the resource's creationTimestamp.
+    `next_fire_at` is the oldest undecided moment, `next_due_at` when it may fire (later by the jitter),
+    `last_fire_time` the newest decided one; `created_at` is the resource's creationTimestamp.
     """
 
     id: UUID
@@ -31,8 +28,11 @@ class Job:
     handler: str
     state: JobState
     reason: Reason
+    message: str
     schedule: Schedule
-    may_overlap: bool
+    concurrency: ConcurrencyPolicy
+    misfire: Misfire
+    jitter: timedelta
     starting_deadline: timedelta
     created_at: datetime
     effective_from: datetime
@@ -44,7 +44,10 @@ class Job:
 
 @dataclass(frozen=True, slots=True)
 class NewExecution:
-    """A row to insert into job_execution_log; a range row where `moment_count` is set."""
+    """A row to insert into job_execution_log; a range row where `moment_count` is set.
+
+    `due_at` is set where jitter makes it another time than `fire_time`. A held row waits to be released.
+    """
 
     fire_time: datetime
     state: State
@@ -57,6 +60,13 @@ class NewExecution:
     first_missed_at: datetime | None = None
     id: int | None = None
     blocked_by: int | None = None
+    due_at: datetime | None = None
+    is_held: bool = False
+
+    @property
+    def is_claimable(self) -> bool:
+        """True if a replica may take it at once."""
+        return self.state is State.PENDING and not self.is_held
 
     @property
     def newest(self) -> datetime:
@@ -70,6 +80,7 @@ class Decision:
 
     executions: tuple[NewExecution, ...]
     next_fire_at: datetime | None
+    next_due_at: datetime | None
     last_fire_time: datetime | None
     is_completed: bool
 
@@ -84,8 +95,11 @@ def read_job(row: Mapping[str, Any], schedule: Schedule, spec: JobSpec) -> Job:
         handler=row["handler"],
         state=JobState(row["state"]),
         reason=Reason(row["reason"]),
+        message=row["message"],
         schedule=schedule,
-        may_overlap=spec.concurrency_policy is ConcurrencyPolicy.ALLOW,
+        concurrency=spec.concurrency_policy,
+        misfire=spec.misfire,
+        jitter=spec.jitter,
         starting_deadline=spec.starting_deadline,
         created_at=row["created_at"],
         effective_from=row["effective_from"],

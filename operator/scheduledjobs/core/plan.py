@@ -1,25 +1,32 @@
 """What the mirror makes of one resource: judged, compared with the row there is, turned into the row there will be.
 
 The rules (design: effective_from, change): an edit of the schedule, a resume or a creation counts from the database
-time at which it is recorded, never earlier, so nothing past is ever fired by a change. An edit of handler, payload
-or policy does not move the next fire. A one-shot is due whenever it is recorded.
+time at which it is recorded (a pause that ends by itself: from its end), never earlier, so nothing past is ever fired
+by a change. That instant belongs to the new version: what lies before it is settled under the old one. An edit of
+handler, payload or policy does not move the next fire. A one-shot is due whenever it is recorded.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
+from uuid import UUID
 
+from scheduledjobs.core.jitter import due_at
 from scheduledjobs.core.job import Job, read_schedule
+from scheduledjobs.core.pause import Pause
 from scheduledjobs.core.reasons import JobState, Reason, ScheduleKind
 from scheduledjobs.core.resource import Resource
 from scheduledjobs.core.schedule import FixedRate, Schedule, first_fire, next_fire
-from scheduledjobs.core.spec import JobSpec, parse_spec
+from scheduledjobs.core.spec import JobSpec, check_payload_size, parse_spec
 from scheduledjobs.errors import SpecError
 
 SCHEDULE_FIELDS = ("schedule", "fixedRate", "fixedDelay", "runAt", "timeZone", "startTime", "endTime")
+
+TICK = timedelta(microseconds=1)
+MILLISECOND = timedelta(milliseconds=1)
 
 UNREADABLE = frozenset({Reason.INVALID_SCHEDULE, Reason.UNKNOWN_TIME_ZONE, Reason.INVALID_SPEC})
 """Verdicts under which a job has no moments."""
@@ -34,6 +41,8 @@ class Verdict:
     message: str
     spec: JobSpec | None
     schedule: Schedule | None
+    pause: Pause | None = None
+    """The pause that suspends the job, if one does."""
 
     @property
     def can_run(self) -> bool:
@@ -53,27 +62,48 @@ class Plan:
     anchor_at: datetime | None
     next_fire_at: datetime | None
 
+    def next_due_at(self, job_id: UUID) -> datetime | None:
+        """Return when the next moment may fire, by the jitter of the spec in force."""
+        spec, schedule = self.verdict.spec, self.verdict.schedule
+        if self.next_fire_at is None or spec is None or schedule is None:
+            return self.next_fire_at
+        return due_at(job_id, schedule, spec.jitter, self.next_fire_at, self.anchor_at)
 
-def judge(
-    raw: Mapping[str, Any], has_handler: Callable[[str], bool], check_payload: Callable[[JobSpec], None]
-) -> Verdict:
-    """Return the verdict on a spec as it came from the API server.
 
-    `has_handler` says whether a live replica has the handler of that name; `check_payload` raises `SpecError` where
-    the payload does not fit the handler's model.
-    """
-    spec: JobSpec | None = None
-    schedule: Schedule | None = None
-    try:
-        spec = parse_spec(raw)
-        schedule = read_schedule(spec)
-        _check_handler(spec, has_handler)
-        check_payload(spec)
-    except SpecError as error:
-        return Verdict(JobState.INVALID, error.reason, error.message, spec, schedule)
-    if spec.suspend:
-        return Verdict(JobState.SUSPENDED, Reason.SUSPENDED, "spec.suspend is true", spec, schedule)
-    return Verdict(JobState.ACTIVE, Reason.SCHEDULED, "", spec, schedule)
+@dataclass(frozen=True, slots=True)
+class Judge:
+    """What specs are held against: `has_handler(name)` says whether a live replica has it; `check(spec, namespace)`
+    raises `SpecError` where the handler cannot do what the spec asks for."""
+
+    has_handler: Callable[[str], bool]
+    check: Callable[[JobSpec, str], None]
+
+    def verdict(self, raw: Mapping[str, Any], namespace: str) -> Verdict:
+        """Return the verdict on a spec as it came from the API server."""
+        spec: JobSpec | None = None
+        schedule: Schedule | None = None
+        try:
+            spec = parse_spec(raw)
+            schedule = read_schedule(spec)
+            self.check_runnable(spec, namespace)
+        except SpecError as error:
+            return Verdict(JobState.INVALID, error.reason, error.message, spec, schedule)
+        if spec.suspend:
+            return Verdict(JobState.SUSPENDED, Reason.SUSPENDED, "spec.suspend is true", spec, schedule)
+        return Verdict(JobState.ACTIVE, Reason.SCHEDULED, "", spec, schedule)
+
+    def check_runnable(self, spec: JobSpec, namespace: str) -> None:
+        """Raise `SpecError` if no handler can be started for this spec as it is."""
+        _check_handler(spec, self.has_handler)
+        check_payload_size(spec)
+        self.check(spec, namespace)
+
+
+def with_pause(verdict: Verdict, pause: Pause | None, now: datetime) -> Verdict:
+    """Return the verdict under a pause: what would be active is suspended until the pause ends."""
+    if verdict.state is not JobState.ACTIVE or pause is None or pause.until <= now:
+        return verdict
+    return replace(verdict, state=JobState.SUSPENDED, reason=pause.reason, message=pause.message, pause=pause)
 
 
 def _check_handler(spec: JobSpec, has_handler: Callable[[str], bool]) -> None:
@@ -91,13 +121,16 @@ def change_of(row: Mapping[str, Any], resource: Resource, verdict: Verdict) -> R
     state = JobState(row["state"])
     if verdict.state is JobState.SUSPENDED and state is JobState.ACTIVE:
         return Reason.SUSPENDED
-    if schedule_changed(row["spec"], resource.spec) or _stops_or_starts(state, verdict.state):
+    if schedule_changed(row["spec"], resource.spec):
         return Reason.EDITED
-    return None
+    if row["schedule_kind"] == ScheduleKind.ONE_SHOT and state is JobState.SUSPENDED:
+        return None  # it is due whenever the suspension ends
+    return Reason.EDITED if state is not JobState.COMPLETED and state is not verdict.state else None
 
 
-def _stops_or_starts(old: JobState, new: JobState) -> bool:
-    return old is not JobState.COMPLETED and old is not new
+def has_expired(row: Mapping[str, Any], now: datetime) -> bool:
+    """Return whether a job is suspended by a pause that has ended, and by nothing else."""
+    return row["state"] == JobState.SUSPENDED and row["paused_until"] is not None and row["paused_until"] <= now
 
 
 def plan_new(verdict: Verdict, now: datetime) -> Plan:
@@ -119,7 +152,8 @@ def plan_changed(
     last: datetime | None = row["last_fire_time"]
     if not moved and not resumed:
         return _keep(row, verdict)
-    effective_from = max(now, row["effective_from"], last or now)
+    since = row["paused_until"] if has_expired(row, now) and not moved else now
+    effective_from = max(since, row["effective_from"], last + MILLISECOND if last else since)
     kept_grid = not moved and row["anchor_at"] is not None
     anchor = row["anchor_at"] if kept_grid else _anchor(verdict.schedule, effective_from)
     plan = _plan(verdict, effective_from=effective_from, anchor=anchor, last_fire_time=last)
@@ -128,8 +162,8 @@ def plan_changed(
 
 
 def _had_no_schedule(row: Mapping[str, Any]) -> bool:
-    """True for a job that had no moments at all; a newer tz database may know its zone."""
-    return row["state"] == JobState.INVALID and row["reason"] in UNREADABLE
+    """True for a job that had no moments at all: it was gone, or a newer tz database may know its zone."""
+    return row["state"] == JobState.DELETED or (row["state"] == JobState.INVALID and row["reason"] in UNREADABLE)
 
 
 def _keep(row: Mapping[str, Any], verdict: Verdict) -> Plan:
@@ -168,7 +202,9 @@ def _next(
     if schedule.kind is ScheduleKind.ONE_SHOT:  # due whenever recorded, once
         run_at = next_fire(schedule, datetime.min.replace(tzinfo=effective_from.tzinfo), anchor)
         return run_at if run_at is not None and (last_fire_time is None or run_at > last_fire_time) else None
-    return first_fire(schedule, effective_from, anchor)
+    if schedule.kind is ScheduleKind.FIXED_DELAY:
+        return first_fire(schedule, effective_from, anchor)
+    return first_fire(schedule, effective_from - TICK, anchor)  # a moment at that very instant is due
 
 
 def _anchor(schedule: Schedule | None, effective_from: datetime) -> datetime | None:

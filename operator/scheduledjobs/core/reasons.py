@@ -63,21 +63,33 @@ class Reason(StrEnum):
     HANDLER_NOT_FOUND = "HandlerNotFound"
     INVALID_PAYLOAD = "InvalidPayload"  # also: an execution whose payload its handler refuses (FAILED)
     FIRE_FAILED = "FireFailed"
+    INVALID_PAUSE = "InvalidPause"  # Ready=True, and suspended: what the pause says cannot be read
+    # PENDING
+    QUEUED = "Queued"
+    REPLACING = "Replacing"
+    CATCHING_UP = "CatchingUp"
+    RETRYING = "Retrying"
     # SKIPPED
     OVERLAP = "Overlap"
+    QUEUE_FULL = "QueueFull"
+    REPLACED = "Replaced"  # also: a run that a newer moment stopped (CANCELLED)
     NOT_READY = "NotReady"
     PRESENT_AT_CREATION = "PresentAtCreation"
     # MISSED
     COALESCED = "Coalesced"
+    OVER_LIMIT = "OverLimit"
+    TOO_LATE = "TooLate"
     STARTING_DEADLINE_EXCEEDED = "StartingDeadlineExceeded"
     IN_THE_PAST = "InThePast"
     EDITED = "Edited"
     DELETED = "Deleted"
     # CANCELLED
     JOB_DELETED = "JobDeleted"
+    CANCEL_REQUESTED = "CancelRequested"
     # FAILED, TIMED_OUT, LOST
     ERROR = "Error"
     PERMANENT_ERROR = "PermanentError"
+    SUPERSEDED_BY_NEXT_FIRE = "SupersededByNextFire"
     TIMEOUT_EXCEEDED = "TimeoutExceeded"
     REPLICA_DIED = "ReplicaDied"
     DRAINED = "Drained"

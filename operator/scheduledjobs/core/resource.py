@@ -18,6 +18,9 @@ KIND = "ScheduledJob"
 
 RUN_NOW = f"{GROUP}/run-now"
 RUN_NOW_PAYLOAD = f"{GROUP}/run-now-payload"
+PAUSED_UNTIL = f"{GROUP}/paused-until"
+PAUSED_BY = f"{GROUP}/paused-by"
+PAUSE_REASON = f"{GROUP}/pause-reason"
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,6 +27,16 @@ class ConcurrencyPolicy(StrEnum):
 
     FORBID = "Forbid"
     ALLOW = "Allow"
+    REPLACE = "Replace"
+    QUEUE = "Queue"
+
+
+class MisfirePolicy(StrEnum):
+    """What becomes of moments that are decided later than the grace."""
+
+    FIRE_ONCE = "FireOnce"
+    FIRE_ALL = "FireAll"
+    SKIP = "Skip"
 
 
 def _duration(value: object) -> object:
@@ -35,13 +45,38 @@ def _duration(value: object) -> object:
 
 Duration = Annotated[timedelta, BeforeValidator(_duration)]
 SECOND = timedelta(seconds=1)
+TENTH = timedelta(milliseconds=100)
+DAY = timedelta(hours=24)
 LEAP_YEAR = timedelta(hours=8784)
+
+
+CAMEL = ConfigDict(frozen=True, extra="ignore", alias_generator=to_camel, populate_by_name=True)
+
+
+class Misfire(BaseModel):
+    """What to do with moments that no leader could fire in time."""
+
+    model_config = CAMEL
+
+    policy: MisfirePolicy = MisfirePolicy.FIRE_ONCE
+    grace: Duration = Field(default=timedelta(seconds=60), ge=timedelta(0), le=DAY)
+    limit: int = Field(default=100, ge=1, le=1000)
+
+
+class Retry(BaseModel):
+    """Further attempts after one that failed, timed out or was lost."""
+
+    model_config = CAMEL
+
+    limit: int = Field(default=0, ge=0, le=100)
+    backoff: Duration = Field(default=timedelta(seconds=10), ge=TENTH, le=DAY)
+    max_backoff: Duration = Field(default=timedelta(minutes=10), ge=TENTH, le=DAY)
 
 
 class JobSpec(BaseModel):
     """What should run and when; field names are the resource's in snake_case."""
 
-    model_config = ConfigDict(frozen=True, extra="ignore", alias_generator=to_camel, populate_by_name=True)
+    model_config = CAMEL
 
     schedule: str | None = Field(default=None, max_length=256)
     fixed_rate: Duration | None = Field(default=None, ge=SECOND, le=LEAP_YEAR)
@@ -50,16 +85,19 @@ class JobSpec(BaseModel):
     time_zone: str = Field(default="Etc/UTC", max_length=64)
     start_time: AwareDatetime | None = None
     end_time: AwareDatetime | None = None
+    jitter: Duration = Field(default=timedelta(0), ge=timedelta(0), le=DAY)
     suspend: bool = False
     handler: str = Field(max_length=63)
     payload: dict[str, Any] = Field(default_factory=dict)
     concurrency_policy: ConcurrencyPolicy = ConcurrencyPolicy.FORBID
+    misfire: Misfire = Misfire()
     starting_deadline: Duration = Field(default=timedelta(hours=24), ge=SECOND, le=LEAP_YEAR)
-    timeout: Duration | None = Field(default=None, ge=timedelta(milliseconds=100), le=timedelta(hours=168))
+    timeout: Duration | None = Field(default=None, ge=TENTH, le=timedelta(hours=168))
+    retry: Retry = Retry()
 
 
 def parse_spec(raw: Mapping[str, Any]) -> JobSpec:
-    """Return the typed spec; `SpecError` InvalidSpec or InvalidPayload, with a sentence that names the field."""
+    """Return the typed spec; `SpecError` InvalidSpec, with a sentence that names the field."""
     encoded = orjson.dumps(dict(raw))
     if b"\\u0000" in encoded:
         raise SpecError(Reason.INVALID_SPEC, "spec: must not contain the character NUL, which Postgres cannot hold")
@@ -82,7 +120,15 @@ def _check(spec: JobSpec) -> None:
     if spec.run_at and (spec.start_time or spec.end_time):
         raise _invalid("spec.runAt: a one-shot takes no startTime or endTime")
     if spec.fixed_delay and spec.concurrency_policy is ConcurrencyPolicy.ALLOW:
-        raise _invalid("spec.concurrencyPolicy: fixedDelay never overlaps: use Forbid")
+        raise _invalid("spec.concurrencyPolicy: fixedDelay never overlaps: use Forbid, Queue or Replace")
+    if spec.fixed_rate and spec.jitter > spec.fixed_rate:
+        raise _invalid("spec.jitter: must not be longer than fixedRate")
+    if spec.retry.backoff > spec.retry.max_backoff:
+        raise _invalid("spec.retry.maxBackoff: must not be shorter than backoff")
+
+
+def check_payload_size(spec: JobSpec) -> None:
+    """Raise `SpecError` InvalidPayload if the payload is larger than a row should hold."""
     size = len(orjson.dumps(spec.payload))
     if size > MAX_PAYLOAD_BYTES:
         message = f"spec.payload: has {size} bytes as JSON; at most {MAX_PAYLOAD_BYTES} are allowed"

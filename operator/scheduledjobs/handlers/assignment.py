@@ -9,6 +9,7 @@ from typing import Any
 from uuid import UUID
 
 from scheduledjobs.core.reasons import Reason, State, Trigger
+from scheduledjobs.core.spec import Retry
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +33,7 @@ class Assignment:
     handler: str
     payload: Mapping[str, Any]
     timeout: timedelta | None
+    retry: Retry
     missed_count: int | None
     first_missed_at: datetime | None
     claimed_at: datetime
@@ -57,3 +59,5 @@ class Ending:
     started_at: datetime
     finished_at: datetime
     abandoned: bool = False
+    retry_after: timedelta | None = None
+    """The wait before another attempt that the handler asked for, if it did."""

@@ -13,6 +13,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from scheduledjobs.core.reasons import Reason
+from scheduledjobs.core.spec import ConcurrencyPolicy, JobSpec
 from scheduledjobs.errors import SettingsError, SpecError
 
 ENTRY_POINTS = "scheduledjobs.handlers"
@@ -87,6 +88,16 @@ class Registry:
     def get(self, name: str) -> Handler | None:
         """Return the handler of that name, or None."""
         return self._handlers.get(name)
+
+    def check(self, spec: JobSpec, namespace: str) -> None:  # noqa: ARG002 what a handler may do can hang on it
+        """Raise `SpecError` where the handler of a spec cannot do what the spec asks for; one unknown here can."""
+        known = self.get(spec.handler)
+        if known is None:
+            return
+        if spec.concurrency_policy is ConcurrencyPolicy.REPLACE and not known.is_async:
+            sentence = f"Replace needs a handler that can be cancelled, and {known.name} is not async"
+            raise SpecError(Reason.INVALID_SPEC, f"spec.concurrencyPolicy: {sentence}: use Forbid, Queue or Allow")
+        known.check_payload(spec.payload)
 
     def add_module(self, module: ModuleType) -> None:
         """Add every handler that a module defines."""

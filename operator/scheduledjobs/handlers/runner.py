@@ -15,14 +15,14 @@ import traceback
 from collections import deque
 from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
 from pydantic import BaseModel
 
 from scheduledjobs.core.reasons import Reason, State
-from scheduledjobs.errors import Permanent, SpecError
+from scheduledjobs.errors import Permanent, Retry, SpecError
 from scheduledjobs.handlers.assignment import Assignment, Ending
 from scheduledjobs.handlers.execution import Execution, Output, captured, install_capture
 from scheduledjobs.handlers.registry import Handler, Registry
@@ -110,6 +110,10 @@ class Runner:
         """Stop every attempt: async ones are cancelled, sync ones end in the log and keep their slot."""
         self._loop.call_soon_threadsafe(self._stop_all, stop)
 
+    def stop_attempt(self, execution_id: int, claim_no: int, stop: Stop) -> None:
+        """Stop one attempt, if it runs here."""
+        self._loop.call_soon_threadsafe(self._stop_one, (execution_id, claim_no), stop)
+
     async def close(self) -> None:
         """End the handlers' loop; attempts that cannot be stopped are left to die with the process."""
         asyncio.run_coroutine_threadsafe(self._finish(), self._loop)
@@ -171,6 +175,10 @@ class Runner:
         for attempt in list(self._attempts.values()):
             self._stop(attempt, stop)
 
+    def _stop_one(self, key: tuple[int, int], stop: Stop) -> None:
+        if key in self._attempts:
+            self._stop(self._attempts[key], stop)
+
     def _stop(self, attempt: Attempt, stop: Stop) -> None:
         if attempt.stop is not None or attempt.task is None:
             return
@@ -207,7 +215,9 @@ class Runner:
         reason = Reason.PERMANENT_ERROR if isinstance(error, Permanent) else Reason.ERROR
         trace = "".join(traceback.format_exception(error, limit=-20))[-LONGEST_TRACEBACK:].replace("\0", "")
         attempt.output.add(trace.rstrip())
-        return self._ending(attempt, State.FAILED, reason, describe(error), trace=trace)
+        asked = error.delay if isinstance(error, Retry) else None
+        ending = self._ending(attempt, State.FAILED, reason, describe(error), trace=trace)
+        return replace(ending, retry_after=asked)
 
     def _ending(
         self,

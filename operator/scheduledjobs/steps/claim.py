@@ -14,19 +14,21 @@ from uuid import UUID
 
 import structlog
 
+from scheduledjobs import metrics
 from scheduledjobs.core.reasons import Trigger
+from scheduledjobs.core.spec import Retry
 from scheduledjobs.handlers.assignment import Assignment
 from scheduledjobs.handlers.runner import Runner
 from scheduledjobs.steps.complete import Complete
 from scheduledjobs.steps.specs import Specs
 from scheduledjobs.store.executions import claim_executions, find_owned_executions, hand_back_executions
-from scheduledjobs.store.jobs import load_versions
 from scheduledjobs.store.queries import Row
 from scheduledjobs.store.sessions import Sessions
 
 log = structlog.get_logger(__name__)
 
 POLL_SECONDS = 1.0
+NO_RETRY = Retry()
 RECONCILE_SECONDS = 10.0
 
 
@@ -73,7 +75,7 @@ class Claim:
         sent_at = self._monotonic()
         async with self._sessions.session() as conn:
             rows = await claim_executions(conn, replica, self._handlers, slots)
-            await self._learn_specs(conn, rows)
+            await self._specs.learn(conn, {(row["job_id"], row["version"]) for row in rows})
         self._reconcile_at = sent_at + RECONCILE_SECONDS
         assignments = [self._assignment(row, sent_at) for row in rows]
         if not assignments:
@@ -98,14 +100,8 @@ class Claim:
         """Give back claims that were never started."""
         async with self._sessions.session() as conn:
             given = await hand_back_executions(conn, replica, rows)
+        metrics.repairs("handed_back").inc(len(given))
         log.warning("claims handed back unstarted", count=len(given))
-
-    async def _learn_specs(self, conn: Any, rows: Sequence[Row]) -> None:
-        versions = {(row["job_id"], row["version"]) for row in rows}
-        unknown = [version for version in versions if self._specs.known(*version) is None]
-        if unknown:
-            for row in await load_versions(conn, unknown):
-                self._specs.read(row["job_id"], row["version"], row["spec"])
 
     def _assignment(self, row: Row, sent_at: float) -> Assignment:
         known = self._specs.known(row["job_id"], row["version"])
@@ -125,6 +121,7 @@ class Claim:
             handler=row["handler"],
             payload=payload,
             timeout=spec.timeout if spec else None,
+            retry=spec.retry if spec else NO_RETRY,
             missed_count=row["missed_count"],
             first_missed_at=row["first_missed_at"],
             claimed_at=row["claimed_at"],

@@ -77,6 +77,8 @@ class Compare:
     def _report(self, listed: int, changed: int, gone: int) -> None:
         if not self._is_first and (changed or gone):
             metrics.MIRROR_DRIFT.inc(changed + gone)
+        metrics.repairs("mirrored").inc(changed)
+        metrics.repairs("deleted").inc(gone)
         self._is_first = False
         log.info("compared the mirror with the cluster", listed=listed, changed=changed, gone=gone)
 

@@ -9,20 +9,24 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Sequence, Set
 from dataclasses import replace
 from itertools import islice, takewhile
+from random import random
 from typing import Any
 from uuid import UUID
 
 import orjson
 import structlog
 
+from scheduledjobs.core.backoff import next_attempt_in
+from scheduledjobs.core.reasons import State
 from scheduledjobs.errors import StoreError, StoreUnavailable
 from scheduledjobs.handlers.assignment import Assignment, Ending
 from scheduledjobs.store.executions import (
     complete_executions,
     find_ended_claims,
+    insert_attempts,
     insert_outputs,
     return_abandoned,
 )
@@ -39,9 +43,13 @@ class Complete:
     def __init__(
         self,
         sessions: Sessions,
-        on_written: Callable[[Sequence[Ending], Sequence[Ending]], None],
+        on_written: Callable[[Sequence[Ending], Sequence[Ending], Set[int]], None],
+        randomness: Callable[[], float] = random,
     ) -> None:
-        """`on_written(endings, stale)` is told what was written, and what came too late and was discarded."""
+        """`on_written(endings, stale, retried)` is told what was written, what came too late and was discarded, and
+        the ids of those that wait for another attempt."""
+        self._random = randomness
+        self._waiting: dict[tuple[int, int], float] = {}
         self._sessions = sessions
         self._on_written = on_written
         self._endings: deque[tuple[UUID, Ending]] = deque()
@@ -102,11 +110,13 @@ class Complete:
         for _ in endings:
             self._endings.popleft()
         self._batch = BATCH
-        self._on_written(endings, stale)
+        self._on_written(endings, stale, {key for key, state in written.items() if state == State.PENDING})
 
-    async def _complete(self, replica: UUID, endings: Sequence[Ending]) -> set[int]:
-        rows = [_row(ending) for ending in endings]
-        if not any(ending.output for ending in endings):
+    async def _complete(self, replica: UUID, endings: Sequence[Ending]) -> dict[int, str]:
+        rows = [_row(ending, self._retry_seconds(ending)) for ending in endings]
+        if not any(
+            ending.output or row["retry_seconds"] is not None for ending, row in zip(endings, rows, strict=True)
+        ):
             async with self._sessions.session() as conn:
                 return await complete_executions(conn, replica, rows)
         async with self._sessions.transaction() as conn:
@@ -114,7 +124,20 @@ class Complete:
             outputs = [_output(ending) for ending in endings if ending.output and ending.assignment.id in written]
             if outputs:
                 await insert_outputs(conn, outputs)
+            followed = [_attempt(replica, e) for e in endings if written.get(e.assignment.id) == State.PENDING]
+            if followed:
+                await insert_attempts(conn, followed)
         return written
+
+    def _retry_seconds(self, ending: Ending) -> float | None:
+        """How long the next attempt waits, None if there is none; an abandoned one is asked when it returns."""
+        assignment = ending.assignment
+        wait = next_attempt_in(
+            assignment.retry, ending.state, ending.reason, assignment.attempt, self._random(), ending.retry_after
+        )
+        if wait is not None and ending.abandoned:
+            self._waiting[assignment.id, assignment.claim_no] = wait.total_seconds()
+        return None if wait is None else wait.total_seconds()
 
     def _set_apart(self, endings: Sequence[Ending], error: StoreError) -> None:
         """One ending that Postgres refuses must not hold up the others: find it, then write it without its result."""
@@ -133,19 +156,40 @@ class Complete:
         same = takewhile(lambda entry: entry[0] == replica, self._returned)
         batch = [assignment for _, assignment in same]
         async with self._sessions.session() as conn:
-            await return_abandoned(conn, replica, [_key(assignment) for assignment in batch])
-        for _ in batch:
+            await return_abandoned(conn, replica, [self._returned_row(assignment) for assignment in batch])
+        for assignment in batch:
             self._returned.popleft()
+            self._waiting.pop((assignment.id, assignment.claim_no), None)
+
+    def _returned_row(self, assignment: Assignment) -> dict[str, Any]:
+        waits = self._waiting.get((assignment.id, assignment.claim_no))
+        return {**_key(assignment), "job_id": assignment.job_id, "retry_seconds": waits}
 
 
 def _key(assignment: Assignment) -> dict[str, Any]:
     return {"id": assignment.id, "fire_time": assignment.fire_time, "claim_no": assignment.claim_no}
 
 
-def _row(ending: Ending) -> dict[str, Any]:
+def _attempt(replica: UUID, ending: Ending) -> dict[str, Any]:
+    return {
+        "fire_time": ending.assignment.fire_time,
+        "execution_id": ending.assignment.id,
+        "attempt": ending.assignment.attempt,
+        "state": ending.state,
+        "error": ending.message,
+        "traceback": ending.traceback,
+        "started_at": ending.started_at,
+        "finished_at": ending.finished_at,
+        "replica": replica,
+    }
+
+
+def _row(ending: Ending, retry_seconds: float | None) -> dict[str, Any]:
     took = ending.finished_at - ending.started_at
     return {
         **_key(ending.assignment),
+        "job_id": ending.assignment.job_id,
+        "retry_seconds": retry_seconds,
         "state": ending.state,
         "reason": ending.reason,
         "message": ending.message,

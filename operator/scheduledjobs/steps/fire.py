@@ -22,9 +22,9 @@ from uuid import UUID
 
 import structlog
 
-from scheduledjobs.core.decide import decide
-from scheduledjobs.core.job import GRACE, Decision, Job, NewExecution
-from scheduledjobs.core.reasons import JobState, State
+from scheduledjobs.core.decide import decide, newest_due
+from scheduledjobs.core.job import Decision, Job, NewExecution
+from scheduledjobs.core.reasons import JobState
 from scheduledjobs.errors import StoreError, StoreUnavailable, TermLost
 from scheduledjobs.steps.clock import Clock
 from scheduledjobs.steps.record import Days, record
@@ -146,7 +146,7 @@ class Fire:
 
     def _may_fire(self, job: Job, now: float) -> bool:
         assert job.next_due_at is not None  # noqa: S101 planned jobs have one
-        return self.may_fire_old or job.next_due_at.timestamp() >= now - GRACE.total_seconds()
+        return self.may_fire_old or job.next_due_at.timestamp() >= now - job.misfire.grace.total_seconds()
 
     async def _fire_halving(self, jobs: Sequence[Job]) -> None:
         try:
@@ -173,7 +173,7 @@ class Fire:
         """Decide the due moments of `jobs` in one transaction and tell `on_fired`; plan what comes next."""
         now = datetime.fromtimestamp(self._clock.now(), UTC)
         keep_from = now - self._retention
-        decided = {job.id: (job, decide(job, keep_from, now)) for job in jobs if _is_due(job, now)}
+        decided = {job.id: (job, decide(job, keep_from, now)) for job in jobs if newest_due(job, now)}
         async with self._leader.write() as conn:
             moved = await advance_jobs(conn, [_advance_row(job, decision) for job, decision in decided.values()])
             fired = [decided[job_id] for job_id in decided if job_id in moved]
@@ -190,7 +190,7 @@ class Fire:
         following = [
             replan(job, decision)
             for job, decision in fired
-            if decision.next_fire_at is not None and decision.next_fire_at.timestamp() <= horizon
+            if decision.next_due_at is not None and decision.next_due_at.timestamp() <= horizon
         ]
         self.plan(job for job in following if job.state in FIRING)
 
@@ -200,13 +200,9 @@ def replan(job: Job, decision: Decision) -> Job:
     return replace(
         job,
         next_fire_at=decision.next_fire_at,
-        next_due_at=decision.next_fire_at,
+        next_due_at=decision.next_due_at,
         last_fire_time=decision.last_fire_time,
     )
-
-
-def _is_due(job: Job, now: datetime) -> bool:
-    return job.next_fire_at is not None and job.next_fire_at <= now
 
 
 def _advance_row(job: Job, decision: Decision) -> dict[str, object]:
@@ -216,6 +212,7 @@ def _advance_row(job: Job, decision: Decision) -> dict[str, object]:
         "version": job.version,
         "state": job.state,
         "next_fire_at": decision.next_fire_at,
+        "next_due_at": decision.next_due_at,
         "last_fire_time": decision.last_fire_time,
         "is_completed": decision.is_completed,
     }
@@ -223,4 +220,4 @@ def _advance_row(job: Job, decision: Decision) -> dict[str, object]:
 
 def runs(executions: Sequence[tuple[Job, NewExecution]]) -> int:
     """Return how many of these rows wait to be claimed."""
-    return sum(row.state is State.PENDING for _, row in executions)
+    return sum(row.is_claimable for _, row in executions)

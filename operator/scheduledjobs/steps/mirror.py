@@ -17,7 +17,7 @@ from uuid import UUID
 
 import structlog
 
-from scheduledjobs.core.plan import Verdict
+from scheduledjobs.core.plan import Judge
 from scheduledjobs.core.reasons import JobState, Reason
 from scheduledjobs.core.resource import Resource
 from scheduledjobs.errors import StoreError, StoreUnavailable, TermLost
@@ -92,7 +92,7 @@ class Mirror:
         inbox: Inbox,
         specs: Specs,
         retention: timedelta,
-        judge: Callable[[Mapping[str, Any]], Verdict],
+        judge: Judge,
         get_resource: Callable[[str, str], Any],
         on_written: Callable[[Written], Any],
     ) -> None:
@@ -146,7 +146,7 @@ class Mirror:
                 namesakes[c.resource.meta.uid] for c in seen if c.is_quorum and c.resource.meta.uid in namesakes
             ]
             rows = await lock_jobs(conn, [*_uids(changes), *replaced])
-            batch = MirrorBatch(conn, rows, self._specs, self._days, now - self._retention, now)
+            batch = MirrorBatch(conn, rows, self._specs, self._days, self._judge, now - self._retention, now)
             for uid in sorted({*_gone(changes), *replaced}):
                 batch.remove(uid)
             for change in seen:
@@ -161,7 +161,7 @@ class Mirror:
         if resource.is_deleting:
             batch.remove(resource.meta.uid)
         elif row is None or _is_news(row, change):
-            batch.put(resource, row, self._judge(resource.spec))
+            batch.put(resource)
 
     async def _settle_disputes(self, disputed: Iterable[Seen]) -> None:
         """Two uids under one name: a GET says which of them lives."""

@@ -12,28 +12,30 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from scheduledjobs.core.decide import decide
+from scheduledjobs.core.decide import TICK, settle
 from scheduledjobs.core.job import Decision, Job, NewExecution
-from scheduledjobs.core.plan import Plan, Verdict, change_of, plan_changed, plan_new
-from scheduledjobs.core.reasons import JobState, Reason, State, Trigger
-from scheduledjobs.core.resource import RUN_NOW, Resource
+from scheduledjobs.core.pause import read_pause
+from scheduledjobs.core.plan import (
+    Judge,
+    Plan,
+    Verdict,
+    change_of,
+    has_expired,
+    plan_changed,
+    plan_new,
+    schedule_changed,
+    with_pause,
+)
+from scheduledjobs.core.reasons import JobState, Reason, ScheduleKind
+from scheduledjobs.core.resource import Resource
+from scheduledjobs.core.schedule import next_fire
 from scheduledjobs.errors import SpecError
 from scheduledjobs.steps.record import Days, record
+from scheduledjobs.steps.run_now import RunNow, RunRequest
 from scheduledjobs.steps.specs import Specs
-from scheduledjobs.store.executions import find_live_executions, insert_executions, reserve_execution_ids
-from scheduledjobs.store.mirror import cancel_pending, delete_jobs, insert_run_requests, insert_versions, upsert_jobs
+from scheduledjobs.store.executions import find_live_executions
+from scheduledjobs.store.mirror import cancel_pending, delete_jobs, insert_versions, upsert_jobs
 from scheduledjobs.store.sessions import Connection
-
-LONGEST_TOKEN = 128
-
-
-@dataclass(frozen=True, slots=True)
-class RunRequest:
-    """A run-now as it was decided: its row, and the resource that asked."""
-
-    resource: Resource
-    token: str
-    execution: NewExecution
 
 
 @dataclass(slots=True)
@@ -57,6 +59,7 @@ class MirrorBatch:
         rows: Mapping[UUID, Mapping[str, Any]],
         specs: Specs,
         days: Days,
+        judge: Judge,
         keep_from: datetime,
         now: datetime,
     ) -> None:
@@ -64,6 +67,7 @@ class MirrorBatch:
         self._rows = rows
         self._specs = specs
         self._days = days
+        self._judge = judge
         self._keep_from = keep_from
         self._now = now
         self._removed: set[UUID] = set()
@@ -78,17 +82,43 @@ class MirrorBatch:
         self._removed.add(uid)
         self._settle(row, Reason.DELETED)
 
-    def put(self, resource: Resource, row: Mapping[str, Any] | None, verdict: Verdict) -> None:
+    def put(self, resource: Resource) -> None:
         """The resource is new or has changed: settle what was due before, unless the change leaves the plan alone."""
+        row = self._rows.get(resource.meta.uid)
+        pause = read_pause(resource.meta.annotations)
+        verdict = with_pause(self._judge.verdict(resource.spec, resource.meta.namespace), pause, self._now)
         self._put[resource.meta.uid] = resource, verdict
-        change = change_of(row, resource, verdict) if row is not None and row["state"] != JobState.DELETED else None
-        if row is not None and change is not None:
+        if row is None or row["state"] == JobState.DELETED:
+            return
+        change = change_of(row, resource, verdict)
+        if change is not None and has_expired(row, self._now):
+            self._settle_expired(row, resource)
+        elif change is not None:
             self._settle(row, change)
 
     def _settle(self, row: Mapping[str, Any], change: Reason) -> None:
         job = self._job(row)
-        if job is not None and job.next_fire_at is not None and job.next_fire_at <= self._now:
-            self._settling[job.id] = job, decide(job, self._keep_from, self._now, change=change)
+        decision = settle(job, self._keep_from, self._now, self._now, change) if job is not None else None
+        if job is not None and decision is not None:
+            self._settling[job.id] = job, decision
+
+    def _settle_expired(self, row: Mapping[str, Any], resource: Resource) -> None:
+        """A pause ended by itself: what lies before its end was suspended, what comes after it is due.
+
+        If the schedule changed in the meantime too, what was due between the two is settled as well.
+        """
+        job, until = self._job(row), row["paused_until"]
+        if job is None:
+            return
+        decision = settle(job, self._keep_from, until, self._now, Reason.SUSPENDED)
+        if not schedule_changed(row["spec"], resource.spec):
+            if decision is not None:
+                self._settling[job.id] = job, decision
+            return
+        resumed = _resumed(job, decision, until)
+        later = settle(resumed, self._keep_from, self._now, self._now, Reason.EDITED)
+        if decision is not None or later is not None:
+            self._settling[job.id] = job, _joined(decision, later)
 
     def _job(self, row: Mapping[str, Any]) -> Job | None:
         try:
@@ -109,8 +139,12 @@ class MirrorBatch:
         if self._removed:
             await delete_jobs(
                 self._conn,
-                [{"id": uid, "last_fire_time": self._settled(uid)["last_fire_time"]} for uid in sorted(self._removed)],
+                [
+                    {"id": uid, "last_fire_time": self._settled(uid)["last_fire_time"], "deleted_at": self._now}
+                    for uid in sorted(self._removed)
+                ],
             )
+            await insert_versions(self._conn, [self._end_version(uid) for uid in sorted(self._removed)])
             await cancel_pending(self._conn, sorted(self._removed))
             written.removed = sorted(self._removed)
 
@@ -118,18 +152,39 @@ class MirrorBatch:
         if not self._put:
             return
         waiting = [uid for uid in self._put if uid in self._rows]
-        live = await find_live_executions(self._conn, waiting) if waiting else {}
+        live = await find_live_executions(self._conn, waiting) if waiting else []
+        scheduled = {run["job_id"] for run in live if run["run_key"] == ""}
         for uid, (resource, verdict) in sorted(self._put.items()):
-            plan = self._plan(uid, resource, verdict, has_live_run=uid in live and live[uid]["run_key"] == "")
-            written.jobs[uid] = resource, plan
+            written.jobs[uid] = resource, self._plan(uid, resource, verdict, has_live_run=uid in scheduled)
         await upsert_jobs(self._conn, [self._row(uid, *entry) for uid, entry in written.jobs.items()])
-        versions = [_version(r, plan, self._now) for uid, (r, plan) in written.jobs.items() if self._is_version(uid, r)]
+        versions = [_version(r, p, self._now) for uid, (r, p) in written.jobs.items() if self._is_version(uid, r, p)]
         if versions:
             await insert_versions(self._conn, versions)
 
-    def _is_version(self, uid: UUID, resource: Resource) -> bool:
+    def _is_version(self, uid: UUID, resource: Resource, plan: Plan) -> bool:
+        """A new generation, or a change of what is in force under the old one."""
         row = self._rows.get(uid)
-        return row is None or row["version"] != resource.meta.generation
+        if row is None or row["version"] != resource.meta.generation or row["state"] == JobState.DELETED:
+            return True
+        before = row["effective_from"], row["anchor_at"], row["state"], row["message"], row["paused_until"]
+        pause = plan.verdict.pause
+        until = pause.until if pause else None
+        return before != (plan.effective_from, plan.anchor_at, plan.state, plan.message, until)
+
+    def _end_version(self, uid: UUID) -> dict[str, Any]:
+        row = self._rows[uid]
+        return {
+            "job_id": uid,
+            "version": row["version"],
+            "recorded_at": self._now,
+            "spec": row["spec"],
+            "effective_from": self._now,
+            "anchor_at": row["anchor_at"],
+            "suspended": False,
+            "state": JobState.DELETED,
+            "reason": Reason.DELETED,
+            "message": "the resource was deleted",
+        }
 
     def _plan(self, uid: UUID, resource: Resource, verdict: Verdict, *, has_live_run: bool) -> Plan:
         if uid not in self._rows:
@@ -143,7 +198,10 @@ class MirrorBatch:
         if uid not in self._settling:
             return row
         decision = self._settling[uid][1]
-        moved = {"next_fire_at": decision.next_fire_at, "last_fire_time": decision.last_fire_time}
+        moved = {
+            "next_fire_at": decision.next_fire_at,
+            "last_fire_time": decision.last_fire_time or row["last_fire_time"],
+        }
         completed = {"state": JobState.COMPLETED, "message": "no fire time is left"} if decision.is_completed else {}
         return {**row, **moved, **completed}
 
@@ -165,54 +223,39 @@ class MirrorBatch:
             "effective_from": plan.effective_from,
             "anchor_at": plan.anchor_at,
             "next_fire_at": plan.next_fire_at,
+            "next_due_at": plan.next_due_at(uid),
+            "paused_until": plan.verdict.pause.until if plan.verdict.pause else None,
+            "paused_by": plan.verdict.pause.by if plan.verdict.pause else None,
+            "pause_reason": plan.verdict.pause.why if plan.verdict.pause else None,
             "last_fire_time": self._settled(uid)["last_fire_time"] if uid in self._rows else None,
             "created_at": resource.created_at,
         }
 
     async def _request_runs(self, written: Written) -> None:
-        asking = [(uid, resource) for uid, (resource, _) in written.jobs.items() if self._asks(uid, resource)]
-        if not asking:
-            return
-        await self._days.cover(self._conn, [self._now])
-        live = await find_live_executions(self._conn, [uid for uid, _ in asking])
-        ids = iter(await reserve_execution_ids(self._conn, len(asking)))
-        requests = {
-            uid: RunRequest(r, r.meta.annotations[RUN_NOW], self._run_now(uid, written.jobs[uid][1], live, next(ids)))
-            for uid, r in asking
-        }
-        rows = [
-            {"job_id": uid, "token": r.token, "execution_id": r.execution.id, "fire_time": self._now}
-            for uid, r in requests.items()
-        ]
-        fresh = await insert_run_requests(self._conn, rows)
-        inserts = [_manual_row(requests[uid]) for uid in requests if uid in fresh]
-        if inserts:
-            await insert_executions(self._conn, inserts)
-        written.requests = [requests[uid] for uid in requests if uid in fresh]
+        known = {uid: self._rows[uid]["annotations"] for uid in written.jobs if uid in self._rows}
+        runs = RunNow(self._conn, self._days, self._judge, self._now)
+        written.requests = await runs.record(list(written.jobs.values()), known)
 
-    def _asks(self, uid: UUID, resource: Resource) -> bool:
-        token = resource.meta.annotations.get(RUN_NOW)
-        known = self._rows[uid]["annotations"].get(RUN_NOW) if uid in self._rows else None
-        return bool(token) and token != known and len(token or "") <= LONGEST_TOKEN
 
-    def _run_now(
-        self, uid: UUID, plan: Plan, live: Mapping[UUID, Mapping[str, Any]], execution_id: int
-    ) -> NewExecution:
-        row = NewExecution(self._now, State.PENDING, trigger=Trigger.MANUAL, id=execution_id)
-        spec = plan.verdict.spec
-        if uid not in self._rows:
-            message = "the token was there when the job was first seen, so it may have been run before"
-            return replace(row, state=State.SKIPPED, reason=Reason.PRESENT_AT_CREATION, message=message)
-        if not plan.verdict.can_run or spec is None:
-            return replace(row, state=State.SKIPPED, reason=Reason.NOT_READY, message=plan.message)
-        if spec.concurrency_policy == "Forbid" and uid in live:
-            blocker = live[uid]["id"]
-            message = f"execution {blocker} had not ended"
-            return replace(row, state=State.SKIPPED, reason=Reason.OVERLAP, message=message, blocked_by=blocker)
-        return row
+def _resumed(job: Job, decision: Decision | None, until: datetime) -> Job:
+    """Return a paused job as it is from the end of its pause on."""
+    last = decision.last_fire_time if decision is not None else job.last_fire_time
+    following = job.next_fire_at if decision is None else decision.next_fire_at
+    if following is not None and following < until and job.schedule.kind is not ScheduleKind.ONE_SHOT:
+        following = next_fire(job.schedule, until - TICK, job.anchor_at)
+    return replace(job, state=JobState.ACTIVE, next_fire_at=following, last_fire_time=last)
+
+
+def _joined(first: Decision | None, second: Decision | None) -> Decision:
+    if first is None or second is None:
+        found = first or second
+        assert found is not None  # noqa: S101 the caller has one of them
+        return found
+    return replace(second, executions=first.executions + second.executions)
 
 
 def _version(resource: Resource, plan: Plan, now: datetime) -> dict[str, Any]:
+    pause = plan.verdict.pause
     return {
         "job_id": resource.meta.uid,
         "version": resource.meta.generation,
@@ -222,23 +265,10 @@ def _version(resource: Resource, plan: Plan, now: datetime) -> dict[str, Any]:
         "anchor_at": plan.anchor_at,
         "suspended": plan.state is JobState.SUSPENDED,
         "field_manager": resource.field_manager,
-    }
-
-
-def _manual_row(request: RunRequest) -> dict[str, Any]:
-    meta, row = request.resource.meta, request.execution
-    return {
-        "id": row.id,
-        "fire_time": row.fire_time,
-        "namespace": meta.namespace,
-        "job_name": meta.name,
-        "state": row.state,
-        "reason": row.reason,
-        "trigger": row.trigger,
-        "message": row.message,
-        "handler": str(request.resource.spec.get("handler", "")),
-        "job_id": meta.uid,
-        "version": meta.generation,
-        "run_key": request.token,
-        "blocked_by": row.blocked_by,
+        "state": plan.state,
+        "reason": plan.reason,
+        "message": plan.message,
+        "paused_until": pause.until if pause else None,
+        "paused_by": pause.by if pause else None,
+        "pause_reason": pause.why if pause else None,
     }

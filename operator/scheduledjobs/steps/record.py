@@ -6,20 +6,14 @@ transactions of one job can never both find it idle.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from datetime import date, datetime, timedelta
 from typing import Any
-from uuid import UUID
 
-from scheduledjobs.core.decide import forbid_overlap
 from scheduledjobs.core.job import Decision, Job, NewExecution
 from scheduledjobs.core.reasons import State, Trigger
-from scheduledjobs.store.executions import (
-    extend_ranges,
-    find_live_executions,
-    insert_executions,
-    reserve_execution_ids,
-)
+from scheduledjobs.steps.overlap import settle_overlaps
+from scheduledjobs.store.executions import extend_ranges, insert_executions
 from scheduledjobs.store.partitions import ensure_days
 from scheduledjobs.store.sessions import Connection
 
@@ -45,47 +39,13 @@ async def record(
     conn: Connection, decided: Sequence[tuple[Job, Decision]], days: Days
 ) -> list[tuple[Job, NewExecution]]:
     """Insert the rows of decided jobs; return those rows as inserted, each with its job."""
-    settled = await _settle_overlaps(conn, decided)
+    rows_of = await settle_overlaps(conn, {job.id: (job.concurrency, d.executions) for job, d in decided})
+    settled = [(job, rows_of[job.id]) for job, _ in decided]
     await days.cover(conn, [row.fire_time for _, rows in settled for row in rows])
     settled = await _extend(conn, settled)
     if inserts := [execution_row(job, row) for job, rows in settled for row in rows]:
         await insert_executions(conn, inserts)
     return [(job, row) for job, rows in settled for row in rows]
-
-
-async def _settle_overlaps(
-    conn: Connection, decided: Sequence[tuple[Job, Decision]]
-) -> list[tuple[Job, tuple[NewExecution, ...]]]:
-    guarded = {job.id: decision for job, decision in decided if not job.may_overlap and _runs(decision)}
-    if not guarded:
-        return [(job, decision.executions) for job, decision in decided]
-    live = await find_live_executions(conn, list(guarded))
-    ids = await _ids_for(conn, [d for job_id, d in guarded.items() if job_id not in live])
-    return [
-        (job, forbid_overlap(decision.executions, _id_of(live, job.id), ids if _runs(decision) > 1 else _no_ids()))
-        if job.id in guarded
-        else (job, decision.executions)
-        for job, decision in decided
-    ]
-
-
-def _runs(decision: Decision) -> int:
-    return sum(row.state is State.PENDING for row in decision.executions)
-
-
-def _id_of(live: Mapping[UUID, Mapping[str, Any]], job_id: UUID) -> int | None:
-    return live[job_id]["id"] if job_id in live else None
-
-
-async def _ids_for(conn: Connection, decisions: Sequence[Decision]) -> Iterator[int | None]:
-    """Reserve an id for each job that inserts a row which a later one of the same batch must name."""
-    count = sum(_runs(decision) > 1 for decision in decisions)
-    return iter(await reserve_execution_ids(conn, count) if count else ())
-
-
-def _no_ids() -> Iterator[None]:
-    """The database numbers a row that no other row of the batch names."""
-    return iter((None,))
 
 
 async def _extend(
@@ -117,6 +77,8 @@ def execution_row(job: Job, row: NewExecution) -> dict[str, Any]:
         "moment_count": row.moment_count,
         "job_id": job.id,
         "version": job.version,
+        "visible_at": visible_at(row),
+        "due_at": row.due_at,
         "start_before": _start_before(job, row),
         "blocked_by": row.blocked_by,
         "missed_count": row.missed_count,
@@ -124,8 +86,13 @@ def execution_row(job: Job, row: NewExecution) -> dict[str, Any]:
     }
 
 
+def visible_at(row: NewExecution) -> datetime | str:
+    """Return from when a row may be claimed; a held one not before it is released."""
+    return "infinity" if row.is_held else row.due_at or row.fire_time
+
+
 def _start_before(job: Job, row: NewExecution) -> datetime | None:
     """Return when it is too late to start; one tick past the deadline, which itself is still in time."""
     if row.state is not State.PENDING or row.trigger is Trigger.MANUAL:
         return None
-    return row.fire_time + job.starting_deadline + timedelta(milliseconds=1)
+    return (row.due_at or row.fire_time) + job.starting_deadline + timedelta(milliseconds=1)

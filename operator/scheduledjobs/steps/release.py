@@ -1,4 +1,5 @@
-"""Release: give jobs of fixedDelay their next moment once their last run has ended, and close what waited too long.
+"""Release: let go on what waited for a run to end: a held run, the next moment of a fixedDelay; close what waited too
+long.
 
 Level-triggered: woken by the end of such a run, and each second without being asked, so a lost wake-up costs a second.
 """
@@ -8,15 +9,26 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import datetime
+from typing import Any
 from uuid import UUID
 
+from scheduledjobs.core.decide import due
 from scheduledjobs.core.job import Job
 from scheduledjobs.core.schedule import first_fire, next_fire
 from scheduledjobs.steps.specs import Specs
-from scheduledjobs.store.executions import miss_unstarted
+from scheduledjobs.store.executions import miss_unstarted, request_stops
 from scheduledjobs.store.leadership import Leader
+from scheduledjobs.store.mirror import lock_jobs
 from scheduledjobs.store.queries import Row
-from scheduledjobs.store.releases import find_last_runs, find_waiting_jobs, lock_waiting_jobs, release_jobs
+from scheduledjobs.store.releases import (
+    find_last_runs,
+    find_releasable_jobs,
+    find_unasked_stops,
+    find_waiting_jobs,
+    lock_waiting_jobs,
+    release_executions,
+    release_jobs,
+)
 
 EVERY_SECONDS = 1.0
 
@@ -30,7 +42,12 @@ class Release:
         specs: Specs,
         on_released: Callable[[Sequence[UUID]], Awaitable[None]],
         on_missed: Callable[[Sequence[Row]], None],
+        on_claimable: Callable[[], None],
+        on_stops: Callable[[], None],
     ) -> None:
+        """`on_claimable` is told when held runs may be claimed, `on_stops` when running ones were asked to stop."""
+        self._on_claimable = on_claimable
+        self._on_stops = on_stops
         self._leader = leader
         self._specs = specs
         self._on_released = on_released
@@ -47,6 +64,28 @@ class Release:
             missed = await miss_unstarted(conn)
         if missed:
             self._on_missed(missed)
+        await self._release_held()
+        await self._ask_again()
+
+    async def _release_held(self) -> None:
+        async with self._leader.session() as conn:
+            jobs = await find_releasable_jobs(conn)
+        if not jobs:
+            return
+        async with self._leader.write() as conn:
+            await lock_jobs(conn, jobs)
+            released = await release_executions(conn, jobs)
+        if released:
+            self._on_claimable()
+
+    async def _ask_again(self) -> None:
+        """Level-triggered: a run in the way of a newer one is asked to stop, whatever became of the first request."""
+        async with self._leader.session() as conn:
+            unasked = await find_unasked_stops(conn)
+        if unasked:
+            async with self._leader.write() as conn:
+                await request_stops(conn, unasked)
+            self._on_stops()
 
     async def release(self, ids: Sequence[UUID]) -> None:
         """Set the next moment of those of `ids` that still wait and have nothing live."""
@@ -54,13 +93,17 @@ class Release:
             jobs = [self._specs.job(row) for row in await lock_waiting_jobs(conn, ids)]
             ended = await find_last_runs(conn, [job.id for job in jobs])
             rows = [
-                {"id": job.id, "next_fire_at": following(job, ended.get(job.id))}
+                _row(job, following(job, ended.get(job.id)))
                 for job in jobs
                 if ended.get(job.id, job.effective_from) is not None
             ]
             if rows:
                 await release_jobs(conn, rows)
         await self._on_released([UUID(str(row["id"])) for row in rows])
+
+
+def _row(job: Job, fire_time: datetime | None) -> dict[str, Any]:
+    return {"id": job.id, "next_fire_at": fire_time, "next_due_at": None if fire_time is None else due(job, fire_time)}
 
 
 def following(job: Job, ended_at: datetime | None) -> datetime | None:

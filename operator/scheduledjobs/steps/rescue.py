@@ -10,16 +10,25 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from datetime import datetime
+from random import random
+from typing import Any
 from uuid import UUID
 
 import structlog
 
-from scheduledjobs.store.instances import bury_instances, forget_abandoned, list_instances, lose_executions
+from scheduledjobs import metrics
+from scheduledjobs.core.backoff import next_attempt_in
+from scheduledjobs.core.reasons import Reason, State
+from scheduledjobs.core.spec import Retry
+from scheduledjobs.steps.specs import Specs
+from scheduledjobs.store.executions import insert_attempts
+from scheduledjobs.store.instances import bury_instances, find_orphans, list_instances, lose_executions
 from scheduledjobs.store.leadership import Leader
 from scheduledjobs.store.queries import Row
 
 log = structlog.get_logger(__name__)
 
+NO_RETRY = Retry()
 DEAD_AFTER_SECONDS = 10.0
 TRUSTED_FOR_SECONDS = 3.0
 SIGHT_GAP_SECONDS = 3.0
@@ -35,14 +44,18 @@ class Rescue:
         is_trusted: Callable[[], bool],
         on_lost: Callable[[Sequence[Row]], None],
         on_handlers: Callable[[frozenset[str]], None],
+        specs: Specs,
         monotonic: Callable[[], float] = time.monotonic,
+        randomness: Callable[[], float] = random,
     ) -> None:
         """`on_handlers` is told the names of all handlers that live replicas have, whenever they change."""
         self._leader = leader
         self._is_trusted = is_trusted
         self._on_lost = on_lost
         self._on_handlers = on_handlers
+        self._specs = specs
         self._monotonic = monotonic
+        self._random = randomness
         self._seen: dict[UUID, tuple[datetime, float]] = {}
         self._looked_at = float("-inf")
         self._trusted_since: float | None = None
@@ -59,14 +72,36 @@ class Rescue:
             return
         async with self._leader.write() as conn:
             buried = await bury_instances(conn, dead) if dead else set()
-            lost = await lose_executions(conn)
-            await forget_abandoned(conn)
+            orphans = await find_orphans(conn)
+            await self._specs.learn(conn, {(row["job_id"], row["version"]) for row in orphans})
+            lost = await lose_executions(conn, [self._ending(row) for row in orphans]) if orphans else []
+            retried = {row["id"] for row in lost if row["state"] == State.PENDING}
+            if attempts := [_attempt(row) for row in orphans if row["id"] in retried]:
+                await insert_attempts(conn, attempts)
         for row in dead:
             if row["id"] in buried:
                 log.warning("replica declared dead", replica=str(row["id"]), hostname=row["hostname"])
         if lost:
-            log.warning("executions lost with their replica", count=len(lost))
+            log.warning("executions lost with their replica", count=len(lost), retried=len(retried))
+            metrics.repairs("lost").inc(len(lost))
             self._on_lost(lost)
+
+    def _ending(self, row: Row) -> dict[str, Any]:
+        """How an orphan ends: a running one is LOST, an abandoned one as it had ended; or it is to be retried."""
+        state, reason, message = row["state"], row["reason"], row["message"]
+        if state == State.RUNNING:
+            who = f"replica {row['hostname']}" if row["hostname"] else "its replica"
+            state, reason, message = State.LOST, Reason.REPLICA_DIED, f"{who} died while it ran"
+        known = self._specs.known(row["job_id"], row["version"])
+        retry = known[0].retry if known else NO_RETRY
+        wait = next_attempt_in(retry, State(state), Reason(reason), row["attempt"], self._random())
+        return {
+            **{name: row[name] for name in ("id", "fire_time", "job_id")},
+            "state": state,
+            "reason": reason,
+            "message": message,
+            "retry_seconds": None if wait is None else wait.total_seconds(),
+        }
 
     def observe(self, instances: Sequence[Row], now: float) -> list[Row]:
         """Take in one look; return the replicas whose heartbeat has stood still for too long."""
@@ -92,3 +127,17 @@ class Rescue:
         if handlers != self._handlers:
             self._handlers = handlers
             self._on_handlers(handlers)
+
+
+def _attempt(row: Row) -> dict[str, Any]:
+    is_lost = row["state"] == State.RUNNING
+    return {
+        "fire_time": row["fire_time"],
+        "execution_id": row["id"],
+        "attempt": row["attempt"],
+        "state": State.LOST if is_lost else row["state"],
+        "error": "its replica died while it ran" if is_lost else row["message"],
+        "started_at": row["started_at"],
+        "finished_at": row["finished_at"],
+        "replica": row["claimed_by"],
+    }

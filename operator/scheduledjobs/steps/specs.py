@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from typing import Any
 from uuid import UUID
 
@@ -11,6 +12,8 @@ from scheduledjobs.core.job import Job, read_job, read_schedule
 from scheduledjobs.core.schedule import Schedule
 from scheduledjobs.core.spec import JobSpec, parse_spec
 from scheduledjobs.errors import SpecError
+from scheduledjobs.store.jobs import load_versions
+from scheduledjobs.store.sessions import Connection
 
 MOST_KEPT = 50_000
 
@@ -43,6 +46,14 @@ class Specs:
             return self.read(job_id, version, raw)[1].text
         except SpecError:
             return str(raw.get("schedule") or raw.get("fixedRate") or raw.get("fixedDelay") or "")
+
+    async def learn(self, conn: Connection, versions: Iterable[tuple[UUID, int]]) -> None:
+        """Read those of these versions that are not known from the database."""
+        unknown = [version for version in set(versions) if self.known(*version) is None]
+        if unknown:
+            for row in await load_versions(conn, unknown):
+                with suppress(SpecError):
+                    self.read(row["job_id"], row["version"], row["spec"])
 
     def known(self, job_id: UUID, version: int) -> tuple[JobSpec, Schedule] | None:
         """Return what is kept of a version, or None."""

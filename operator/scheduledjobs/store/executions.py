@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 from uuid import UUID
 
-from scheduledjobs.store.queries import Row, batch, execute, fetch_all
+from scheduledjobs.store.queries import Row, batch, execute, fetch_all, fetch_one
 from scheduledjobs.store.sessions import Connection
 
 WORK = "scheduledjobs_work"
@@ -16,9 +16,24 @@ ENDED = "scheduledjobs_ended"
 """Channel: executions ended that the leader waits for."""
 
 
-async def find_live_executions(conn: Connection, job_ids: Sequence[UUID]) -> dict[UUID, Row]:
-    """Return the oldest execution of each job that has not ended, by job id."""
-    return {row["job_id"]: row for row in await fetch_all(conn, "find_live_executions", job_ids=list(job_ids))}
+STOP = "scheduledjobs_stop"
+"""Channel: running executions are asked to stop."""
+
+
+async def find_live_executions(conn: Connection, job_ids: Sequence[UUID]) -> list[Row]:
+    """Return the executions of these jobs that have not ended, oldest first within a job."""
+    return await fetch_all(conn, "find_live_executions", job_ids=list(job_ids))
+
+
+async def end_waiting(conn: Connection, ids: Sequence[int], replacing: Sequence[UUID]) -> set[int]:
+    """End these waiting executions for newer ones, of jobs in `replacing` as replaced; return those that were free."""
+    rows = await fetch_all(conn, "end_waiting", ids=list(ids), replacing=list(replacing))
+    return {row["id"] for row in rows}
+
+
+async def request_stops(conn: Connection, ids: Sequence[int]) -> int:
+    """Ask that these running executions be stopped as replaced; return how many were asked now."""
+    return len(await fetch_all(conn, "request_stops", ids=list(ids)))
 
 
 async def reserve_execution_ids(conn: Connection, count: int) -> list[int]:
@@ -46,9 +61,15 @@ async def miss_unstarted(conn: Connection) -> list[Row]:
     return await fetch_all(conn, "miss_unstarted")
 
 
-async def complete_executions(conn: Connection, replica: UUID, rows: Iterable[Mapping[str, Any]]) -> set[int]:
-    """Write how attempts of `replica` ended; return the ids whose claim still held."""
-    return {row["id"] for row in await fetch_all(conn, "complete_executions", replica=replica, rows=batch(rows))}
+async def complete_executions(conn: Connection, replica: UUID, rows: Iterable[Mapping[str, Any]]) -> dict[int, str]:
+    """Write how attempts of `replica` ended; return the state each now has, by id, where the claim still held."""
+    found = await fetch_all(conn, "complete_executions", replica=replica, rows=batch(rows))
+    return {row["id"]: row["state"] for row in found}
+
+
+async def insert_attempts(conn: Connection, rows: Iterable[Mapping[str, Any]]) -> int:
+    """Keep attempts that another one follows; see the statement for the columns."""
+    return await execute(conn, "insert_attempts", rows=batch(rows))
 
 
 async def insert_outputs(conn: Connection, rows: Iterable[Mapping[str, Any]]) -> int:
@@ -61,9 +82,25 @@ async def find_ended_claims(conn: Connection, replica: UUID, rows: Iterable[Mapp
     return {row["id"] for row in await fetch_all(conn, "find_ended_claims", replica=replica, rows=batch(rows))}
 
 
-async def return_abandoned(conn: Connection, replica: UUID, rows: Iterable[Mapping[str, Any]]) -> set[int]:
-    """Say that abandoned threads have returned (id, fire_time, claim_no); return the ids that changed."""
-    return {row["id"] for row in await fetch_all(conn, "return_abandoned", replica=replica, rows=batch(rows))}
+async def return_abandoned(conn: Connection, replica: UUID, rows: Iterable[Mapping[str, Any]]) -> dict[int, str]:
+    """Say that abandoned attempts have returned; return the state each now has, by id."""
+    found = await fetch_all(conn, "return_abandoned", replica=replica, rows=batch(rows))
+    return {row["id"]: row["state"] for row in found}
+
+
+async def find_stops(conn: Connection, replica: UUID) -> list[Row]:
+    """Return id, claim_no, cancel_reason and cancel_requested_by of what `replica` runs and should stop."""
+    return await fetch_all(conn, "find_stops", replica=replica)
+
+
+async def cancel_execution(conn: Connection, id: int, by: str) -> Row | None:  # noqa: A002 the column's name
+    """Cancel an execution that waits, or ask for the stop of one that runs; None if it has ended or is not there."""
+    return await fetch_one(conn, "cancel_execution", id=id, by=by, message=f"cancelled by {by} before it ran")
+
+
+async def find_execution(conn: Connection, id: int) -> Row | None:  # noqa: A002 the column's name
+    """Return id, state, reason, namespace, job_name and fire_time of an execution, or None."""
+    return await fetch_one(conn, "find_execution", id=id)
 
 
 async def find_owned_executions(conn: Connection, replica: UUID) -> list[Row]:

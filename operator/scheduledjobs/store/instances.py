@@ -48,14 +48,14 @@ async def bury_instances(conn: Connection, rows: Iterable[Mapping[str, Any]]) ->
     return {row["id"] for row in await fetch_all(conn, "bury_instances", rows=batch(rows))}
 
 
-async def lose_executions(conn: Connection) -> list[Row]:
-    """End as LOST up to 1,000 executions whose owner is not alive; return who they were."""
-    return await fetch_all(conn, "lose_executions")
+async def find_orphans(conn: Connection) -> list[Row]:
+    """Lock up to 1,000 executions that run, or were abandoned, under an owner that is not alive; return them."""
+    return await fetch_all(conn, "find_orphans")
 
 
-async def forget_abandoned(conn: Connection) -> list[Row]:
-    """Clear the abandoned mark of attempts whose replica is not alive; return their job_id."""
-    return await fetch_all(conn, "forget_abandoned")
+async def lose_executions(conn: Connection, rows: Iterable[Mapping[str, Any]]) -> list[Row]:
+    """End locked orphans: id, fire_time, job_id, state, reason, message, retry_seconds; return what became of them."""
+    return await fetch_all(conn, "lose_executions", rows=batch(rows))
 
 
 async def forget_instances(conn: Connection, days: int) -> int:

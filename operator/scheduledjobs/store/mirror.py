@@ -26,12 +26,12 @@ async def upsert_jobs(conn: Connection, rows: Iterable[Mapping[str, Any]]) -> in
 
 
 async def insert_versions(conn: Connection, rows: Iterable[Mapping[str, Any]]) -> int:
-    """Keep versions: job_id, version, recorded_at, spec, effective_from, anchor_at, suspended, field_manager."""
+    """Keep versions, and what is in force from their effective_from on; see the statement for the columns."""
     return await execute(conn, "insert_versions", rows=batch(rows))
 
 
 async def delete_jobs(conn: Connection, rows: Iterable[Mapping[str, Any]]) -> int:
-    """Turn jobs (id, last_fire_time) into DELETED ones."""
+    """Turn jobs (id, last_fire_time, deleted_at) into DELETED ones."""
     return await execute(conn, "delete_jobs", rows=batch(rows))
 
 
@@ -41,10 +41,15 @@ async def cancel_pending(conn: Connection, job_ids: Sequence[UUID]) -> int:
 
 
 async def insert_run_requests(conn: Connection, rows: Iterable[Mapping[str, Any]]) -> set[UUID]:
-    """Record run requests (job_id, token, execution_id, fire_time); return the jobs whose token was new."""
+    """Record run requests (job_id, token, payload, execution_id, fire_time); return the jobs whose token was new."""
     return {row["job_id"] for row in await fetch_all(conn, "insert_run_requests", rows=batch(rows))}
 
 
 async def load_mirror(conn: Connection) -> list[Row]:
     """Return id, namespace, name, version, annotations, state, reason and handler of every living job."""
     return await fetch_all(conn, "load_mirror")
+
+
+async def find_expiring_pauses(conn: Connection, ahead_seconds: float) -> list[Row]:
+    """Return id and seconds (until the end, negative if past) of pauses that end soon, at most 200."""
+    return await fetch_all(conn, "find_expiring_pauses", ahead_seconds=ahead_seconds)

@@ -27,5 +27,20 @@ async def find_last_runs(conn: Connection, ids: Sequence[UUID]) -> dict[UUID, da
 
 
 async def release_jobs(conn: Connection, rows: Iterable[Mapping[str, Any]]) -> int:
-    """Set the next moment of jobs (id, next_fire_at); None completes the job."""
+    """Set the next moment of jobs (id, next_fire_at, next_due_at); None completes the job."""
     return await execute(conn, "release_jobs", rows=batch(rows))
+
+
+async def find_releasable_jobs(conn: Connection) -> list[UUID]:
+    """Return up to 1,000 jobs that have a held execution and nothing else live."""
+    return [row["job_id"] for row in await fetch_all(conn, "find_releasable_jobs")]
+
+
+async def release_executions(conn: Connection, job_ids: Sequence[UUID]) -> list[Row]:
+    """Make the oldest held execution of each job claimable, if nothing else of it is live; return id and job_id."""
+    return await fetch_all(conn, "release_executions", job_ids=list(job_ids))
+
+
+async def find_unasked_stops(conn: Connection) -> list[int]:
+    """Return the running executions that stand in the way of a newer one and were not asked to stop."""
+    return [row["id"] for row in await fetch_all(conn, "find_unasked_stops")]

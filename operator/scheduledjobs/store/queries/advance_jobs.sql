@@ -3,7 +3,7 @@
 WITH wanted AS (
     SELECT * FROM json_to_recordset(%(rows)s::json) AS r (
         id uuid, expected timestamptz(3), version bigint, state text,
-        next_fire_at timestamptz(3), last_fire_time timestamptz(3), is_completed boolean
+        next_fire_at timestamptz(3), next_due_at timestamptz(3), last_fire_time timestamptz(3), is_completed boolean
     )
 ), locked AS MATERIALIZED (
     SELECT j.id
@@ -16,7 +16,7 @@ WITH wanted AS (
 )
 UPDATE job_definition AS j
 SET next_fire_at = w.next_fire_at,
-    next_due_at = w.next_fire_at,
+    next_due_at = w.next_due_at,
     last_fire_time = w.last_fire_time,
     state = CASE WHEN w.is_completed THEN 'COMPLETED' ELSE j.state END,
     reason = CASE WHEN w.is_completed THEN 'Completed' WHEN j.reason = 'FireFailed' THEN 'Scheduled' ELSE j.reason END,

@@ -20,7 +20,7 @@ SET state = 'RUNNING',
     claimed_at = scheduler_now(),
     started_at = scheduler_now(),
     lateness_ms = CASE WHEN e.run_key = '' AND e.attempt = 0
-        THEN extract(epoch FROM scheduler_now() - e.fire_time) * 1000 ELSE e.lateness_ms END
+        THEN extract(epoch FROM scheduler_now() - coalesce(e.due_at, e.fire_time)) * 1000 ELSE e.lateness_ms END
 FROM picked
 WHERE e.id = picked.id AND e.fire_time = picked.fire_time
 RETURNING

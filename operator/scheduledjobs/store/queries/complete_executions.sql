@@ -1,19 +1,33 @@
--- Write how attempts ended. The claim guards it: a row that was taken from this replica is left as it is.
+-- Write how attempts ended. The claim guards it: a row that was taken from this replica is left as it is. One with a
+-- wait for another attempt goes back to PENDING, unless its job is gone or it was asked to stop.
+WITH ended AS MATERIALIZED (
+    SELECT
+        r.*,
+        r.retry_seconds IS NOT NULL AND NOT r.abandoned AND NOT EXISTS (
+            SELECT FROM job_definition AS j WHERE j.id = r.job_id AND j.state = 'DELETED'
+        ) AS may_retry
+    FROM json_to_recordset(%(rows)s::json) AS r (
+        id bigint, fire_time timestamptz(3), claim_no integer, job_id uuid, state text, reason text, message text,
+        result jsonb, started_at timestamptz(3), finished_at timestamptz(3), duration_ms bigint, abandoned boolean,
+        retry_seconds double precision
+    )
+)
 UPDATE job_execution_log AS e
-SET state = r.state,
-    reason = r.reason,
+SET state = CASE WHEN r.may_retry AND e.cancel_reason IS NULL THEN 'PENDING' ELSE r.state END,
+    reason = CASE WHEN r.may_retry AND e.cancel_reason IS NULL THEN 'Retrying' ELSE r.reason END,
+    visible_at = CASE WHEN r.may_retry AND e.cancel_reason IS NULL
+        THEN scheduler_now() + make_interval(secs => r.retry_seconds) ELSE e.visible_at END,
+    start_before = CASE WHEN r.may_retry AND e.cancel_reason IS NULL THEN NULL ELSE e.start_before END,
+    claimed_by = CASE WHEN r.may_retry AND e.cancel_reason IS NULL THEN NULL ELSE e.claimed_by END,
+    finished_at = CASE WHEN r.may_retry AND e.cancel_reason IS NULL THEN NULL ELSE r.finished_at END,
     message = r.message,
     result = r.result,
     started_at = r.started_at,
-    finished_at = r.finished_at,
     duration_ms = r.duration_ms,
     lateness_ms = CASE WHEN e.run_key = '' AND e.attempt = 1
-        THEN extract(epoch FROM r.started_at - e.fire_time) * 1000 ELSE e.lateness_ms END,
+        THEN extract(epoch FROM r.started_at - coalesce(e.due_at, e.fire_time)) * 1000 ELSE e.lateness_ms END,
     abandoned = r.abandoned
-FROM json_to_recordset(%(rows)s::json) AS r (
-    id bigint, fire_time timestamptz(3), claim_no integer, state text, reason text, message text, result jsonb,
-    started_at timestamptz(3), finished_at timestamptz(3), duration_ms bigint, abandoned boolean
-)
+FROM ended AS r
 WHERE e.id = r.id AND e.fire_time = r.fire_time AND e.claim_no = r.claim_no
     AND e.claimed_by = %(replica)s AND e.state = 'RUNNING'
-RETURNING e.id
+RETURNING e.id, e.state

@@ -1,10 +1,22 @@
 -- Keep each version that is seen, and each change of what is in force under it.
 INSERT INTO job_definition_version (
-    job_id, version, recorded_at, spec, effective_from, anchor_at, suspended, field_manager
+    job_id, version, recorded_at, spec, effective_from, anchor_at, suspended, field_manager, state, reason,
+    message, paused_until, paused_by, pause_reason
 )
-SELECT r.job_id, r.version, r.recorded_at, r.spec, r.effective_from, r.anchor_at, r.suspended, r.field_manager
+SELECT r.job_id, r.version, r.recorded_at, r.spec, r.effective_from, r.anchor_at, r.suspended, r.field_manager,
+    r.state, r.reason, r.message, r.paused_until, r.paused_by, r.pause_reason
 FROM json_to_recordset(%(rows)s::json) AS r (
     job_id uuid, version bigint, recorded_at timestamptz(3), spec jsonb, effective_from timestamptz(3),
-    anchor_at timestamptz(3), suspended boolean, field_manager text
+    anchor_at timestamptz(3), suspended boolean, field_manager text, state text, reason text, message text,
+    paused_until timestamptz(3), paused_by text, pause_reason text
 )
-ON CONFLICT DO NOTHING
+ON CONFLICT (job_id, version, recorded_at) DO UPDATE SET
+    effective_from = excluded.effective_from,
+    anchor_at = excluded.anchor_at,
+    suspended = excluded.suspended,
+    state = excluded.state,
+    reason = excluded.reason,
+    message = excluded.message,
+    paused_until = excluded.paused_until,
+    paused_by = excluded.paused_by,
+    pause_reason = excluded.pause_reason

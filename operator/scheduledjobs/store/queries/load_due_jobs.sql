@@ -1,9 +1,11 @@
 -- The look-ahead: jobs that are due within the horizon, soonest first, with the spec that their version has.
 SELECT
-    id, namespace, name, version, handler, state, reason, spec, created_at, effective_from, anchor_at,
+    id, namespace, name, version, handler, state, reason, message, spec, created_at, effective_from, anchor_at,
     next_fire_at, next_due_at, last_fire_time
 FROM job_definition
 WHERE next_due_at <= scheduler_now() + make_interval(secs => %(horizon_seconds)s)
     AND state = ANY(%(states)s)
+    -- A suspended one-shot is decided when its suspension ends.
+    AND NOT (state = 'SUSPENDED' AND schedule_kind = 'ONE_SHOT')
 ORDER BY next_due_at, id
 LIMIT %(most)s

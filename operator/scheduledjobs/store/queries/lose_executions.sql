@@ -1,21 +1,27 @@
--- What runs under an owner that is not alive is lost. Level-triggered: whoever the owner was and however it went.
-WITH orphaned AS MATERIALIZED (
-    SELECT e.id, e.fire_time
-    FROM job_execution_log AS e
-    WHERE e.state = 'RUNNING'
-        AND NOT EXISTS (SELECT FROM scheduler_instance AS i WHERE i.id = e.claimed_by AND i.dead_at IS NULL)
-    ORDER BY e.id
-    LIMIT 1000
-    FOR UPDATE OF e SKIP LOCKED
+-- End what find_orphans has locked: running ones as LOST, abandoned ones as they had ended; or wait for a retry.
+WITH lost AS MATERIALIZED (
+    SELECT
+        r.*,
+        r.retry_seconds IS NOT NULL AND NOT EXISTS (
+            SELECT FROM job_definition AS j WHERE j.id = r.job_id AND j.state = 'DELETED'
+        ) AS may_retry
+    FROM json_to_recordset(%(rows)s::json) AS r (
+        id bigint, fire_time timestamptz(3), job_id uuid, state text, reason text, message text,
+        retry_seconds double precision
+    )
 )
 UPDATE job_execution_log AS e
-SET state = 'LOST',
-    reason = 'ReplicaDied',
-    message = coalesce('replica ' || i.hostname || ' died while it ran', 'its replica died while it ran'),
-    finished_at = scheduler_now(),
-    duration_ms = extract(epoch FROM scheduler_now() - e.started_at) * 1000
-FROM orphaned
-JOIN job_execution_log AS o ON o.id = orphaned.id AND o.fire_time = orphaned.fire_time
-LEFT JOIN scheduler_instance AS i ON i.id = o.claimed_by
-WHERE e.id = orphaned.id AND e.fire_time = orphaned.fire_time
-RETURNING e.id, e.job_id, e.fire_time, e.namespace, e.job_name
+SET state = CASE WHEN r.may_retry AND e.cancel_reason IS NULL THEN 'PENDING' ELSE r.state END,
+    reason = CASE WHEN r.may_retry AND e.cancel_reason IS NULL THEN 'Retrying' ELSE r.reason END,
+    message = r.message,
+    visible_at = CASE WHEN r.may_retry AND e.cancel_reason IS NULL
+        THEN scheduler_now() + make_interval(secs => r.retry_seconds) ELSE e.visible_at END,
+    start_before = CASE WHEN r.may_retry AND e.cancel_reason IS NULL THEN NULL ELSE e.start_before END,
+    claimed_by = CASE WHEN r.may_retry AND e.cancel_reason IS NULL THEN NULL ELSE e.claimed_by END,
+    finished_at = CASE WHEN r.may_retry AND e.cancel_reason IS NULL
+        THEN NULL ELSE coalesce(e.finished_at, scheduler_now()) END,
+    duration_ms = coalesce(e.duration_ms, extract(epoch FROM scheduler_now() - e.started_at) * 1000),
+    abandoned = false
+FROM lost AS r
+WHERE e.id = r.id AND e.fire_time = r.fire_time
+RETURNING e.id, e.job_id, e.fire_time, e.namespace, e.job_name, e.state

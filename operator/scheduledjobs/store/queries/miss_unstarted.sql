@@ -10,7 +10,8 @@ WITH late AS MATERIALIZED (
 UPDATE job_execution_log AS e
 SET state = 'MISSED',
     reason = 'StartingDeadlineExceeded',
-    message = 'no slot was free before startingDeadline',
+    message = CASE WHEN e.visible_at = 'infinity'
+        THEN 'another run of the job had not ended before startingDeadline' ELSE 'no slot was free before startingDeadline' END,
     finished_at = scheduler_now()
 FROM late
 WHERE e.id = late.id AND e.fire_time = late.fire_time

@@ -1,0 +1,82 @@
+"""Resume: end the pauses whose time has come, without the API server: the annotation stays, its time is over.
+
+The job counts from the end of its pause, not from when that was noticed, so after an outage the misfire rule decides
+what becomes of the moments in between.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from datetime import timedelta
+from typing import Any
+
+from scheduledjobs.core.plan import Judge, has_expired
+from scheduledjobs.core.resource import Resource, ResourceMeta
+from scheduledjobs.steps.mirror_batch import MirrorBatch, Written
+from scheduledjobs.steps.record import Days
+from scheduledjobs.steps.specs import Specs
+from scheduledjobs.store.jobs import database_now
+from scheduledjobs.store.leadership import Leader
+from scheduledjobs.store.mirror import find_expiring_pauses, lock_jobs
+
+AHEAD_SECONDS = 1.5
+
+
+class Resume:
+    """The ends of pauses in one term."""
+
+    def __init__(
+        self,
+        leader: Leader,
+        specs: Specs,
+        retention: timedelta,
+        judge: Judge,
+        on_written: Callable[[Written], Any],
+    ) -> None:
+        self._leader = leader
+        self._specs = specs
+        self._retention = retention
+        self._judge = judge
+        self._on_written = on_written
+        self._days = Days()
+
+    async def step(self) -> float | None:
+        """End what is due to end; return the seconds until the next end if it is near, 0 if there may be more."""
+        async with self._leader.session() as conn:
+            soon = await find_expiring_pauses(conn, AHEAD_SECONDS)
+        if not soon:
+            return None
+        waits = float(soon[0]["seconds"])
+        if waits > 0:
+            return waits
+        await self._end([row["id"] for row in soon if row["seconds"] <= 0])
+        return 0.0
+
+    async def _end(self, ids: list[Any]) -> None:
+        try:
+            async with self._leader.write() as conn:
+                now = await database_now(conn)
+                rows = await lock_jobs(conn, ids)
+                expired = {uid: row for uid, row in rows.items() if has_expired(row, now)}
+                keep_from = now - self._retention
+                batch = MirrorBatch(conn, expired, self._specs, self._days, self._judge, keep_from, now)
+                for row in expired.values():
+                    batch.put(resource_of(row))
+                written = await batch.write()
+        except BaseException:
+            self._days.forget()
+            raise
+        await self._on_written(written)
+
+
+def resource_of(row: Mapping[str, Any]) -> Resource:
+    """Return the resource as the mirror holds it; its status is not known."""
+    meta = ResourceMeta(
+        uid=row["id"],
+        namespace=row["namespace"],
+        name=row["name"],
+        generation=row["version"],
+        resource_version=int(row["resource_version"]),
+        annotations=row["annotations"],
+    )
+    return Resource(meta, row["created_at"], row["spec"], {})

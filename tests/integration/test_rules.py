@@ -1,0 +1,333 @@
+"""The rules of misfire, overlap, retries, pauses and run-now, as rows in a real database. One test a rule."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from typing import Any
+from uuid import UUID, uuid4
+
+import psycopg
+import pytest
+from tests.integration.conftest import Stage, resource
+
+from scheduledjobs.steps.mirror import Gone
+from scheduledjobs.store.executions import cancel_execution, find_stops, return_abandoned
+from scheduledjobs.store.sessions import connect
+
+SECOND = timedelta(seconds=1)
+RUN_NOW = "scheduledjobs.dev/run-now"
+PAYLOAD = "scheduledjobs.dev/run-now-payload"
+UNTIL = "scheduledjobs.dev/paused-until"
+
+
+def summary(stage: Stage) -> list[tuple[str, str | None]]:
+    return [(row["state"], row["reason"]) for row in stage.rows()]
+
+
+async def running(stage: Stage, **spec: Any) -> tuple[UUID, dict[str, Any]]:
+    """A job of one second whose first execution runs; return its replica and claim."""
+    await stage.mirror(resource(fixedRate="1s", uid=UUID(int=1), **spec))
+    stage.tick(seconds=1.1)
+    await stage.fire()
+    replica = await stage.replica()
+    (claimed,) = await stage.claim(replica)
+    return replica, claimed
+
+
+async def test_queue_holds_the_next_run_until_the_first_has_ended(stage: Stage) -> None:
+    replica, claimed = await running(stage, concurrencyPolicy="Queue")
+    for _ in range(2):
+        stage.tick(seconds=1)
+        await stage.fire()
+    assert summary(stage) == [("RUNNING", None), ("PENDING", "Queued"), ("SKIPPED", "QueueFull")]
+    await stage.release()
+    assert await stage.claim(replica) == []
+    await stage.complete(replica, claimed)
+    await stage.release()
+    (second,) = await stage.claim(replica)
+    assert second["fire_time"] == claimed["fire_time"] + SECOND
+
+
+async def test_replace_stops_the_running_one_and_runs_when_it_has_ended(stage: Stage) -> None:
+    replica, claimed = await running(stage, concurrencyPolicy="Replace")
+    stage.tick(seconds=1)
+    await stage.fire()
+    async with connect(stage.url, "test") as conn:
+        (stop,) = await find_stops(conn, replica)
+    assert (stop["id"], stop["cancel_reason"]) == (claimed["id"], "Replaced")
+    await stage.release()
+    assert await stage.claim(replica) == []
+    await stage.complete(replica, claimed, "CANCELLED")
+    await stage.release()
+    assert len(await stage.claim(replica)) == 1
+
+
+async def test_replace_cancels_what_has_not_started_and_skips_what_was_held(stage: Stage) -> None:
+    await running(stage, concurrencyPolicy="Replace")
+    for _ in range(2):
+        stage.tick(seconds=1)
+        await stage.fire()
+    assert summary(stage) == [("RUNNING", None), ("SKIPPED", "Replaced"), ("PENDING", "Replacing")]
+    await stage.mirror(resource("other", fixedRate="1s", concurrencyPolicy="Replace"))
+    for _ in range(2):
+        stage.tick(seconds=1)
+        await stage.fire()
+    rows = stage.rows("SELECT state, reason FROM job_execution_log WHERE job_name = 'other' ORDER BY fire_time")
+    assert [tuple(row.values()) for row in rows] == [("CANCELLED", "Replaced"), ("PENDING", None)]
+
+
+async def test_replace_asks_again_for_a_stop_that_was_not_written(stage: Stage) -> None:
+    replica, _ = await running(stage, concurrencyPolicy="Replace")
+    stage.tick(seconds=1)
+    await stage.fire()
+    with psycopg.connect(stage.url, autocommit=True) as conn:
+        conn.execute("UPDATE job_execution_log SET cancel_reason = NULL")
+    await stage.release()
+    async with connect(stage.url, "test") as found:
+        assert len(await find_stops(found, replica)) == 1
+
+
+async def test_forbid_ends_a_run_that_only_waits_for_backoff(stage: Stage) -> None:
+    replica, claimed = await running(stage)
+    await stage.complete(replica, claimed, "FAILED", retry_seconds=600)
+    stage.tick(seconds=1)
+    await stage.fire()
+    assert summary(stage) == [("FAILED", "SupersededByNextFire"), ("PENDING", None)]
+    assert stage.rows()[0]["finished_at"] is not None
+
+
+async def test_a_retry_waits_for_its_backoff_and_counts_its_attempts(stage: Stage) -> None:
+    await stage.mirror(resource(fixedRate="1h", startingDeadline="10s"))
+    stage.tick(hours=1, seconds=1)
+    await stage.fire()
+    replica = await stage.replica()
+    (first,) = await stage.claim(replica)
+    assert await stage.complete(replica, first, "FAILED", retry_seconds=30) == {first["id"]: "PENDING"}
+    assert await stage.claim(replica) == []
+    stage.tick(seconds=31)
+    await stage.release()  # past startingDeadline, which is not for retries
+    (second,) = await stage.claim(replica)
+    assert (second["id"], second["attempt"], second["claim_no"]) == (first["id"], 2, 2)
+    await stage.complete(replica, second)
+    assert summary(stage) == [("SUCCEEDED", None)]
+
+
+async def test_a_deleted_job_is_not_retried(stage: Stage) -> None:
+    replica, claimed = await running(stage)
+    await stage.mirror(Gone(UUID(int=1), "default", "job"))
+    assert await stage.complete(replica, claimed, "FAILED", retry_seconds=1) == {claimed["id"]: "FAILED"}
+
+
+async def test_a_lost_attempt_is_retried_where_budget_remains(stage: Stage) -> None:
+    await stage.mirror(resource(fixedRate="1h", retry={"limit": 1, "backoff": "1s"}))
+    stage.tick(hours=1, seconds=1)
+    await stage.fire()
+    (lost,) = await stage.claim(uuid4())
+    await stage.rescue()
+    assert summary(stage) == [("PENDING", "Retrying")]
+    (attempt,) = stage.rows("SELECT * FROM job_execution_attempt")
+    assert (attempt["attempt"], attempt["state"], attempt["execution_id"]) == (1, "LOST", lost["id"])
+    stage.tick(seconds=5)
+    (again,) = await stage.claim(uuid4())
+    assert again["attempt"] == 2
+    await stage.rescue()
+    assert summary(stage) == [("LOST", "ReplicaDied")]
+
+
+async def test_the_retry_of_an_abandoned_attempt_waits_for_its_thread(stage: Stage) -> None:
+    replica, claimed = await running(stage, concurrencyPolicy="Queue")
+    with psycopg.connect(stage.url, autocommit=True) as conn:
+        conn.execute(
+            "UPDATE job_execution_log SET state = 'TIMED_OUT', reason = 'TimeoutExceeded', abandoned = true,"
+            " finished_at = scheduler_now()"
+        )
+    stage.tick(seconds=1)
+    await stage.fire()
+    assert summary(stage)[1] == ("PENDING", "Queued")  # an abandoned one is live
+    key = {name: claimed[name] for name in ("id", "fire_time", "claim_no", "job_id")}
+    async with connect(stage.url, "test") as conn:
+        assert await return_abandoned(conn, replica, [{**key, "retry_seconds": 1.0}]) == {claimed["id"]: "PENDING"}
+
+
+async def test_a_waiting_run_is_cancelled_at_once_and_a_running_one_asked_to_stop(stage: Stage) -> None:
+    replica, claimed = await running(stage, concurrencyPolicy="Allow")
+    stage.tick(seconds=1)
+    await stage.fire()
+    waiting = stage.rows()[1]
+    async with connect(stage.url, "test") as conn:
+        cancelled = await cancel_execution(conn, waiting["id"], "ana")
+        asked = await cancel_execution(conn, claimed["id"], "ana")
+        assert await cancel_execution(conn, waiting["id"], "ana") is None
+        (stop,) = await find_stops(conn, replica)
+    assert cancelled is not None
+    assert asked is not None
+    assert (cancelled["state"], asked["state"], stop["id"]) == ("CANCELLED", "RUNNING", claimed["id"])
+    assert summary(stage)[1] == ("CANCELLED", "CancelRequested")
+
+
+async def test_a_fire_all_chain_runs_one_after_the_other(stage: Stage) -> None:
+    await stage.mirror(resource(fixedRate="1m", misfire={"policy": "FireAll", "limit": 3}))
+    stage.tick(minutes=10, seconds=1)
+    await stage.fire()
+    assert summary(stage)[-3:] == [("PENDING", None), ("PENDING", "CatchingUp"), ("PENDING", "CatchingUp")]
+    replica = await stage.replica()
+    ran = []
+    for _ in range(3):
+        (claimed,) = await stage.claim(replica)
+        ran.append(claimed["fire_time"])
+        await stage.complete(replica, claimed)
+        await stage.release()
+    assert ran == sorted(ran)
+    assert len(ran) == 3
+
+
+async def test_a_jittered_moment_fires_when_its_jitter_has_passed(stage: Stage) -> None:
+    await stage.mirror(resource(fixedRate="10s", jitter="10s"))
+    job = stage.job()
+    assert timedelta(0) <= job["next_due_at"] - job["next_fire_at"] < 10 * SECOND
+    stage.tick(seconds=(job["next_due_at"] - await stage.now()).total_seconds() + 0.5)
+    await stage.fire()
+    (row,) = stage.rows()
+    assert row["fire_time"] == job["next_fire_at"]
+    (claimed,) = await stage.claim(await stage.replica())
+    assert claimed["id"] == row["id"]
+    (row,) = stage.rows()
+    assert row["lateness_ms"] < 5000
+
+
+def at(moment: datetime) -> str:
+    return moment.isoformat()
+
+
+async def test_a_pause_skips_moments_and_ends_by_itself(stage: Stage) -> None:
+    now = await stage.now()
+    until = now + 60 * SECOND
+    await stage.mirror(resource(fixedRate="10s", annotations={UNTIL: at(until), "scheduledjobs.dev/paused-by": "ana"}))
+    job = stage.job()
+    assert (job["state"], job["paused_by"], job["paused_until"]) == ("SUSPENDED", "ana", until)
+    stage.tick(seconds=30)
+    await stage.fire(sweep=True)
+    stage.tick(seconds=60)
+    await stage.resume()
+    job = stage.job()
+    assert (job["state"], job["effective_from"], job["paused_until"]) == ("ACTIVE", until, None)
+    await stage.fire()
+    skipped = [row for row in stage.rows() if row["reason"] == "Suspended"]
+    assert sum(row["moment_count"] for row in skipped) in (5, 6)
+    assert max(row["last_fire_time"] for row in skipped) < until
+    assert "ana" in skipped[0]["message"]
+    assert min(row["fire_time"] for row in stage.rows() if row["reason"] != "Suspended") >= until
+
+
+async def test_a_pause_that_ended_while_nobody_watched_counts_from_its_end(stage: Stage) -> None:
+    now = await stage.now()
+    until = now + 60 * SECOND
+    await stage.mirror(resource(fixedRate="10s", annotations={UNTIL: at(until)}))
+    stage.tick(hours=2)
+    await stage.resume()
+    await stage.fire()
+    reasons = {row["reason"] for row in stage.rows()}
+    assert reasons == {"Suspended", "Coalesced", None}  # the misfire rule decides what came after the pause
+
+
+async def test_a_pause_that_cannot_be_read_pauses(stage: Stage) -> None:
+    await stage.mirror(resource(fixedRate="10s", annotations={UNTIL: "soon"}))
+    job = stage.job()
+    assert (job["state"], job["reason"]) == ("SUSPENDED", "InvalidPause")
+
+
+async def test_removing_a_pause_resumes_from_now(stage: Stage) -> None:
+    await stage.mirror(resource(fixedRate="10s", uid=UUID(int=1), annotations={UNTIL: "forever"}))
+    stage.tick(seconds=35)
+    await stage.mirror(resource(fixedRate="10s", uid=UUID(int=1), resource_version=2))
+    job = stage.job()
+    assert job["state"] == "ACTIVE"
+    assert job["next_fire_at"] > await stage.now()
+    assert summary(stage) == [("SKIPPED", "Suspended")]
+
+
+async def test_a_suspended_one_shot_is_due_when_the_suspension_ends(stage: Stage) -> None:
+    run_at = await stage.now() + 10 * SECOND
+    await stage.mirror(resource(runAt=at(run_at), uid=UUID(int=1), suspend=True))
+    stage.tick(seconds=30)
+    await stage.fire(sweep=True)
+    assert stage.rows() == []
+    await stage.mirror(resource(runAt=at(run_at), uid=UUID(int=1), generation=2))
+    await stage.fire()
+    assert summary(stage) == [("PENDING", None)]
+
+
+async def request(stage: Stage, token: str, version: int, **more: Any) -> None:
+    payload = more.pop("override", None)
+    annotations = {RUN_NOW: token, **({PAYLOAD: payload} if payload is not None else {})}
+    await stage.mirror(
+        resource(fixedRate="1h", uid=UUID(int=1), resource_version=version, annotations=annotations, **more)
+    )
+
+
+async def test_run_now_takes_its_own_payload(stage: Stage) -> None:
+    await stage.mirror(resource(fixedRate="1h", uid=UUID(int=1)))
+    await request(stage, "t1", 2, override='{"message": "by hand"}')
+    (claimed,) = await stage.claim(await stage.replica())
+    assert (claimed["payload"], claimed["run_key"]) == ({"message": "by hand"}, "t1")
+    (kept,) = stage.rows("SELECT payload FROM run_request")
+    assert kept["payload"] == {"message": "by hand"}
+
+
+@pytest.mark.parametrize("override", ["[1]", "{", '{"seconds": "many"}', '{"unknown": 1}'])
+async def test_a_run_now_payload_that_does_not_fit_is_refused_in_its_own_row(stage: Stage, override: str) -> None:
+    await stage.mirror(resource(fixedRate="1h", uid=UUID(int=1)))
+    await request(stage, "t1", 2, override=override)
+    assert summary(stage) == [("SKIPPED", "InvalidPayload")]
+    assert "run-now-payload" in stage.rows()[0]["message"]
+
+
+async def test_run_now_obeys_queue_and_replace(stage: Stage) -> None:
+    await stage.mirror(resource(fixedRate="1h", uid=UUID(int=1), concurrencyPolicy="Queue"))
+    for number in (1, 2, 3):
+        await request(stage, f"t{number}", number + 1, concurrencyPolicy="Queue")
+    assert summary(stage) == [("PENDING", None), ("PENDING", "Queued"), ("SKIPPED", "QueueFull")]
+
+
+async def test_run_now_works_while_suspended_and_does_not_resume(stage: Stage) -> None:
+    await stage.mirror(resource(fixedRate="1h", uid=UUID(int=1), suspend=True))
+    await request(stage, "t1", 2, suspend=True)
+    assert summary(stage) == [("PENDING", None)]
+    assert stage.job()["state"] == "SUSPENDED"
+
+
+async def test_a_token_is_one_run_for_the_life_of_the_job(stage: Stage) -> None:
+    await stage.mirror(resource(fixedRate="1h", uid=UUID(int=1), concurrencyPolicy="Allow"))
+    for number, token in enumerate(["a", "b", "a"]):
+        await request(stage, token, number + 2, concurrencyPolicy="Allow")
+    assert [row["run_key"] for row in stage.rows()] == ["a", "b"]
+
+
+async def test_every_change_of_what_is_in_force_is_a_version_row(stage: Stage) -> None:
+    await stage.mirror(resource(fixedRate="1h", uid=UUID(int=1)))
+    await stage.mirror(resource(fixedRate="1h", uid=UUID(int=1), resource_version=2, annotations={UNTIL: "forever"}))
+    await stage.mirror(resource(fixedRate="2h", uid=UUID(int=1), generation=2, resource_version=3))
+    await stage.mirror(Gone(UUID(int=1), "default", "job"))
+    rows = stage.rows(
+        "SELECT version, state, paused_until IS NOT NULL AS paused FROM job_definition_version ORDER BY recorded_at"
+    )
+    assert [tuple(row.values()) for row in rows] == [
+        (1, "ACTIVE", False),
+        (1, "SUSPENDED", True),
+        (2, "ACTIVE", False),
+        (2, "DELETED", False),
+    ]
+
+
+async def test_a_job_created_again_under_its_name_has_no_past(stage: Stage) -> None:
+    await stage.mirror(resource(fixedRate="10s", uid=UUID(int=1)))
+    stage.tick(seconds=25)
+    await stage.mirror(Gone(UUID(int=1), "default", "job"))
+    await stage.mirror(resource(fixedRate="10s", uid=UUID(int=2)))
+    stage.tick(seconds=11)
+    await stage.fire()
+    rows = stage.rows("SELECT job_id, state, reason FROM job_execution_log ORDER BY fire_time")
+    assert [(row["job_id"].int, row["state"], row["reason"]) for row in rows] == [
+        (1, "MISSED", "Deleted"),
+        (2, "PENDING", None),
+    ]
