@@ -9,6 +9,9 @@ import pytest
 from dev.controlplane import ControlPlane
 
 GOOD: list[dict[str, Any]] = [
+    {"fixedRate": "10s", "jitter": "10s", "misfire": {"policy": "FireAll", "grace": "5m", "limit": 7}},
+    {"fixedRate": "10s", "concurrencyPolicy": "Queue", "retry": {"limit": 2, "backoff": "1m", "maxBackoff": "1h"}},
+    {"fixedDelay": "10s", "concurrencyPolicy": "Replace", "jitter": "1m"},
     {"schedule": "0 2 * * *"},
     {"schedule": "*/15 9-17 * * MON-FRI", "timeZone": "Europe/Berlin"},
     {"schedule": "30 0 0 1 1 *"},
@@ -77,7 +80,16 @@ BAD: list[tuple[dict[str, Any], str]] = [
     ({"fixedRate": "1s", "timeout": "1ms"}, DURATION),
     ({"fixedRate": "1s", "timeout": "169h"}, DURATION),
     ({"fixedRate": "1s", "startingDeadline": "0s"}, DURATION),
-    ({"fixedRate": "1s", "concurrencyPolicy": "Replace"}, 'supported values: "Forbid", "Allow"'),
+    ({"fixedRate": "1s", "concurrencyPolicy": "Both"}, 'supported values: "Forbid", "Allow", "Replace", "Queue"'),
+    ({"fixedRate": "10s", "jitter": "11s"}, "must not be longer than fixedRate"),
+    ({"fixedRate": "10s", "jitter": "some"}, DURATION),
+    ({"fixedRate": "1s", "misfire": {"policy": "FireTwice"}}, "supported values"),
+    ({"fixedRate": "1s", "misfire": {"limit": 0}}, "greater than or equal to 1"),
+    ({"fixedRate": "1s", "misfire": {"grace": "25h"}}, DURATION),
+    ({"fixedRate": "1s", "retry": {"limit": -1}}, "greater than or equal to 0"),
+    ({"fixedRate": "1s", "retry": {"backoff": "1ms"}}, DURATION),
+    ({"fixedRate": "1s", "retry": {"backoff": "20m"}}, "must not be shorter than backoff"),
+    ({"schedule": "* * * * *", "fixedRate": "1s"}, "set exactly one of"),
     ({"runAt": "tomorrow"}, "Invalid value"),
     ({"runAt": "2026-12-24T18:00:00Z", "startTime": "2026-01-01T00:00:00Z"}, "a one-shot takes no startTime"),
     ({"fixedRate": "1s", "startTime": "2027-01-01T00:00:00Z", "endTime": "2026-01-01T00:00:00Z"}, "after startTime"),

@@ -17,6 +17,10 @@ COMMANDS = {
     "run": "Run one replica of the operator.",
     "migrate": "Bring the database's schema up to date.",
     "handlers": "List the handlers and what payload they take.",
+    "verify": "Hold the log against the moments that were due.",
+    "why": "Explain what became of one moment.",
+    "history": "Show the versions of a job and what changed.",
+    "cancel": "Cancel an execution that waits or runs.",
     "next": "Show when a cron expression fires next.",
 }
 MODULES = {"next": "next_fires"}

@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 
 import click
 
+from scheduledjobs.cli import arguments
 from scheduledjobs.core.schedule import next_fire, parse_schedule
 from scheduledjobs.core.words import words
 from scheduledjobs.core.zone import load_zone
@@ -15,13 +16,7 @@ from scheduledjobs.core.zone import load_zone
 def _instant(_ctx: click.Context, _param: click.Parameter, value: str | None) -> datetime:
     if value is None:
         return datetime.now(UTC)
-    try:
-        moment = datetime.fromisoformat(value.replace("Z", "+00:00"))
-    except ValueError:
-        raise click.BadParameter("must be RFC 3339, such as 2026-12-24T18:00:00Z") from None
-    if moment.tzinfo is None:
-        raise click.BadParameter("must say its offset, such as 2026-12-24T18:00:00Z or 2026-12-24T18:00:00+01:00")
-    return moment.astimezone(UTC)
+    return arguments.moment(value)
 
 
 @click.command(name="next")

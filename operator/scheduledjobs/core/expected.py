@@ -1,0 +1,67 @@
+"""Which moments were due, recomputed from the stored versions alone: what the log is held against.
+
+A version is in force from its effective_from (inclusive) to that of the next one (exclusive). The moments of a
+fixedDelay follow from the ends of its runs, so they are not known from versions; see ledger/verify.py.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from scheduledjobs.core.decide import TICK
+from scheduledjobs.core.schedule import FixedDelay, OneShot, Schedule, moments
+
+
+@dataclass(frozen=True, slots=True)
+class Segment:
+    """A stretch of time [since, until) in which one schedule was in force; None: nothing was due, or it has no end."""
+
+    version: int
+    schedule: Schedule | None
+    anchor: datetime | None
+    since: datetime
+    until: datetime | None
+
+    def moments(self, since: datetime, until: datetime) -> Iterator[datetime]:
+        """Yield the moments of this segment in [since, until)."""
+        if self.schedule is None or isinstance(self.schedule, FixedDelay | OneShot):
+            return
+        first = max(since, self.since)
+        last = until if self.until is None else min(until, self.until)
+        if first < last:
+            yield from moments(self.schedule, first - TICK, last - TICK, self.anchor)
+
+
+def segments(versions: Sequence[tuple[int, Schedule | None, datetime | None, datetime]]) -> list[Segment]:
+    """Return the segments of versions (number, schedule, anchor, effective_from) in the order they were recorded.
+
+    Of several with one effective_from the last counts: the others were in force for no time.
+    """
+    latest = {effective_from: (number, schedule, anchor) for number, schedule, anchor, effective_from in versions}
+    starts = sorted(latest)
+    ends: list[datetime | None] = [*starts[1:], None]
+    return [Segment(*latest[start], since=start, until=end) for start, end in zip(starts, ends, strict=True)]
+
+
+def due_moments(found: Sequence[Segment], since: datetime, until: datetime) -> list[datetime]:
+    """Return every moment that was due in [since, until), rising; without those of a fixedDelay."""
+    due: list[datetime] = []
+    newest: datetime | None = None
+    for segment in found:
+        if isinstance(segment.schedule, OneShot):
+            once = _once(segment, segment.schedule, newest)
+            run = [once] if once is not None and since <= once < until else []
+            newest = once or newest
+        else:
+            run = list(segment.moments(since, until))
+        due += run
+        newest = run[-1] if run else newest
+    return sorted(due)
+
+
+def _once(segment: Segment, schedule: OneShot, newest: datetime | None) -> datetime | None:
+    """A one-shot is due whenever it is recorded, unless a newer version came first, or a later moment was decided."""
+    replaced = segment.until is not None and schedule.run_at >= segment.until
+    return None if replaced or (newest is not None and schedule.run_at <= newest) else schedule.run_at
