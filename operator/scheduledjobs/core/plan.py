@@ -139,6 +139,12 @@ def plan_new(verdict: Verdict, now: datetime) -> Plan:
     return _plan(verdict, effective_from=now, anchor=anchor, last_fire_time=None)
 
 
+def next_effective_from(since: datetime, before: datetime, last: datetime | None) -> datetime:
+    """Return from when on a change counts: never earlier than the one before it nor than what is decided, whatever
+    the clock says, so versions follow each other without a gap or an overlap."""
+    return max(since, before, last + MILLISECOND if last is not None else since)
+
+
 def plan_changed(
     row: Mapping[str, Any], job: Job | None, resource: Resource, verdict: Verdict, *, has_live_run: bool, now: datetime
 ) -> Plan:
@@ -153,7 +159,7 @@ def plan_changed(
     if not moved and not resumed:
         return _keep(row, verdict)
     since = row["paused_until"] if has_expired(row, now) and not moved else now
-    effective_from = max(since, row["effective_from"], last + MILLISECOND if last else since)
+    effective_from = next_effective_from(since, row["effective_from"], last)
     kept_grid = not moved and row["anchor_at"] is not None
     anchor = row["anchor_at"] if kept_grid else _anchor(verdict.schedule, effective_from)
     plan = _plan(verdict, effective_from=effective_from, anchor=anchor, last_fire_time=last)

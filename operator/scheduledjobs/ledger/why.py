@@ -57,8 +57,8 @@ async def why(url: str, namespace: str, name: str, at: datetime, **settings: str
         moment = resolve(at, _zone_of(job))
         version = in_force(versions, moment.at)
         spec, schedule = _parsed(version)
-        found = await find_row_at(conn, job["id"], moment.at)
-        rows = [row for row in found if row["fire_time"] == moment.at or _names(version, schedule, moment.at)]
+        standing = await find_row_at(conn, job["id"], moment.at)
+        rows = [row for row in standing if row["fire_time"] == moment.at or _names(version, schedule, moment.at)]
         ids = {row["blocked_by"] for row in rows if row["blocked_by"] is not None}
         blockers = {number: found for number in ids if (found := await find_blocker(conn, number)) is not None}
         attempts = {row["id"]: await find_attempts(conn, row["id"], row["fire_time"]) for row in rows}

@@ -21,6 +21,7 @@ from scheduledjobs.core.plan import (
     Verdict,
     change_of,
     has_expired,
+    next_effective_from,
     plan_changed,
     plan_new,
     schedule_changed,
@@ -173,12 +174,13 @@ class MirrorBatch:
 
     def _end_version(self, uid: UUID) -> dict[str, Any]:
         row = self._rows[uid]
+        last = self._settled(uid)["last_fire_time"]
         return {
             "job_id": uid,
             "version": row["version"],
             "recorded_at": self._now,
             "spec": row["spec"],
-            "effective_from": self._now,
+            "effective_from": next_effective_from(self._now, row["effective_from"], last),
             "anchor_at": row["anchor_at"],
             "suspended": False,
             "state": JobState.DELETED,

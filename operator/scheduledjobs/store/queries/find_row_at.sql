@@ -8,6 +8,6 @@ SELECT
     i.hostname AS replica
 FROM job_execution_log AS e
 LEFT JOIN scheduler_instance AS i ON i.id = e.claimed_by
-WHERE e.job_id = %(job_id)s AND e.fire_time >= date_trunc('day', %(at)s::timestamptz, 'UTC') AND e.fire_time <= %(at)s
+WHERE e.job_id = %(job_id)s AND e.fire_time >= %(at)s::timestamptz - make_interval(days => 1) AND e.fire_time <= %(at)s
     AND (e.fire_time = %(at)s OR e.last_fire_time >= %(at)s)
 ORDER BY e.run_key, e.fire_time, e.id

@@ -1,7 +1,7 @@
--- What was in force for a job, in the order in which it was recorded.
+-- What was in force for a job, in the order in which it counted, whatever the clock said.
 SELECT
     job_id, version, recorded_at, spec, effective_from, anchor_at, suspended, field_manager, state, reason, message,
     paused_until, paused_by, pause_reason
 FROM job_definition_version
 WHERE job_id = %(job_id)s
-ORDER BY recorded_at, version
+ORDER BY effective_from, version, recorded_at
