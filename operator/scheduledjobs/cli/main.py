@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import sys
 from importlib import import_module
+from pathlib import Path
 
 import click
 
@@ -17,13 +18,16 @@ COMMANDS = {
     "run": "Run one replica of the operator.",
     "migrate": "Bring the database's schema up to date.",
     "handlers": "List the handlers and what payload they take.",
+    "run-now": "Run a job once, now.",
+    "pause": "Suspend a job for a while.",
+    "resume": "End a pause.",
     "verify": "Hold the log against the moments that were due.",
     "why": "Explain what became of one moment.",
     "history": "Show the versions of a job and what changed.",
     "cancel": "Cancel an execution that waits or runs.",
     "next": "Show when a cron expression fires next.",
 }
-MODULES = {"next": "next_fires"}
+MODULES = {"next": "next_fires", "run-now": "run_now"}
 
 
 class Commands(click.Group):
@@ -54,9 +58,10 @@ def group() -> None:
 
 
 def main() -> None:
-    """Run the command line."""
+    """Run the command line; as a kubectl plugin it is called kubectl-scheduledjobs."""
+    is_plugin = Path(sys.argv[0]).name == "kubectl-scheduledjobs"
     try:
-        group(prog_name="scheduledjobs")
+        group(prog_name="kubectl scheduledjobs" if is_plugin else "scheduledjobs")
     except ScheduledJobsError as error:
         print(f"scheduledjobs: {error}", file=sys.stderr)
         sys.exit(2 if isinstance(error, SettingsError | SpecError) else 1)

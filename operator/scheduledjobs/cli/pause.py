@@ -1,0 +1,51 @@
+"""`scheduledjobs pause`: suspend a job for a while, without touching its manifest."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import UTC, datetime
+
+import click
+
+from scheduledjobs.cli import arguments
+from scheduledjobs.cli.asking import ask, name_of, person
+from scheduledjobs.core.duration import parse_duration
+from scheduledjobs.core.pause import LONGEST
+from scheduledjobs.core.resource import PAUSE_REASON, PAUSED_BY, PAUSED_UNTIL
+
+
+@click.command()
+@click.argument("job", metavar="JOB")
+@click.option("-n", "--namespace", help="Namespace of JOB.  [default: the kubeconfig's]")
+@click.option("--until", metavar="TIME", help="RFC 3339.  [default: forever]")
+@click.option("--for", "duration", metavar="DURATION", help="Such as 30m, instead of --until.")
+@click.option("--reason", default="", help="Why, for the history.")
+@click.option("--by", help="Who.  [default: the user of the kubeconfig's context]")
+def command(
+    job: str, namespace: str | None, until: str | None, duration: str | None, reason: str, by: str | None
+) -> None:
+    """Pause JOB (NAMESPACE/NAME, or NAME) until a moment, or forever; its moments are recorded as skipped.
+
+    The pause is an annotation: GitOps does not undo it, and it ends by itself. spec.suspend stays as it is.
+    """
+    end = _end(until, duration)
+    found = name_of(job, namespace)
+    who = (by or person())[:LONGEST]
+    changes = {PAUSED_UNTIL: end, PAUSED_BY: who, PAUSE_REASON: reason[:LONGEST] or None}
+    asyncio.run(ask(*found, lambda _: changes))
+    click.echo(f"{found[0]}/{found[1]} is paused {'forever' if end == 'forever' else f'until {end}'}")
+
+
+def _end(until: str | None, duration: str | None) -> str:
+    if until is not None and duration is not None:
+        raise click.UsageError("give --until or --for, not both")
+    if until is None and duration is None:
+        return "forever"
+    now = datetime.now(UTC)
+    try:
+        end = arguments.moment(until) if until is not None else now + parse_duration(str(duration))
+    except ValueError as error:
+        raise click.BadParameter(str(error), param_hint="--for") from None
+    if end <= now:
+        raise click.BadParameter("must lie in the future", param_hint="--until")
+    return end.replace(microsecond=0).isoformat().replace("+00:00", "Z")
