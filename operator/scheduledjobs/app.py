@@ -27,6 +27,7 @@ from scheduledjobs.handlers import load_registry
 from scheduledjobs.handlers.assignment import Assignment, Ending
 from scheduledjobs.handlers.http import allow
 from scheduledjobs.handlers.runner import Runner, Stop
+from scheduledjobs.handlers.sql import allow_connections
 from scheduledjobs.kube.client import KubeClient, open_client
 from scheduledjobs.kube.lease import LeaseDoor
 from scheduledjobs.leading import Leading, Replica
@@ -74,6 +75,7 @@ class App:
         self._has_schema = False
         self._leading: Leading | None = None
         allow(settings.http_allow)
+        allow_connections(self._url, settings.sql_connections)
         self._registry = load_registry(settings.handlers)
         self._runner = Runner(self._registry, settings.slots, self._on_end, self._on_return)
         self._control = Sessions(self._url, "scheduledjobs control", size=3, statement_timeout="5s")

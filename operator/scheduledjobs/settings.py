@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import socket
 from datetime import timedelta
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, PostgresDsn, SecretStr, TypeAdapter, ValidationError, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
@@ -39,6 +39,13 @@ class Settings(BaseSettings):
     log_level: Literal["debug", "info", "warning", "error"] = Field(default="info", description="Least level logged")
     http_allow: CommaList = Field(
         default=(), description="CIDRs the http handler may call besides public and private ones"
+    )
+
+    sql_connections: dict[str, dict[str, Any]] = Field(
+        default_factory=dict,
+        repr=False,
+        description='Databases of the sql handler, JSON: {"NAME": {"url": "postgresql://...", "namespaces": ["*"]}}; '
+        "without url the operator's own",
     )
 
     @field_validator("handlers", "watch_namespaces", "http_allow", mode="before")

@@ -38,6 +38,7 @@ class Assignment:
     first_missed_at: datetime | None
     claimed_at: datetime
     received_at: float
+    replica: UUID | None = None
 
     def at(self, monotonic_second: float) -> datetime:
         """Return a moment of this process in the database's time, never earlier than it was."""

@@ -91,6 +91,11 @@ class Execution:
     deadline: datetime | None
     missed_count: int | None
     first_missed_at: datetime | None
+    id: int = 0
+    """Row of job_execution_log."""
+
+    claim_no: int = 0
+    replica: UUID | None = None
     stopping: threading.Event = field(default_factory=threading.Event, repr=False)
     """Set when the attempt should stop; a sync handler that runs long looks at it."""
 

@@ -18,6 +18,7 @@ from scheduledjobs.errors import SettingsError, SpecError
 
 ENTRY_POINTS = "scheduledjobs.handlers"
 Function = Callable[..., Any]
+Check = Callable[[str, BaseModel], None]
 
 
 class AnyPayload(BaseModel):
@@ -34,31 +35,39 @@ class Handler:
     function: Function
     payload: type[BaseModel]
     is_async: bool
+    check: Check | None = None
+    """Refuses, by `SpecError`, a payload that fits the model and cannot work in its namespace."""
 
     def json_schema(self) -> dict[str, Any]:
         """Return the JSON Schema of the payload."""
         return self.payload.model_json_schema()
 
-    def check_payload(self, raw: Mapping[str, Any]) -> BaseModel:
+    def check_payload(self, raw: Mapping[str, Any], namespace: str) -> BaseModel:
         """Return the payload as the model; `SpecError` InvalidPayload names the field, never the value."""
         try:
-            return self.payload.model_validate(raw)
+            payload = self.payload.model_validate(raw)
         except ValidationError as error:
             first = error.errors(include_input=False, include_url=False)[0]
             field = ".".join(["spec.payload", *(str(part) for part in first["loc"])])
             more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
             message = f"{field}: {first['msg']} for handler {self.name}{more}"
             raise SpecError(Reason.INVALID_PAYLOAD, message) from None
+        if self.check is not None:
+            self.check(namespace, payload)
+        return payload
 
 
-def handler(name: str, *, payload: type[BaseModel] = AnyPayload) -> Callable[[Function], Function]:
+def handler(
+    name: str, *, payload: type[BaseModel] = AnyPayload, check: Check | None = None
+) -> Callable[[Function], Function]:
     """Make a function the handler of this name; its module must be known to the operator.
 
+    `check(namespace, payload)` may refuse, by `SpecError`, what fits the model and cannot work.
     The function takes (execution, payload), sync or async, and returns None or a JSON value of at most 16 KiB.
     """
 
     def mark(function: Function) -> Function:
-        made = Handler(name, function, payload, inspect.iscoroutinefunction(function))
+        made = Handler(name, function, payload, inspect.iscoroutinefunction(function), check)
         function.__scheduledjobs_handler__ = made  # type: ignore[attr-defined]
         return function
 
@@ -89,7 +98,7 @@ class Registry:
         """Return the handler of that name, or None."""
         return self._handlers.get(name)
 
-    def check(self, spec: JobSpec, namespace: str) -> None:  # noqa: ARG002 what a handler may do can hang on it
+    def check(self, spec: JobSpec, namespace: str) -> None:
         """Raise `SpecError` where the handler of a spec cannot do what the spec asks for; one unknown here can."""
         known = self.get(spec.handler)
         if known is None:
@@ -97,7 +106,7 @@ class Registry:
         if spec.concurrency_policy is ConcurrencyPolicy.REPLACE and not known.is_async:
             sentence = f"Replace needs a handler that can be cancelled, and {known.name} is not async"
             raise SpecError(Reason.INVALID_SPEC, f"spec.concurrencyPolicy: {sentence}: use Forbid, Queue or Allow")
-        known.check_payload(spec.payload)
+        known.check_payload(spec.payload, namespace)
 
     def add_module(self, module: ModuleType) -> None:
         """Add every handler that a module defines."""

@@ -164,7 +164,7 @@ class Runner:
         handler = attempt.handler
         if handler is None:
             raise SpecError(Reason.HANDLER_NOT_FOUND, f"no handler is named {attempt.assignment.handler!r}")
-        payload: BaseModel = handler.check_payload(attempt.assignment.payload)
+        payload: BaseModel = handler.check_payload(attempt.assignment.payload, attempt.assignment.namespace)
         if handler.is_async:
             return await handler.function(attempt.execution, payload)
         context = contextvars.copy_context()
@@ -284,6 +284,9 @@ def _execution(assignment: Assignment) -> Execution:
         deadline=None if timeout is None else assignment.claimed_at + timeout,
         missed_count=assignment.missed_count,
         first_missed_at=assignment.first_missed_at,
+        id=assignment.id,
+        claim_no=assignment.claim_no,
+        replica=assignment.replica,
     )
 
 

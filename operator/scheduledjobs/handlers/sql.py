@@ -1,0 +1,134 @@
+"""The built-in handler `sql`: one statement on a database that the operator was given by name.
+
+Connections are the operator's settings, each with the namespaces that may use it, so a manifest holds no address and
+no password. Parameters are bound, never written into the statement. On the operator's own database the effect and
+the completion of the attempt commit together: exactly once in effect.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
+
+from scheduledjobs.core.reasons import Reason
+from scheduledjobs.errors import Permanent, SettingsError, SpecError
+from scheduledjobs.handlers.execution import Execution
+from scheduledjobs.handlers.registry import handler
+from scheduledjobs.store.effects import Claim, run_statement
+
+MOST_AT_ONCE = 4
+SETTING = "SCHEDULEDJOBS_SQL_CONNECTIONS"
+GIVEN = ("fire_time", "namespace", "job", "attempt", "idempotency_key")
+NAMED = re.compile(r"%\((\w+)\)[sbt]")
+
+
+class SqlPayload(BaseModel):
+    """The statement to run."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    connection: str = Field(max_length=63, description="Name of a connection that the operator was given")
+    statement: str = Field(
+        min_length=1,
+        max_length=16_384,
+        description="One statement; %(name)s stands for a parameter, %% for a percent sign. fire_time, namespace, "
+        "job, attempt and idempotency_key can be named without being given",
+    )
+    parameters: dict[str, Any] = Field(default_factory=dict, max_length=64, description="Values, bound by name")
+
+    @field_validator("parameters")
+    @classmethod
+    def _are_free(cls, value: dict[str, Any]) -> dict[str, Any]:
+        taken = sorted(value.keys() & set(GIVEN))
+        if taken:
+            raise ValueError(f"{', '.join(taken)} is given by the execution: choose another name")
+        return value
+
+
+class SqlConnection(BaseModel):
+    """A named connection: without `url` the operator's own database; `role` is set for the statement."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    url: SecretStr | None = None
+    namespaces: tuple[str, ...] = Field(min_length=1)
+    role: str | None = None
+
+    def may_use(self, namespace: str) -> bool:
+        """Return whether jobs of this namespace may use it; `*` is all of them."""
+        return "*" in self.namespaces or namespace in self.namespaces
+
+
+@dataclass(slots=True)
+class Connections:
+    """What the operator was given."""
+
+    own_url: str = ""
+    named: Mapping[str, SqlConnection] = field(default_factory=dict)
+    turns: dict[str, asyncio.Semaphore] = field(default_factory=dict)
+
+
+connections = Connections()
+
+
+def allow_connections(own_url: str, named: Mapping[str, Any]) -> None:
+    """Set the connections of this process; `SettingsError` names the one that is wrong, never its values."""
+    found = {}
+    for name, raw in named.items():
+        try:
+            found[name] = SqlConnection.model_validate(raw)
+        except ValidationError as error:
+            first = error.errors(include_input=False, include_url=False, include_context=False)[0]
+            where = ".".join([name, *(str(part) for part in first["loc"])])
+            raise SettingsError(f"{SETTING}: {where}: {first['msg']}") from None
+    connections.own_url, connections.named, connections.turns = own_url, found, {}
+
+
+def check(namespace: str, payload: BaseModel) -> None:
+    """Refuse a connection that this namespace may not use, and a statement that names what is not given."""
+    assert isinstance(payload, SqlPayload)  # noqa: S101 the registry has validated it
+    found = connections.named.get(payload.connection)
+    if found is None or not found.may_use(namespace):
+        allowed = sorted(name for name, one in connections.named.items() if one.may_use(namespace))
+        names = f"allowed are {', '.join(allowed)}" if allowed else "the operator was given none for it"
+        text = f"unknown connection {payload.connection!r} in namespace {namespace}: {names}"
+        raise SpecError(Reason.INVALID_PAYLOAD, f"spec.payload.connection: {text}")
+    missing = sorted(set(NAMED.findall(payload.statement)) - payload.parameters.keys() - set(GIVEN))
+    if missing:
+        text = f"names {', '.join(missing)}, which spec.payload.parameters does not give"
+        raise SpecError(Reason.INVALID_PAYLOAD, f"spec.payload.statement: {text}")
+
+
+@handler("sql", payload=SqlPayload, check=check)
+async def sql(execution: Execution, payload: SqlPayload) -> dict[str, Any]:
+    """Run the statement; on the operator's own database its effect and the completion commit together."""
+    found = connections.named.get(payload.connection)
+    if found is None or not found.may_use(execution.namespace):
+        raise Permanent(f"unknown connection {payload.connection!r} in namespace {execution.namespace}")
+    given = {
+        "fire_time": execution.fire_time,
+        "namespace": execution.namespace,
+        "job": execution.job,
+        "attempt": execution.attempt,
+        "idempotency_key": execution.idempotency_key,
+    }
+    turn = connections.turns.setdefault(payload.connection, asyncio.Semaphore(MOST_AT_ONCE))
+    async with turn:
+        return await run_statement(
+            found.url.get_secret_value() if found.url is not None else connections.own_url,
+            payload.statement,
+            {**payload.parameters, **given},
+            role=found.role,
+            claim=_claim(execution) if found.url is None else None,
+        )
+
+
+def _claim(execution: Execution) -> Claim:
+    if execution.replica is None:
+        raise Permanent("an attempt without its claim cannot be completed with its effect")
+    return Claim(execution.id, execution.fire_time, execution.claim_no, execution.replica)

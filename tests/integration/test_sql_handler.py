@@ -1,0 +1,165 @@
+"""The sql handler against a real database: bound values, allowed namespaces, effect and completion as one."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from datetime import timedelta
+from random import Random
+from typing import Any
+from uuid import UUID, uuid4
+
+import psycopg
+import pytest
+from tests.integration.conftest import REGISTRY, Stage, resource
+
+from scheduledjobs.core.reasons import Reason, Trigger
+from scheduledjobs.errors import SettingsError, SpecError
+from scheduledjobs.handlers import Execution
+from scheduledjobs.handlers.sql import SqlPayload, allow_connections, sql
+from scheduledjobs.store.effects import StaleAttempt, StatementRefused
+from scheduledjobs.store.executions import find_ended_claims
+from scheduledjobs.store.sessions import connect
+
+
+@pytest.fixture(autouse=True)
+def own(database: str) -> Iterator[str]:
+    with psycopg.connect(database, autocommit=True) as conn:
+        conn.execute("CREATE TABLE effect (key text, value text)")
+    allow_connections(
+        database, {"own": {"namespaces": ["default"]}, "other": {"url": database, "namespaces": ["finance", "*"]}}
+    )
+    yield database
+    allow_connections("", {})
+
+
+def execution(claimed: dict[str, Any], replica: UUID) -> Execution:
+    names = ("fire_time", "attempt", "run_key", "missed_count", "first_missed_at", "id", "claim_no")
+    known = {name: claimed[name] for name in names}
+    return Execution(
+        "default", "job", claimed["job_id"], trigger=Trigger.SCHEDULE, deadline=None, replica=replica, **known
+    )
+
+
+async def claimed(stage: Stage, replica: UUID) -> dict[str, Any]:
+    await stage.mirror(resource(fixedRate="1s"))
+    stage.tick(seconds=1.1)
+    await stage.fire()
+    (found,) = await stage.claim(replica)
+    return found
+
+
+INSERT = "INSERT INTO effect VALUES (%(idempotency_key)s, %(value)s)"
+
+
+async def test_effect_and_completion_commit_together(stage: Stage) -> None:
+    replica = await stage.replica()
+    found = await claimed(stage, replica)
+    payload = SqlPayload(connection="own", statement=INSERT, parameters={"value": "x"})
+    assert await sql(execution(found, replica), payload) == {"rows": 1}
+    (row,) = stage.rows()
+    assert (row["state"], row["reason"], row["result"]) == ("SUCCEEDED", "Success", {"rows": 1})
+    assert await stage.complete(replica, found) == {}  # what the replica writes later changes nothing
+    async with connect(stage.url, "test") as conn:
+        assert await find_ended_claims(conn, replica, [found]) == {found["id"]}  # and counts as done
+
+
+async def test_a_stale_attempt_rolls_back_its_effect(stage: Stage) -> None:
+    replica = await stage.replica()
+    found = await claimed(stage, replica)
+    stale = {**found, "claim_no": found["claim_no"] + 1}
+    with pytest.raises(StaleAttempt):
+        await sql(execution(stale, replica), SqlPayload(connection="own", statement="DELETE FROM effect"))
+    payload = SqlPayload(connection="own", statement=INSERT, parameters={"value": "x"})
+    with pytest.raises(StaleAttempt):
+        await sql(execution(found, uuid4()), payload)
+    assert stage.rows("SELECT * FROM effect") == []
+    assert stage.rows()[0]["state"] == "RUNNING"
+
+
+async def test_parameters_are_bound_never_written_into_the_statement(stage: Stage) -> None:
+    replica = await stage.replica()
+    nasty = "'); DROP TABLE effect; -- 100%"
+    payload = SqlPayload(connection="other", statement=INSERT, parameters={"value": nasty})
+    found = await claimed(stage, replica)
+    await sql(execution(found, replica), payload)
+    assert [row["value"] for row in stage.rows("SELECT * FROM effect")] == [nasty]
+    assert stage.rows()[0]["state"] == "RUNNING"  # another database: the completion is the replica's
+
+
+async def test_rows_that_a_statement_returns_are_its_result(stage: Stage) -> None:
+    replica = await stage.replica()
+    found = await claimed(stage, replica)
+    payload = SqlPayload(connection="other", statement="SELECT %(a)s::jsonb AS a, 1 AS b", parameters={"a": {"x": [1]}})
+    assert await sql(execution(found, replica), payload) == {"rows": 1, "returned": [{"a": {"x": [1]}, "b": 1}]}
+
+
+@pytest.mark.parametrize("statement", ["SELEC 1", "SELECT 1/0", "SELECT 1; DROP TABLE effect", "SELECT %(nothing)s"])
+async def test_a_statement_that_cannot_work_is_not_tried_again(stage: Stage, statement: str) -> None:
+    replica = await stage.replica()
+    found = await claimed(stage, replica)
+    with pytest.raises(StatementRefused):
+        await sql(execution(found, replica), SqlPayload(connection="other", statement=statement))
+
+
+@pytest.mark.parametrize(
+    ("namespace", "payload", "sentence"),
+    [
+        ("default", {"connection": "mine", "statement": "SELECT 1"}, "allowed are other, own"),
+        ("finance", {"connection": "own", "statement": "SELECT 1"}, "allowed are other$"),
+        ("default", {"connection": "own", "statement": "SELECT %(a)s"}, "names a, which spec.payload.parameters"),
+        ("default", {"connection": "own", "statement": "SELECT 1", "parameters": {"job": 1}}, "choose another name"),
+    ],
+)
+def test_what_a_namespace_may_not_do_is_refused_at_its_spec(
+    namespace: str, payload: dict[str, Any], sentence: str
+) -> None:
+    handler = REGISTRY.get("sql")
+    assert handler is not None
+    with pytest.raises(SpecError, match=sentence) as raised:
+        handler.check_payload(payload, namespace)
+    assert raised.value.reason is Reason.INVALID_PAYLOAD
+
+
+def test_a_wrong_connection_is_named_and_its_secret_is_not() -> None:
+    with pytest.raises(SettingsError, match=r"SCHEDULEDJOBS_SQL_CONNECTIONS: x.namespaces") as raised:
+        allow_connections("", {"x": {"url": "postgresql://u:secret@h/d"}})
+    assert "secret" not in str(raised.value)
+
+
+async def test_each_effect_is_there_once_whatever_dies_between(stage: Stage) -> None:
+    """500 executions; attempts are lost at any point: before, while and after their effect commits."""
+    random = Random(20261124)
+    await stage.mirror(
+        resource(
+            "flood",
+            fixedRate="1s",
+            misfire={"policy": "FireAll", "limit": 500, "grace": "0s"},
+            concurrencyPolicy="Allow",
+            retry={"limit": 100, "backoff": "100ms", "maxBackoff": "100ms"},
+        )
+    )
+    stage.tick(seconds=500.5)
+    await stage.fire()
+    payload = SqlPayload(connection="own", statement=INSERT, parameters={"value": "x"})
+    for _ in range(100):
+        replica = await stage.replica()
+        batch = await stage.claim(replica, 64)
+        if not batch:
+            break
+        tasks = [asyncio.create_task(sql(execution(found, replica), payload)) for found in batch]
+        await asyncio.sleep(random.random() * 0.25)  # the random point at which the replica dies
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        with psycopg.connect(stage.url, autocommit=True) as conn:
+            conn.execute("UPDATE scheduler_instance SET dead_at = now() WHERE id = %s", [replica])
+        await stage.rescue()
+        stage.tick(seconds=1)
+    states = stage.rows("SELECT state, count(*) AS n FROM job_execution_log WHERE moment_count IS NULL GROUP BY state")
+    (counts,) = stage.rows("SELECT count(*) AS n, count(DISTINCT key) AS keys FROM effect")
+    assert [(row["state"], row["n"]) for row in states] == [("SUCCEEDED", 500)]
+    assert (counts["n"], counts["keys"]) == (500, 500)
+    attempts = stage.rows("SELECT count(*) AS n FROM job_execution_attempt")
+    assert attempts[0]["n"] > 0
+    assert timedelta(0) < stage.offset
