@@ -24,3 +24,8 @@ COMMENT ON COLUMN job_definition_version.paused_until IS 'end of the pause that 
 
 -- squawk-ignore require-concurrent-index-creation
 CREATE INDEX job_definition_paused ON job_definition (paused_until) WHERE state = 'SUSPENDED' AND paused_until IS NOT NULL;
+
+-- In the order of fair claims: each namespace's own, then as job_execution_log_claimable.
+-- squawk-ignore require-concurrent-index-creation
+CREATE INDEX job_execution_log_turns ON job_execution_log (namespace, (trigger = 'CATCH_UP'), visible_at, id)
+WHERE state = 'PENDING';

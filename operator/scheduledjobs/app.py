@@ -83,9 +83,7 @@ class App:
         self._upkeep = Sessions(self._url, "scheduledjobs upkeep", size=1, lock_timeout="5s")
         self._notify = Notify(self._control)
         self._complete = Complete(self._work, self._on_written)
-        self._claim = Claim(
-            self._work, self._runner, self._complete, self._specs, self._registry.names(), self._may_start
-        )
+        self._claim = self._new_claim()
         self._stops = Stops(self._control, self._runner)
         self._heartbeat = Heartbeat(
             self._control,
@@ -105,6 +103,18 @@ class App:
         door = LeaseDoor(kube, settings.lease_namespace, settings.lease_name)
         self._elect = Elect(
             door, self._control, self._url, self._holder, self._lead, settings.lease_seconds, self._on_lease
+        )
+
+    def _new_claim(self) -> Claim:
+        return Claim(
+            self._work,
+            self._runner,
+            self._complete,
+            self._specs,
+            self._registry.names(),
+            self._may_start,
+            limit=self._settings.max_running,
+            limit_per_namespace=self._settings.max_running_per_namespace,
         )
 
     async def run(self) -> None:

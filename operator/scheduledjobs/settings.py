@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import socket
 from datetime import timedelta
 from typing import Annotated, Any, Literal
@@ -32,6 +33,12 @@ class Settings(BaseSettings):
     metrics_host: str = Field(default="0.0.0.0", description="Address of probes and metrics")  # noqa: S104 pods are probed
     metrics_port: int = Field(default=9090, ge=0, le=65535, description="Port of /livez, /readyz and /metrics; 0: any")
     retention_days: int = Field(default=30, ge=1, le=3650, description="Days that executions are kept")
+    max_running: int = Field(
+        default=0, ge=0, le=1_000_000, description="Most executions that run at once, on all replicas; 0: no limit"
+    )
+    max_running_per_namespace: int = Field(
+        default=0, ge=0, le=1_000_000, description="Most executions of one namespace that run at once; 0: no limit"
+    )
     drain_seconds: float = Field(
         default=25.0, ge=0, le=3600, description="How long running handlers may finish at stop"
     )
@@ -41,8 +48,8 @@ class Settings(BaseSettings):
         default=(), description="CIDRs the http handler may call besides public and private ones"
     )
 
-    sql_connections: dict[str, dict[str, Any]] = Field(
-        default_factory=dict,
+    sql_connections: Annotated[dict[str, dict[str, Any]], NoDecode] = Field(
+        default={},
         repr=False,
         description='Databases of the sql handler, JSON: {"NAME": {"url": "postgresql://...", "namespaces": ["*"]}}; '
         "without url the operator's own",
@@ -52,6 +59,14 @@ class Settings(BaseSettings):
     @classmethod
     def _split(cls, value: object) -> object:
         return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
+
+    @field_validator("sql_connections", mode="before")
+    @classmethod
+    def _read_json(cls, value: object) -> object:
+        try:
+            return json.loads(value) if isinstance(value, str) else value
+        except ValueError:
+            raise ValueError('must be a JSON object: {"NAME": {"url": "...", "namespaces": ["..."]}}') from None
 
     @field_validator("database_url")
     @classmethod

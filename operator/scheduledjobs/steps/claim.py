@@ -21,9 +21,15 @@ from scheduledjobs.handlers.assignment import Assignment
 from scheduledjobs.handlers.runner import Runner
 from scheduledjobs.steps.complete import Complete
 from scheduledjobs.steps.specs import Specs
-from scheduledjobs.store.executions import claim_executions, find_owned_executions, hand_back_executions
+from scheduledjobs.store.executions import (
+    claim_executions,
+    claim_fairly,
+    find_owned_executions,
+    hand_back_executions,
+    lock_claims,
+)
 from scheduledjobs.store.queries import Row
-from scheduledjobs.store.sessions import Sessions
+from scheduledjobs.store.sessions import Connection, Sessions
 
 log = structlog.get_logger(__name__)
 
@@ -44,7 +50,14 @@ class Claim:
         handlers: Sequence[str],
         may_start: Callable[[], bool],
         monotonic: Callable[[], float] = time.monotonic,
+        *,
+        limit: int = 0,
+        limit_per_namespace: int = 0,
     ) -> None:
+        """`limit` and `limit_per_namespace` bound what runs at once on all replicas together; 0 is no limit."""
+        self._limit = limit
+        self._limit_per_namespace = limit_per_namespace
+        self._is_contended = False
         self._sessions = sessions
         self._runner = runner
         self._complete = complete
@@ -74,8 +87,9 @@ class Claim:
         self._reconcile_at = 0.0  # if the answer is lost, the next step looks for what it would have said
         sent_at = self._monotonic()
         async with self._sessions.session() as conn:
-            rows = await claim_executions(conn, replica, self._handlers, slots)
+            rows = await self._take(conn, replica, slots)
             await self._specs.learn(conn, {(row["job_id"], row["version"]) for row in rows})
+        self._is_contended = len(rows) == slots
         self._reconcile_at = sent_at + RECONCILE_SECONDS
         assignments = [self._assignment(row, sent_at) for row in rows]
         if not assignments:
@@ -85,6 +99,16 @@ class Claim:
         else:
             await self.hand_back(replica, [_key(row) for row in rows])
         return assignments
+
+    async def _take(self, conn: Connection, replica: UUID, slots: int) -> list[Row]:
+        """Take what waits. Its order matters only while more waits than can run: then namespaces take turns."""
+        if self._limit or self._limit_per_namespace:
+            async with conn.transaction():
+                await lock_claims(conn)
+                return await claim_fairly(conn, replica, self._handlers, slots, self._limit, self._limit_per_namespace)
+        if self._is_contended:
+            return await claim_fairly(conn, replica, self._handlers, slots, 0, 0)
+        return await claim_executions(conn, replica, self._handlers, slots)
 
     async def reconcile(self, replica: UUID) -> None:
         """Give back what the log says this replica runs and the replica does not know of."""

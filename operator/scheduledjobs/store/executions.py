@@ -56,6 +56,27 @@ async def claim_executions(conn: Connection, replica: UUID, handlers: Sequence[s
     return await fetch_all(conn, "claim_executions", replica=replica, handlers=list(handlers), slots=slots)
 
 
+async def claim_fairly(
+    conn: Connection, replica: UUID, handlers: Sequence[str], slots: int, limit: int, limit_per_namespace: int
+) -> list[Row]:
+    """As claim_executions, namespaces in turn and within the limits on what runs (0: none); see lock_claims."""
+    return await fetch_all(
+        conn,
+        "claim_fairly",
+        replica=replica,
+        handlers=list(handlers),
+        slots=slots,
+        limited=bool(limit or limit_per_namespace),
+        per_namespace=limit_per_namespace,
+        **{"global": limit},
+    )
+
+
+async def lock_claims(conn: Connection) -> None:
+    """Let no other replica claim under a limit until the transaction ends; a statement before the one that counts."""
+    await execute(conn, "lock_claims")
+
+
 async def miss_unstarted(conn: Connection) -> list[Row]:
     """Close up to 1,000 executions that waited past their startingDeadline; return id, job_id and fire_time."""
     return await fetch_all(conn, "miss_unstarted")

@@ -1,0 +1,75 @@
+-- Take up to so many executions under contention: on-time before catch-ups, namespaces in turn, then by due time. Each
+-- namespace's part is read from an index of its own, so one namespace's flood costs the others nothing. With limits,
+-- the caller has taken the advisory lock of claims in a statement before this one, or two would count the same slots.
+WITH RECURSIVE spaces (namespace) AS (
+    (SELECT namespace FROM job_definition ORDER BY namespace LIMIT 1)
+    UNION ALL
+    SELECT (SELECT j.namespace FROM job_definition AS j WHERE j.namespace > s.namespace ORDER BY j.namespace LIMIT 1)
+    FROM spaces AS s
+    WHERE s.namespace IS NOT NULL
+), running AS MATERIALIZED (
+    SELECT namespace, count(*) AS n
+    FROM job_execution_log
+    WHERE (state = 'RUNNING' OR abandoned) AND %(limited)s::boolean
+    GROUP BY namespace
+), waiting AS MATERIALIZED (
+    SELECT
+        e.id, e.fire_time, e.visible_at, e.trigger = 'CATCH_UP' AS is_catch_up,
+        coalesce(r.n, 0) + row_number() OVER (
+            PARTITION BY s.namespace ORDER BY e.trigger = 'CATCH_UP', e.visible_at, e.id
+        ) AS turn
+    FROM spaces AS s
+    LEFT JOIN running AS r ON r.namespace = s.namespace
+    CROSS JOIN LATERAL (
+        (
+            SELECT c.id, c.fire_time, c.visible_at, c.trigger
+            FROM job_execution_log AS c
+            WHERE c.namespace = s.namespace AND c.state = 'PENDING' AND (c.trigger = 'CATCH_UP') = false
+                AND c.visible_at <= scheduler_now()
+                AND (c.start_before IS NULL OR c.start_before > scheduler_now()) AND c.handler = ANY(%(handlers)s)
+            ORDER BY c.visible_at, c.id
+            LIMIT %(slots)s
+        )
+        UNION ALL
+        (
+            SELECT c.id, c.fire_time, c.visible_at, c.trigger
+            FROM job_execution_log AS c
+            WHERE c.namespace = s.namespace AND c.state = 'PENDING' AND (c.trigger = 'CATCH_UP') = true
+                AND c.visible_at <= scheduler_now()
+                AND (c.start_before IS NULL OR c.start_before > scheduler_now()) AND c.handler = ANY(%(handlers)s)
+            ORDER BY c.visible_at, c.id
+            LIMIT %(slots)s
+        )
+    ) AS e
+    WHERE s.namespace IS NOT NULL
+), chosen AS MATERIALIZED (
+    SELECT w.id, w.fire_time
+    FROM waiting AS w
+    WHERE %(per_namespace)s::bigint = 0 OR w.turn <= %(per_namespace)s::bigint
+    ORDER BY w.is_catch_up, w.turn, w.visible_at, w.id
+    LIMIT CASE
+        WHEN %(global)s::bigint = 0 THEN %(slots)s::bigint
+        ELSE greatest(0, least(%(slots)s::bigint, %(global)s::bigint - (SELECT coalesce(sum(n), 0) FROM running)))
+    END
+), picked AS MATERIALIZED (
+    SELECT e.id, e.fire_time
+    FROM job_execution_log AS e
+    JOIN chosen AS c ON c.id = e.id AND c.fire_time = e.fire_time
+    WHERE e.state = 'PENDING' AND e.visible_at <= scheduler_now()
+    FOR UPDATE OF e SKIP LOCKED
+)
+UPDATE job_execution_log AS e
+SET state = 'RUNNING',
+    reason = NULL,
+    claim_no = e.claim_no + 1,
+    attempt = e.attempt + 1,
+    claimed_by = %(replica)s,
+    claimed_at = scheduler_now(),
+    started_at = scheduler_now(),
+    lateness_ms = CASE WHEN e.run_key = '' AND e.attempt = 0
+        THEN extract(epoch FROM scheduler_now() - coalesce(e.due_at, e.fire_time)) * 1000 ELSE e.lateness_ms END
+FROM picked
+WHERE e.id = picked.id AND e.fire_time = picked.fire_time
+RETURNING
+    e.id, e.fire_time, e.namespace, e.job_name, e.job_id, e.version, e.run_key, e.attempt, e.trigger, e.claim_no,
+    e.handler, e.payload, e.missed_count, e.first_missed_at, e.claimed_at
