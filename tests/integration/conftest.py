@@ -127,7 +127,8 @@ class Stage:
         async with self.leader() as leader:
             step = Fire(leader, await self._clock(), self.specs, KEPT, self._on_fired, self.on_failed)
             step.may_fire_old = may_fire_old
-            await step.step()
+            while await step.step() == 0.0:
+                pass
             if sweep:
                 await step.sweep()
 

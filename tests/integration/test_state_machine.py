@@ -279,7 +279,8 @@ def machine_of(world: World) -> type[RuleBasedStateMachine]:  # noqa: C901 a cla
 
             step = Fire(world.leader, clock, self.specs, KEPT, lambda *_: None, fail)
             step.may_fire_old = True
-            await step.step()
+            while await step.step() == 0.0:
+                pass
             await step.sweep()
 
         async def end_pauses(self) -> None:
@@ -354,6 +355,9 @@ def machine_of(world: World) -> type[RuleBasedStateMachine]:  # noqa: C901 a cla
         def teardown(self) -> None:
             if hasattr(self, "living"):
                 world.run(self.check())
+                if self.living is not None:  # or it would be fired in every run after this one
+                    meta = self.living.meta
+                    world.run(self.mirror(Gone(meta.uid, meta.namespace, meta.name)))
 
         async def check(self) -> None:
             await world.tick(timedelta(seconds=61))

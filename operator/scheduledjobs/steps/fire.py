@@ -1,7 +1,8 @@
 """Fire: decide due moments by inserting execution rows, many jobs a transaction, each exactly once.
 
 The leader looks ahead: it loads the jobs due in the next seconds, waits for the soonest on a local timer, and fires
-all that are due in one batch. A fire is one transaction, in this order:
+all that are due in one batch. What is later than its grace is made up a few jobs at a time, after what is on time.
+A fire is one transaction, in this order:
 
 1. the term is checked (a leader that was replaced writes nothing);
 2. the jobs' plans move by compare-and-set, which refuses to be early by the database's own clock;
@@ -25,6 +26,7 @@ import structlog
 from scheduledjobs.core.decide import decide, newest_due
 from scheduledjobs.core.job import Decision, Job, NewExecution
 from scheduledjobs.core.reasons import JobState
+from scheduledjobs.core.spec import MisfirePolicy
 from scheduledjobs.errors import StoreError, StoreUnavailable, TermLost
 from scheduledjobs.steps.clock import Clock
 from scheduledjobs.steps.record import Days, record
@@ -39,10 +41,48 @@ RELOAD_SECONDS = 4.0
 LONGEST_TIMER_SECONDS = 1.0
 MOST_LOADED = 20_000
 BATCH = 500
+LATE_ROWS = 300
+"""About how many rows the late jobs may write between two looks at what is on time."""
+
 RETRY_SECONDS = 30.0
 FIRING = frozenset({JobState.ACTIVE})
 SKIPPING = frozenset({JobState.SUSPENDED, JobState.INVALID})
 """States whose moments only lengthen a range row: a slow sweep is enough for them."""
+
+
+class Late:
+    """Jobs whose moments are to be made up: a herd of them must not delay what is on time, so a few at a time.
+
+    Those that write few rows go first; a job that waits is known by its newest plan.
+    """
+
+    def __init__(self) -> None:
+        self._jobs: dict[UUID, Job] = {}
+        self._queue: list[tuple[int, float, UUID]] = []
+
+    def __len__(self) -> int:
+        return len(self._jobs)
+
+    def put(self, job: Job) -> None:
+        """Take a job in, or its newer plan."""
+        assert job.next_due_at is not None  # noqa: S101 only jobs that are due are late
+        if job.id not in self._jobs:
+            heapq.heappush(self._queue, (most_rows(job), job.next_due_at.timestamp(), job.id))
+        self._jobs[job.id] = job
+
+    def take(self, rows: int) -> list[Job]:
+        """Return and remove the next jobs, together not over so many rows, but one at least."""
+        taken: list[Job] = []
+        while self._queue and (not taken or rows >= self._queue[0][0]):
+            cost, _, job_id = heapq.heappop(self._queue)
+            taken.append(self._jobs.pop(job_id))
+            rows -= cost
+        return taken
+
+
+def most_rows(job: Job) -> int:
+    """Return about how many rows the making up of a job writes."""
+    return job.misfire.limit if job.misfire.policy is MisfirePolicy.FIRE_ALL else 2
 
 
 class Fire:
@@ -66,6 +106,7 @@ class Fire:
         self._days = Days()
         self._planned: dict[UUID, Job] = {}
         self._queue: list[tuple[float, UUID]] = []
+        self._late = Late()
         self._not_before: dict[UUID, float] = {}
         self._reload_at = 0.0
         self.wake = asyncio.Event()
@@ -79,6 +120,10 @@ class Fire:
         due = self._take_due()
         for start in range(0, len(due), BATCH):
             await self._fire_halving(due[start : start + BATCH])
+        if late := self._late.take(LATE_ROWS):
+            await self._fire_halving(late)
+        if self._late:
+            return 0.0
         soonest = self._queue[0][0] if self._queue else float("inf")
         return min(self._clock.seconds_until(min(soonest, self._reload_at)), LONGEST_TIMER_SECONDS)
 
@@ -140,13 +185,11 @@ class Fire:
             if job is None or self._due_at(job) != planned_at:
                 continue  # planned again since, for another moment: that entry counts
             del self._planned[job_id]
-            if self._may_fire(job, now):
+            if self._due_at(job) >= now - job.misfire.grace.total_seconds():
                 due.append(job)
+            elif self.may_fire_old:
+                self._late.put(job)
         return due
-
-    def _may_fire(self, job: Job, now: float) -> bool:
-        assert job.next_due_at is not None  # noqa: S101 planned jobs have one
-        return self.may_fire_old or job.next_due_at.timestamp() >= now - job.misfire.grace.total_seconds()
 
     async def _fire_halving(self, jobs: Sequence[Job]) -> None:
         try:

@@ -1,0 +1,167 @@
+"""The rules under load on real replicas: hours of downtime, overlaps, and a leader that dies."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import signal
+import time
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+from tests.acceptance.conftest import until
+
+from scheduledjobs.kube.client import open_client
+from scheduledjobs.kube.listing import collection_path
+
+JOBS = 1000
+JSON = {"Content-Type": "application/json"}
+POLICIES = ("FireOnce", "FireAll", "Skip")
+
+
+async def create(namespace: str, jobs: list[dict[str, Any]]) -> None:
+    turns = asyncio.Semaphore(16)
+    async with open_client() as kube:
+
+        async def one(job: dict[str, Any]) -> None:
+            async with turns:
+                await kube.request("POST", collection_path(namespace), body=job, headers=JSON)
+
+        await asyncio.gather(*(one(job) for job in jobs))
+
+
+def job(name: str, **spec: Any) -> dict[str, Any]:
+    body = {"apiVersion": "scheduledjobs.dev/v1", "kind": "ScheduledJob", "metadata": {"name": name}}
+    return {**body, "spec": {"handler": "log", **spec}}
+
+
+def set_clock(replicas: Any, offset: str) -> None:
+    """Move the database's time for every session that begins from now on."""
+    with psycopg.connect(replicas.url, autocommit=True) as conn:
+        name = conn.info.dbname
+        conn.execute(f"ALTER DATABASE {name} SET scheduledjobs.clock_offset = '{offset}'".encode())
+
+
+@pytest.mark.timeout(240)
+def test_three_hours_of_downtime_are_made_up_by_rule_and_delay_nobody(
+    replicas: Any, capsys: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("KUBECONFIG", str(replicas.cluster.kubeconfig))
+    jobs = [
+        job(f"{policy.lower()}-{n}", schedule="* * * * *", misfire={"policy": policy, "limit": 100})
+        for policy in POLICIES
+        for n in range(JOBS)
+    ]
+    asyncio.run(create(replicas.namespace, [*jobs, job("prompt", fixedRate="1s")]))
+    replicas.start("one", slots="200")
+    until(lambda: replicas.row("SELECT count(*) AS n FROM job_definition")["n"] == 3 * JOBS + 1, 60)
+    replicas.stop()
+    before = replicas.row("SELECT max(fire_time) AS at FROM job_execution_log WHERE job_name = 'prompt'")["at"]
+    set_clock(replicas, "3h")
+    replicas.start("two", slots="200")
+    query = "SELECT count(*) AS n FROM job_execution_log WHERE job_name LIKE %s AND reason = %s"
+    for name, reason in (("fireonce-%", "Coalesced"), ("fireall-%", "OverLimit"), ("skip-%", "TooLate")):
+        until(lambda name=name, reason=reason: replicas.row(query, name, reason)["n"] >= JOBS, 60)
+    late = until(lambda: on_time(replicas, before), 30)
+    with capsys.disabled():
+        print(f"\nafter 3 h of downtime: first on-time fire of another job {late['lateness_ms']} ms late")
+    check_rows(replicas)
+    assert late["lateness_ms"] < 250
+
+
+def on_time(replicas: Any, before: Any) -> dict[str, Any] | None:
+    rows = replicas.rows(
+        "SELECT lateness_ms FROM job_execution_log WHERE job_name = 'prompt' AND trigger = 'SCHEDULE'"
+        " AND fire_time > %s + interval '2h' AND lateness_ms IS NOT NULL ORDER BY fire_time LIMIT 1",
+        before,
+    )
+    return rows[0] if rows else None
+
+
+def check_rows(replicas: Any) -> None:
+    """Per job: one catch-up under FireOnce, 100 under FireAll, none under Skip; every minute has its row."""
+    rows = replicas.rows(
+        """
+        SELECT split_part(job_name, '-', 1) AS policy, job_id,
+            count(*) FILTER (WHERE trigger = 'CATCH_UP') AS made_up,
+            sum(coalesce(moment_count, 1)) AS moments,
+            1 + extract(epoch FROM max(coalesce(last_fire_time, fire_time)) - min(fire_time))::int / 60 AS expected
+        FROM job_execution_log WHERE job_name <> 'prompt' GROUP BY 1, 2
+        """
+    )
+    assert len(rows) == 3 * JOBS
+    for row in rows:
+        assert row["made_up"] == {"fireonce": 1, "fireall": 100, "skip": 0}[row["policy"]], row
+        assert row["moments"] == row["expected"], row
+
+
+HANDLER = '''
+import os, time
+from scheduledjobs.handlers import handler
+
+@handler("witness")
+async def witness(execution, payload):
+    """Write when it starts and ends, outside the database."""
+    import asyncio
+    started = time.time()
+    await asyncio.sleep(0.35)
+    line = f"{execution.job} {started} {time.time()}\\n"
+    fd = os.open(os.environ["WITNESS"], os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+    os.write(fd, line.encode()); os.fsync(fd); os.close(fd)
+'''
+
+
+@pytest.mark.timeout(180)
+def test_forbid_never_overlaps_with_run_nows_and_a_leader_that_dies(
+    replicas: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "witness_handler.py").write_text(HANDLER)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    monkeypatch.setenv("WITNESS", str(tmp_path / "witness.txt"))
+    for name in ("one", "two", "three"):
+        replicas.start(name, handlers="witness_handler")
+    leader = replicas.wait_leader()
+    for n in range(10):
+        replicas.apply(f"forbid-{n}", fixedRate="1s", handler="witness")
+    killed = False
+    started = time.monotonic()
+    number = 0
+    while time.monotonic() - started < 25:
+        number += 1
+        replicas.cluster.kubectl(
+            "annotate", "sjob", f"forbid-{number % 10}", "-n", replicas.namespace, "--overwrite",
+            f"scheduledjobs.dev/run-now=t{number}",
+        )  # fmt: skip
+        if not killed and time.monotonic() - started > 10:
+            killed = True
+            replicas.signal(leader, signal.SIGKILL)
+    rows = replicas.rows(
+        "SELECT a.job_name, a.id, b.id AS other FROM job_execution_log a JOIN job_execution_log b"
+        " ON a.job_id = b.job_id AND a.id < b.id AND a.claim_no > 0 AND b.claim_no > 0"
+        " AND a.started_at < coalesce(b.finished_at, now()) AND b.started_at < coalesce(a.finished_at, now())"
+    )
+    assert rows == []
+    counts = replicas.row(
+        "SELECT count(*) AS n, count(*) FILTER (WHERE run_key <> '') AS manual,"
+        " count(*) FILTER (WHERE reason = 'Overlap') AS skipped FROM job_execution_log"
+    )
+    assert counts["n"] >= 200
+    assert counts["skipped"] > 0
+    check_witness((tmp_path / "witness.txt").read_text())
+    print(json.dumps(counts))
+
+
+def check_witness(text: str) -> None:
+    """The handlers' own account, by wall clock, agrees."""
+    runs: dict[str, list[tuple[float, float]]] = {}
+    for line in text.splitlines():
+        name, started, ended = line.split()
+        runs.setdefault(name, []).append((float(started), float(ended)))
+    assert sum(map(len, runs.values())) > 100
+    for name, spans in runs.items():
+        spans.sort()
+        for (_, ended), (started, _) in pairwise(spans):
+            assert started >= ended, name
