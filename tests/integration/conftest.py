@@ -177,9 +177,9 @@ class Stage:
         row = {
             **{key: claimed[key] for key in ("id", "fire_time", "claim_no")},
             "state": state,
-            "started_at": now,
+            "started_at": claimed["claimed_at"],
             "finished_at": now,
-            "duration_ms": 0,
+            "duration_ms": round((now - claimed["claimed_at"]).total_seconds() * 1000),
             "job_id": claimed["job_id"],
             "retry_seconds": retry_seconds,
             "abandoned": False,

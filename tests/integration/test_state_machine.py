@@ -311,7 +311,6 @@ def machine_of(world: World) -> type[RuleBasedStateMachine]:  # noqa: C901 a cla
 
             world.run(work())
 
-        @precondition(lambda self: self.claimed)
         @rule(state=st.sampled_from(["SUCCEEDED", "FAILED", "CANCELLED"]), retried=st.booleans())
         def complete(self, state: str, retried: bool) -> None:  # noqa: FBT001
             async def work() -> None:
