@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import signal
@@ -18,6 +19,9 @@ import psycopg
 import pytest
 from dev.controlplane import ControlPlane
 from psycopg.rows import dict_row
+
+from scheduledjobs.kube.client import open_client
+from scheduledjobs.kube.listing import collection_path
 
 
 @dataclass
@@ -113,6 +117,26 @@ def until(look: Callable[[], T], seconds: float = 20, every: float = 0.05) -> T:
             raise AssertionError(f"not so within {seconds:g} s")
         time.sleep(every)
     return found
+
+
+async def create(namespace: str, jobs: list[dict[str, Any]]) -> None:
+    """Create many jobs in the cluster of KUBECONFIG."""
+    turns = asyncio.Semaphore(16)
+    async with open_client() as kube:
+
+        async def one(job: dict[str, Any]) -> None:
+            async with turns:
+                await kube.request(
+                    "POST", collection_path(namespace), body=job, headers={"Content-Type": "application/json"}
+                )
+
+        await asyncio.gather(*(one(job) for job in jobs))
+
+
+def job(name: str, **spec: Any) -> dict[str, Any]:
+    """Return a ScheduledJob as it is applied."""
+    body = {"apiVersion": "scheduledjobs.dev/v1", "kind": "ScheduledJob", "metadata": {"name": name}}
+    return {**body, "spec": {"handler": "log", **spec}}
 
 
 @pytest.fixture

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import signal
+import subprocess
+import sys
 import time
 from itertools import pairwise
 from pathlib import Path
@@ -12,30 +15,10 @@ from typing import Any
 
 import psycopg
 import pytest
-from tests.acceptance.conftest import until
-
-from scheduledjobs.kube.client import open_client
-from scheduledjobs.kube.listing import collection_path
+from tests.acceptance.conftest import create, job, until
 
 JOBS = 1000
-JSON = {"Content-Type": "application/json"}
 POLICIES = ("FireOnce", "FireAll", "Skip")
-
-
-async def create(namespace: str, jobs: list[dict[str, Any]]) -> None:
-    turns = asyncio.Semaphore(16)
-    async with open_client() as kube:
-
-        async def one(job: dict[str, Any]) -> None:
-            async with turns:
-                await kube.request("POST", collection_path(namespace), body=job, headers=JSON)
-
-        await asyncio.gather(*(one(job) for job in jobs))
-
-
-def job(name: str, **spec: Any) -> dict[str, Any]:
-    body = {"apiVersion": "scheduledjobs.dev/v1", "kind": "ScheduledJob", "metadata": {"name": name}}
-    return {**body, "spec": {"handler": "log", **spec}}
 
 
 def set_clock(replicas: Any, offset: str) -> None:
@@ -165,3 +148,74 @@ def check_witness(text: str) -> None:
         spans.sort()
         for (_, ended), (started, _) in pairwise(spans):
             assert started >= ended, name
+
+
+SECONDS = float(os.environ.get("SCHEDULEDJOBS_TEST_SECONDS", "15"))
+CHURN = (
+    {"suspend": True},
+    {"suspend": False},
+    {"fixedRate": "3s"},
+    {"fixedRate": "2s"},
+    {"concurrencyPolicy": "Queue"},
+    {"concurrencyPolicy": "Forbid"},
+)
+
+
+def mixed(number: int) -> dict[str, Any]:
+    """A job of one kind or another."""
+    kinds: tuple[dict[str, Any], ...] = (
+        {"schedule": "*/5 * * * * *"},
+        {"schedule": "* * * * *", "timeZone": "Europe/Berlin", "jitter": "20s"},
+        {"fixedRate": "2s", "concurrencyPolicy": "Queue", "payload": {"seconds": 0.5}},
+        {"fixedDelay": "3s", "retry": {"limit": 1, "backoff": "1s"}, "payload": {"fail": "often"}},
+        {"fixedRate": "5s", "concurrencyPolicy": "Replace", "payload": {"seconds": 6}},
+        {"runAt": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(time.time() + 10 + number % 7))},
+        {"fixedRate": "1s", "concurrencyPolicy": "Allow", "suspend": number % 2 == 0},
+    )
+    return job(f"mixed-{number}", **kinds[number % len(kinds)])
+
+
+def verified(replicas: Any) -> subprocess.CompletedProcess[str]:
+    environment = {**os.environ, "SCHEDULEDJOBS_DATABASE_URL": replicas.url}
+    command = [sys.executable, "-m", "scheduledjobs", "verify", "--since", "1h"]
+    return subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+
+
+@pytest.mark.timeout(SECONDS + 180)
+def test_verify_of_a_live_cluster_finds_what_is_damaged_by_hand(
+    replicas: Any, capsys: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("KUBECONFIG", str(replicas.cluster.kubeconfig))
+    for name in ("one", "two"):
+        replicas.start(name, slots="100")
+    leader = replicas.wait_leader()
+    asyncio.run(create(replicas.namespace, [mixed(number) for number in range(200)]))
+    started, number, killed = time.monotonic(), 0, False
+    while time.monotonic() - started < SECONDS:
+        number += 1
+        patch = json.dumps({"spec": CHURN[number % len(CHURN)]})
+        name = f"mixed-{2 + 7 * (number % 28)}"
+        replicas.cluster.kubectl("patch", "sjob", name, "-n", replicas.namespace, "--type=merge", "-p", patch)
+        if not killed and time.monotonic() - started > SECONDS / 2:
+            killed = True
+            replicas.signal(leader, signal.SIGKILL)
+    replicas.wait_leader(other_than=leader)
+    time.sleep(2)  # the take-over settles what is due
+    found = verified(replicas)
+    with capsys.disabled():
+        print(f"\n{SECONDS:g} s, 200 jobs: {found.stdout}")
+    assert found.returncode == 0, found.stdout
+    assert found.stdout.startswith("0 lost, 0 doubled, ")
+    with psycopg.connect(replicas.url, autocommit=True) as conn:
+        conn.execute(DAMAGE.encode())
+    damaged = verified(replicas)
+    assert damaged.returncode == 1
+    assert "LOST" in damaged.stdout
+    assert "1 lost, 0 doubled" in damaged.stdout, damaged.stdout
+
+
+DAMAGE = """
+DELETE FROM job_execution_log WHERE id = (
+    SELECT id FROM job_execution_log WHERE job_name = 'mixed-0' AND state = 'SUCCEEDED' ORDER BY fire_time LIMIT 1
+)
+"""
