@@ -230,6 +230,18 @@ async def test_a_pause_that_ended_while_nobody_watched_counts_from_its_end(stage
     assert reasons == {"Suspended", "Coalesced", None}  # the misfire rule decides what came after the pause
 
 
+async def test_a_sweep_before_its_end_is_noticed_skips_nothing_after_a_pause(stage: Stage) -> None:
+    until = await stage.now() + 60 * SECOND
+    await stage.mirror(resource(fixedRate="10s", annotations={UNTIL: at(until)}))
+    stage.tick(minutes=10)
+    await stage.fire(sweep=True)
+    await stage.resume()
+    await stage.fire()
+    assert max(row["last_fire_time"] for row in stage.rows() if row["reason"] == "Suspended") < until
+    (run,) = [row for row in stage.rows() if row["state"] == "PENDING"]
+    assert run["first_missed_at"] >= until
+
+
 async def test_a_pause_that_cannot_be_read_pauses(stage: Stage) -> None:
     await stage.mirror(resource(fixedRate="10s", annotations={UNTIL: "soon"}))
     job = stage.job()

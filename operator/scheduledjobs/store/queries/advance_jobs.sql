@@ -1,5 +1,6 @@
 -- Move jobs past the moments being decided, by compare-and-set: only what is due by the database's own time, and only
--- where nobody moved or changed the job since it was read. Locks in id order, as every statement on many jobs does.
+-- where nobody moved or changed the job since it was read, and no pause of it has ended. Locks in id order, as every
+-- statement on many jobs does.
 WITH wanted AS (
     SELECT * FROM json_to_recordset(%(rows)s::json) AS r (
         id uuid, expected timestamptz(3), version bigint, state text,
@@ -11,6 +12,7 @@ WITH wanted AS (
     JOIN wanted AS w ON w.id = j.id
     WHERE j.next_fire_at = w.expected AND j.version = w.version AND j.state = w.state
         AND j.next_due_at <= scheduler_now()
+        AND (j.paused_until IS NULL OR j.paused_until > scheduler_now())
     ORDER BY j.id
     FOR UPDATE OF j
 )

@@ -7,5 +7,7 @@ WHERE next_due_at <= scheduler_now() + make_interval(secs => %(horizon_seconds)s
     AND state = ANY(%(states)s)
     -- A suspended one-shot is decided when its suspension ends.
     AND NOT (state = 'SUSPENDED' AND schedule_kind = 'ONE_SHOT')
+    -- Moments after the end of a pause are not suspended: the pause is ended first.
+    AND (paused_until IS NULL OR paused_until > scheduler_now())
 ORDER BY next_due_at, id
 LIMIT %(most)s
