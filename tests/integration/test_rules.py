@@ -242,6 +242,31 @@ async def test_a_sweep_before_its_end_is_noticed_skips_nothing_after_a_pause(sta
     assert run["first_missed_at"] >= until
 
 
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        (resource(fixedRate="10s", uid=UUID(int=1), resource_version=2, annotations={UNTIL: "forever"}), "Suspended"),
+        (resource(fixedRate="10s", uid=UUID(int=1), generation=2, suspend=True), "Suspended"),
+        (resource(fixedRate="20s", uid=UUID(int=1), generation=2), "Edited"),
+        (Gone(UUID(int=1), "default", "job"), "Deleted"),
+    ],
+    ids=["another pause", "a suspension", "an edit", "a delete"],
+)
+async def test_a_change_before_its_end_is_noticed_settles_what_was_due_after_a_pause(
+    stage: Stage, change: Any, reason: str
+) -> None:
+    until = await stage.now() + 60 * SECOND
+    await stage.mirror(resource(fixedRate="10s", uid=UUID(int=1), annotations={UNTIL: at(until)}))
+    stage.tick(minutes=10)
+    await stage.mirror(change)
+    skipped = [row for row in stage.rows() if (row["state"], row["reason"]) == ("SKIPPED", "Suspended")]
+    assert skipped
+    assert max(row["last_fire_time"] for row in skipped) < until
+    missed = [row for row in stage.rows() if row["state"] == "MISSED"]
+    assert {row["reason"] for row in missed} == {reason}
+    assert min(row["fire_time"] for row in missed) - until < 10 * SECOND
+
+
 async def test_a_pause_that_cannot_be_read_pauses(stage: Stage) -> None:
     await stage.mirror(resource(fixedRate="10s", annotations={UNTIL: "soon"}))
     job = stage.job()

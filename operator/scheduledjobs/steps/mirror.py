@@ -11,22 +11,24 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
 import structlog
 
-from scheduledjobs.core.plan import Judge
+from scheduledjobs.core.plan import MILLISECOND, Judge, has_expired
 from scheduledjobs.core.reasons import JobState, Reason
 from scheduledjobs.core.resource import Resource
 from scheduledjobs.errors import StoreError, StoreUnavailable, TermLost
-from scheduledjobs.steps.mirror_batch import MirrorBatch, Written
+from scheduledjobs.steps.mirror_batch import MirrorBatch, Written, joined
 from scheduledjobs.steps.record import Days
+from scheduledjobs.steps.resume import resource_of
 from scheduledjobs.steps.specs import Specs
 from scheduledjobs.store.jobs import database_now
 from scheduledjobs.store.leadership import Leader
 from scheduledjobs.store.mirror import find_namesakes, lock_jobs
+from scheduledjobs.store.sessions import Connection
 
 log = structlog.get_logger(__name__)
 
@@ -53,6 +55,7 @@ class Gone:
 
 
 Change = Seen | Gone
+Rows = Mapping[UUID, Mapping[str, Any]]
 
 
 @dataclass(slots=True)
@@ -146,15 +149,34 @@ class Mirror:
                 namesakes[c.resource.meta.uid] for c in seen if c.is_quorum and c.resource.meta.uid in namesakes
             ]
             rows = await lock_jobs(conn, [*_uids(changes), *replaced])
-            batch = MirrorBatch(conn, rows, self._specs, self._days, self._judge, now - self._retention, now)
+            resumed = await self._end_pauses(conn, rows, now - MILLISECOND)
+            if resumed is not None:
+                rows = await lock_jobs(conn, list(rows))
+            batch = self._batch(conn, rows, now)
             for uid in sorted({*_gone(changes), *replaced}):
                 batch.remove(uid)
             for change in seen:
                 if change.resource.meta.uid not in disputed:
                     self._take(batch, change, rows.get(change.resource.meta.uid))
             written = await batch.write()
-        await self._on_written(written)
+        await self._on_written(written if resumed is None else joined(resumed, written))
         await self._settle_disputes([change for change in seen if change.resource.meta.uid in disputed])
+
+    async def _end_pauses(self, conn: Connection, rows: Rows, now: datetime) -> Written | None:
+        """End the pauses whose time is over before anything else changes: what came after them was due.
+
+        `now` is just before the changes, or a version of theirs would take the place of the one that says so.
+        """
+        expired = {uid: row for uid, row in rows.items() if has_expired(row, now)}
+        if not expired:
+            return None
+        batch = self._batch(conn, expired, now)
+        for row in expired.values():
+            batch.put(resource_of(row))
+        return await batch.write()
+
+    def _batch(self, conn: Connection, rows: Rows, now: datetime) -> MirrorBatch:
+        return MirrorBatch(conn, rows, self._specs, self._days, self._judge, now - self._retention, now)
 
     def _take(self, batch: MirrorBatch, change: Seen, row: Mapping[str, Any] | None) -> None:
         resource = change.resource

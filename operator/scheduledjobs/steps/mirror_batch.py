@@ -12,7 +12,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from scheduledjobs.core.decide import TICK, settle
+from scheduledjobs.core.decide import settle
 from scheduledjobs.core.job import Decision, Job, NewExecution
 from scheduledjobs.core.pause import read_pause
 from scheduledjobs.core.plan import (
@@ -24,12 +24,10 @@ from scheduledjobs.core.plan import (
     next_effective_from,
     plan_changed,
     plan_new,
-    schedule_changed,
     with_pause,
 )
-from scheduledjobs.core.reasons import JobState, Reason, ScheduleKind
+from scheduledjobs.core.reasons import JobState, Reason
 from scheduledjobs.core.resource import Resource
-from scheduledjobs.core.schedule import next_fire
 from scheduledjobs.errors import SpecError
 from scheduledjobs.steps.record import Days, record
 from scheduledjobs.steps.run_now import RunNow, RunRequest
@@ -49,6 +47,17 @@ class Written:
     removed: list[UUID] = field(default_factory=list)
     settled: list[tuple[Job, NewExecution]] = field(default_factory=list)
     requests: list[RunRequest] = field(default_factory=list)
+
+
+def joined(first: Written, second: Written) -> Written:
+    """Return what two batches of one transaction wrote, one after the other."""
+    jobs = {uid: entry for uid, entry in first.jobs.items() if uid not in second.removed}
+    return replace(
+        second,
+        jobs=jobs | second.jobs,
+        before={**second.before, **first.before},
+        settled=first.settled + second.settled,
+    )
 
 
 class MirrorBatch:
@@ -93,7 +102,7 @@ class MirrorBatch:
             return
         change = change_of(row, resource, verdict)
         if change is not None and has_expired(row, self._now):
-            self._settle_expired(row, resource)
+            self._settle_expired(row)
         elif change is not None:
             self._settle(row, change)
 
@@ -103,23 +112,12 @@ class MirrorBatch:
         if job is not None and decision is not None:
             self._settling[job.id] = job, decision
 
-    def _settle_expired(self, row: Mapping[str, Any], resource: Resource) -> None:
-        """A pause ended by itself: what lies before its end was suspended, what comes after it is due.
-
-        If the schedule changed in the meantime too, what was due between the two is settled as well.
-        """
-        job, until = self._job(row), row["paused_until"]
-        if job is None:
-            return
-        decision = settle(job, self._keep_from, until, self._now, Reason.SUSPENDED)
-        if not schedule_changed(row["spec"], resource.spec):
-            if decision is not None:
-                self._settling[job.id] = job, decision
-            return
-        resumed = _resumed(job, decision, until)
-        later = settle(resumed, self._keep_from, self._now, self._now, Reason.EDITED)
-        if decision is not None or later is not None:
-            self._settling[job.id] = job, _joined(decision, later)
+    def _settle_expired(self, row: Mapping[str, Any]) -> None:
+        """A pause ended by itself: what lies before its end was suspended, what comes after it is due."""
+        job = self._job(row)
+        decision = settle(job, self._keep_from, row["paused_until"], self._now, Reason.SUSPENDED) if job else None
+        if job is not None and decision is not None:
+            self._settling[job.id] = job, decision
 
     def _job(self, row: Mapping[str, Any]) -> Job | None:
         try:
@@ -237,23 +235,6 @@ class MirrorBatch:
         known = {uid: self._rows[uid]["annotations"] for uid in written.jobs if uid in self._rows}
         runs = RunNow(self._conn, self._days, self._judge, self._now)
         written.requests = await runs.record(list(written.jobs.values()), known)
-
-
-def _resumed(job: Job, decision: Decision | None, until: datetime) -> Job:
-    """Return a paused job as it is from the end of its pause on."""
-    last = decision.last_fire_time if decision is not None else job.last_fire_time
-    following = job.next_fire_at if decision is None else decision.next_fire_at
-    if following is not None and following < until and job.schedule.kind is not ScheduleKind.ONE_SHOT:
-        following = next_fire(job.schedule, until - TICK, job.anchor_at)
-    return replace(job, state=JobState.ACTIVE, next_fire_at=following, last_fire_time=last)
-
-
-def _joined(first: Decision | None, second: Decision | None) -> Decision:
-    if first is None or second is None:
-        found = first or second
-        assert found is not None  # noqa: S101 the caller has one of them
-        return found
-    return replace(second, executions=first.executions + second.executions)
 
 
 def _version(resource: Resource, plan: Plan, now: datetime) -> dict[str, Any]:
