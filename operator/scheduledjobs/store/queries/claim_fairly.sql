@@ -1,6 +1,7 @@
 -- Take up to so many executions under contention: on-time before catch-ups, namespaces in turn, then by due time. Each
--- namespace's part is read from an index of its own, so one namespace's flood costs the others nothing. With limits,
--- the caller has taken the advisory lock of claims in a statement before this one, or two would count the same slots.
+-- namespace's part is read from an index of its own, so one namespace's flood costs the others nothing: IS FALSE, since
+-- Postgres makes <> of "= false", which no index orders. With limits, the caller has taken the advisory lock of claims
+-- in a statement before this one, or two would count the same slots.
 WITH RECURSIVE spaces (namespace) AS (
     (SELECT namespace FROM job_definition ORDER BY namespace LIMIT 1)
     UNION ALL
@@ -24,7 +25,7 @@ WITH RECURSIVE spaces (namespace) AS (
         (
             SELECT c.id, c.fire_time, c.visible_at, c.trigger
             FROM job_execution_log AS c
-            WHERE c.namespace = s.namespace AND c.state = 'PENDING' AND (c.trigger = 'CATCH_UP') = false
+            WHERE c.namespace = s.namespace AND c.state = 'PENDING' AND (c.trigger = 'CATCH_UP') IS FALSE
                 AND c.visible_at <= scheduler_now()
                 AND (c.start_before IS NULL OR c.start_before > scheduler_now()) AND c.handler = ANY(%(handlers)s)
             ORDER BY c.visible_at, c.id
@@ -34,7 +35,7 @@ WITH RECURSIVE spaces (namespace) AS (
         (
             SELECT c.id, c.fire_time, c.visible_at, c.trigger
             FROM job_execution_log AS c
-            WHERE c.namespace = s.namespace AND c.state = 'PENDING' AND (c.trigger = 'CATCH_UP') = true
+            WHERE c.namespace = s.namespace AND c.state = 'PENDING' AND (c.trigger = 'CATCH_UP') IS TRUE
                 AND c.visible_at <= scheduler_now()
                 AND (c.start_before IS NULL OR c.start_before > scheduler_now()) AND c.handler = ANY(%(handlers)s)
             ORDER BY c.visible_at, c.id
