@@ -7,12 +7,14 @@ from typing import Any
 
 import psycopg
 import pytest
-from tests.integration.conftest import Stage, resource
+from tests.integration.conftest import KEPT, Stage, resource
+from tests.integration.ledger_world import Shaky
 
 from scheduledjobs.core.decide import decide
-from scheduledjobs.errors import TermLost
-from scheduledjobs.steps.fire import _advance_row
+from scheduledjobs.errors import StoreUnavailable, TermLost
+from scheduledjobs.steps.fire import Fire, _advance_row
 from scheduledjobs.store.jobs import advance_jobs, load_due_jobs
+from scheduledjobs.store.leadership import Leader
 
 SECOND = timedelta(seconds=1)
 
@@ -57,6 +59,42 @@ async def test_two_fires_of_one_moment_are_one(stage: Stage) -> None:
             assert await advance_jobs(conn, move) == {job.id}
         async with leader.write() as conn:
             assert await advance_jobs(conn, move) == set()
+
+
+async def test_a_job_that_changed_since_it_was_looked_at_is_loaded_again(stage: Stage) -> None:
+    await stage.mirror(resource(fixedRate="10s"))
+    stage.tick(seconds=11)
+    async with stage.leader() as leader:
+        step = await fire_of(stage, leader)
+        await step.load()
+        with psycopg.connect(stage.url, autocommit=True) as conn:
+            conn.execute("UPDATE job_definition SET version = 2")
+        assert await step.step() == 0.0
+        assert stage.rows() == []
+        await step.step()
+    assert [row["version"] for row in stage.rows()] == [2]
+
+
+async def test_when_the_answer_to_a_commit_is_lost_the_jobs_are_loaded_again(stage: Stage) -> None:
+    await stage.mirror(resource(fixedRate="10s"))
+    stage.tick(seconds=11)
+    async with stage.leader() as leader:
+        shaky = Shaky(leader.term, leader.holder, leader._sessions)
+        step = await fire_of(stage, shaky)
+        shaky.fails = "after"
+        with pytest.raises(StoreUnavailable):
+            await step.step()
+        await step.step()
+        (planned,) = step._planned.values()
+    (row,) = stage.rows()
+    assert planned.next_fire_at == stage.job()["next_fire_at"] == row["fire_time"] + 10 * SECOND
+
+
+async def fire_of(stage: Stage, leader: Leader) -> Fire:
+    """The fire step of a term that has been compared."""
+    step = Fire(leader, await stage._clock(), stage.specs, KEPT, lambda *_: None, stage.on_failed)
+    step.may_fire_old = True
+    return step
 
 
 async def test_a_leader_of_an_older_term_writes_nothing(stage: Stage) -> None:

@@ -14,7 +14,7 @@ from scheduledjobs.steps.mirror import Gone
 from scheduledjobs.store.executions import cancel_execution, find_stops, return_abandoned
 from scheduledjobs.store.sessions import connect
 
-SECOND = timedelta(seconds=1)
+SECOND, MILLISECOND = timedelta(seconds=1), timedelta(milliseconds=1)
 RUN_NOW = "scheduledjobs.dev/run-now"
 PAYLOAD = "scheduledjobs.dev/run-now-payload"
 UNTIL = "scheduledjobs.dev/paused-until"

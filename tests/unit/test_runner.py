@@ -7,6 +7,7 @@ import logging
 import sys
 import threading
 from collections.abc import AsyncIterator, Callable
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
@@ -14,10 +15,11 @@ from uuid import UUID
 import pytest
 from pydantic import BaseModel
 
+from scheduledjobs import errors
 from scheduledjobs.core.reasons import Reason, State, Trigger
 from scheduledjobs.core.spec import Retry
 from scheduledjobs.errors import Permanent
-from scheduledjobs.handlers import Execution, Handler, Registry
+from scheduledjobs.handlers import Execution, Handler, Registry, runner
 from scheduledjobs.handlers.assignment import Assignment, Ending
 from scheduledjobs.handlers.registry import AnyPayload
 from scheduledjobs.handlers.runner import Runner, Stop
@@ -147,6 +149,14 @@ async def test_permanent_says_so(bench: Bench) -> None:
     assert (await bench.run(handle)).reason is Reason.PERMANENT_ERROR
 
 
+async def test_retry_names_its_delay(bench: Bench) -> None:
+    async def handle(_execution: Execution, _payload: Any) -> None:
+        raise errors.Retry(timedelta(seconds=7), "the queue is full")
+
+    ending = await bench.run(handle)
+    assert (ending.state, ending.reason, ending.retry_after) == (State.FAILED, Reason.ERROR, timedelta(seconds=7))
+
+
 async def test_an_async_handler_is_cancelled_at_its_timeout(bench: Bench) -> None:
     async def handle(_execution: Execution, _payload: Any) -> None:
         await asyncio.sleep(60)
@@ -161,6 +171,26 @@ async def test_a_sync_handler_that_times_out_keeps_its_slot_until_it_returns(ben
     def handle(execution: Execution, _payload: Any) -> None:
         assert execution.stopping.wait(5)
         release.wait(5)
+
+    ending = await bench.run(handle, timeout=0.05)
+    assert (ending.state, ending.abandoned) == (State.TIMED_OUT, True)
+    assert bench.runner.free_slots == 3
+    release.set()
+    assert (await asyncio.wait_for(bench.returned.get(), 5)).id == ending.assignment.id
+    assert bench.runner.free_slots == 4
+
+
+async def test_an_async_handler_that_ignores_its_cancel_for_five_seconds_is_abandoned(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert runner.CANCEL_SECONDS == 5.0
+    monkeypatch.setattr(runner, "CANCEL_SECONDS", 0.05)
+    release = threading.Event()
+
+    async def handle(_execution: Execution, _payload: Any) -> None:
+        while not release.is_set():
+            with suppress(asyncio.CancelledError):
+                await asyncio.sleep(0.01)
 
     ending = await bench.run(handle, timeout=0.05)
     assert (ending.state, ending.abandoned) == (State.TIMED_OUT, True)
