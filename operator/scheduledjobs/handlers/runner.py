@@ -22,11 +22,11 @@ from typing import Any
 from pydantic import BaseModel
 
 from scheduledjobs.core.reasons import Reason, State
+from scheduledjobs.core.result import NotJson, encode_result
 from scheduledjobs.errors import Permanent, Retry, SpecError
 from scheduledjobs.handlers.assignment import Assignment, Ending
 from scheduledjobs.handlers.execution import Execution, Output, captured, install_capture
 from scheduledjobs.handlers.registry import Handler, Registry
-from scheduledjobs.handlers.result import NotJson, encode_result
 
 CANCEL_SECONDS = 5.0
 LAST_SECONDS = 1.0
