@@ -14,7 +14,7 @@ from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
-from scheduledjobs.core.jitter import due_at
+from scheduledjobs.core.jitter import check_jitter, due_at
 from scheduledjobs.core.job import Job, read_schedule
 from scheduledjobs.core.pause import Pause
 from scheduledjobs.core.reasons import JobState, Reason, ScheduleKind
@@ -85,6 +85,7 @@ class Judge:
         try:
             spec = parse_spec(raw)
             schedule = read_schedule(spec)
+            check_jitter(schedule, spec.jitter)
             self.check_runnable(spec, namespace)
         except SpecError as error:
             return Verdict(JobState.INVALID, error.reason, error.message, spec, schedule)

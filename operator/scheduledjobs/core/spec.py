@@ -123,6 +123,8 @@ def _check(spec: JobSpec) -> None:
         raise _invalid("spec.concurrencyPolicy: fixedDelay never overlaps: use Forbid, Queue or Replace")
     if spec.fixed_rate and spec.jitter > spec.fixed_rate:
         raise _invalid("spec.jitter: must not be longer than fixedRate")
+    if spec.fixed_delay and spec.jitter > spec.fixed_delay:
+        raise _invalid("spec.jitter: must not be longer than fixedDelay")
     if spec.retry.backoff > spec.retry.max_backoff:
         raise _invalid("spec.retry.maxBackoff: must not be shorter than backoff")
 
