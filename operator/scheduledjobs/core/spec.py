@@ -6,12 +6,12 @@ Unknown fields are ignored: the API server prunes them, and a newer CRD must not
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import timedelta
+from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Annotated, Any
 
 import orjson
-from pydantic import AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 from pydantic.alias_generators import to_camel
 
 from scheduledjobs.core.duration import parse_duration
@@ -43,7 +43,16 @@ def _duration(value: object) -> object:
     return parse_duration(value) if isinstance(value, str) else value
 
 
+def _instant(value: datetime) -> datetime:
+    """Cut a time to the millisecond, as SQL keeps it: a grid that counts from between two would never be met."""
+    if not FIRST_YEAR <= value.year <= LAST_YEAR:
+        raise ValueError(f"must lie between the years {FIRST_YEAR} and {LAST_YEAR}")
+    return value.replace(microsecond=value.microsecond // 1000 * 1000)
+
+
 Duration = Annotated[timedelta, BeforeValidator(_duration)]
+Instant = Annotated[AwareDatetime, AfterValidator(_instant)]
+FIRST_YEAR, LAST_YEAR = 1970, 9000
 SECOND = timedelta(seconds=1)
 TENTH = timedelta(milliseconds=100)
 DAY = timedelta(hours=24)
@@ -81,10 +90,10 @@ class JobSpec(BaseModel):
     schedule: str | None = Field(default=None, max_length=256)
     fixed_rate: Duration | None = Field(default=None, ge=SECOND, le=LEAP_YEAR)
     fixed_delay: Duration | None = Field(default=None, ge=SECOND, le=LEAP_YEAR)
-    run_at: AwareDatetime | None = None
+    run_at: Instant | None = None
     time_zone: str = Field(default="Etc/UTC", max_length=64)
-    start_time: AwareDatetime | None = None
-    end_time: AwareDatetime | None = None
+    start_time: Instant | None = None
+    end_time: Instant | None = None
     jitter: Duration = Field(default=timedelta(0), ge=timedelta(0), le=DAY)
     suspend: bool = False
     handler: str = Field(max_length=63)
