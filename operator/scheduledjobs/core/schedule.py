@@ -139,6 +139,17 @@ def first_fire(schedule: Schedule, effective_from: datetime, anchor: datetime | 
     return next_fire(schedule, effective_from, anchor)
 
 
+def following_fire(
+    schedule: Schedule, ended_at: datetime, decided_until: datetime, effective_from: datetime
+) -> datetime | None:
+    """Return the moment of a FIXED_DELAY that follows a run: its delay after the end of the run.
+
+    After `decided_until` and `effective_from` at least: the run may have begun under another version, and its end is a
+    time of a clock that may have been set back.
+    """
+    return next_fire(schedule, max(ended_at, decided_until, effective_from))
+
+
 @lru_cache(maxsize=65_536)
 def _next_cron(schedule: Cron, after: datetime) -> datetime | None:
     start = int(after.timestamp()) + 1 if after.timestamp() >= 0 else 1

@@ -17,7 +17,7 @@ import structlog
 from scheduledjobs import metrics
 from scheduledjobs.core.decide import due
 from scheduledjobs.core.job import Job
-from scheduledjobs.core.schedule import first_fire, next_fire
+from scheduledjobs.core.schedule import first_fire, following_fire
 from scheduledjobs.steps.specs import Specs
 from scheduledjobs.store.executions import miss_unstarted, request_stops
 from scheduledjobs.store.leadership import Leader
@@ -135,4 +135,4 @@ def following(job: Job, ended_at: datetime | None) -> datetime | None:
     """Return the next moment of a fixedDelay job: its delay after the end of the last run, or its first moment."""
     if ended_at is None:
         return first_fire(job.schedule, job.effective_from, job.anchor_at)
-    return next_fire(job.schedule, max(ended_at, job.last_fire_time or ended_at), job.anchor_at)
+    return following_fire(job.schedule, ended_at, job.last_fire_time or ended_at, job.effective_from)
