@@ -41,6 +41,11 @@ async def verify_rows(conn: Connection, job_id: UUID, since: datetime, until: da
     return await fetch_all(conn, "verify_rows", job_id=job_id, since=since, until=until)
 
 
+async def verify_before(conn: Connection, job_id: UUID, since: datetime) -> list[Row]:
+    """Return the newest scheduled row of a job before `since`, and those before it that are live, oldest first."""
+    return await fetch_all(conn, "verify_before", job_id=job_id, since=since)
+
+
 async def verify_requests(conn: Connection, job_id: UUID, since: datetime) -> list[Row]:
     """Return the run requests of a job since then that have no row."""
     return await fetch_all(conn, "verify_requests", job_id=job_id, since=since)
