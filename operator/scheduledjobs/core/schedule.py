@@ -19,6 +19,9 @@ from scheduledjobs.core.walk import instant, pieces
 from scheduledjobs.core.zone import load_zone
 from scheduledjobs.errors import SpecError
 
+YEARS = range(1970, 9001)
+"""Years whose moments may be asked for: Python's time ends with 9999, and a look ahead may take decades."""
+
 TICK = timedelta(microseconds=1)
 FIRST_LOOK_SECONDS = 2 * 86_400
 FARTHEST_YEARS = 30
@@ -113,6 +116,11 @@ def parse_schedule(
         return FixedDelay(fixed_delay, window)
     assert run_at is not None  # noqa: S101 exactly one is given
     return OneShot(run_at, window)
+
+
+def is_askable(at: datetime) -> bool:
+    """Return whether a moment is one that may be asked for, in whatever zone its year is written."""
+    return at.year in YEARS
 
 
 def next_fire(schedule: Schedule, after: datetime, anchor: datetime | None = None) -> datetime | None:

@@ -21,9 +21,9 @@ async def snapshot(url: str, **settings: str) -> AsyncIterator[Connection]:
             yield conn
 
 
-async def find_job(conn: Connection, namespace: str, name: str) -> Row | None:
-    """Return the living job of that name, else the one that had it last, else None."""
-    return await fetch_one(conn, "find_job", namespace=namespace, job_name=name)
+async def find_jobs(conn: Connection, namespace: str, name: str) -> list[Row]:
+    """Return the jobs that have had a name, the living one or the newest first, and from when each first counted."""
+    return await fetch_all(conn, "find_jobs", namespace=namespace, job_name=name)
 
 
 async def verify_jobs(conn: Connection, namespace: str | None, name: str | None, since: datetime) -> list[Row]:
