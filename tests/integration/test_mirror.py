@@ -163,7 +163,7 @@ async def test_a_time_that_no_calendar_reaches_is_refused_by_name(stage: Stage, 
     kind = {} if field == "runAt" else {"schedule": "* * * * *"}
     await stage.mirror(resource(**kind, **{field: at}))
     assert (stage.job()["state"], stage.job()["reason"]) == ("INVALID", "InvalidSpec")
-    assert stage.job()["message"] == f"spec.{field}: must lie between the years 1970 and 9000"
+    assert stage.job()["message"] == f"spec.{field}: must lie in the years 1970 to 9000"
 
 
 async def test_a_start_between_two_milliseconds_is_met(stage: Stage) -> None:

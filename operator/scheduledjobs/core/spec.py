@@ -16,6 +16,7 @@ from pydantic.alias_generators import to_camel
 
 from scheduledjobs.core.duration import parse_duration
 from scheduledjobs.core.reasons import Reason
+from scheduledjobs.core.schedule import YEARS, is_askable
 from scheduledjobs.errors import SpecError
 
 MAX_PAYLOAD_BYTES = 32 * 1024
@@ -45,14 +46,13 @@ def _duration(value: object) -> object:
 
 def _instant(value: datetime) -> datetime:
     """Cut a time to the millisecond, as SQL keeps it: a grid that counts from between two would never be met."""
-    if not FIRST_YEAR <= value.year <= LAST_YEAR:
-        raise ValueError(f"must lie between the years {FIRST_YEAR} and {LAST_YEAR}")
+    if not is_askable(value):
+        raise ValueError(f"must lie in the years {YEARS[0]} to {YEARS[-1]}")
     return value.replace(microsecond=value.microsecond // 1000 * 1000)
 
 
 Duration = Annotated[timedelta, BeforeValidator(_duration)]
 Instant = Annotated[AwareDatetime, AfterValidator(_instant)]
-FIRST_YEAR, LAST_YEAR = 1970, 9000
 SECOND = timedelta(seconds=1)
 TENTH = timedelta(milliseconds=100)
 DAY = timedelta(hours=24)
