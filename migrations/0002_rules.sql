@@ -18,7 +18,13 @@ ADD COLUMN reason text,
 ADD COLUMN message text,
 ADD COLUMN paused_until timestamptz(3),
 ADD COLUMN paused_by text,
-ADD COLUMN pause_reason text;
+ADD COLUMN pause_reason text,
+ADD COLUMN next_fire_at timestamptz(3);
+-- It numbers the rows that are there too, so the table is written anew: it has one row a change of a job.
+-- squawk-ignore adding-field-with-default
+ALTER TABLE job_definition_version ADD COLUMN seq bigint GENERATED ALWAYS AS IDENTITY;
+COMMENT ON COLUMN job_definition_version.seq IS 'the order in which changes were recorded, whatever the clock said';
+COMMENT ON COLUMN job_definition_version.next_fire_at IS 'the next moment as planned then; NULL: none, or a run had to end first';
 COMMENT ON COLUMN job_definition_version.state IS 'state of the job from effective_from on; DELETED: nothing is due from then on';
 COMMENT ON COLUMN job_definition_version.paused_until IS 'end of the pause that suspends the job; 9999-12-31: forever';
 

@@ -10,7 +10,7 @@ import asyncio
 import os
 import signal
 import time
-from collections.abc import Sequence, Set
+from collections.abc import Iterable, Sequence, Set
 from contextlib import AsyncExitStack, suppress
 from secrets import token_hex
 from typing import Any
@@ -82,7 +82,7 @@ class App:
         self._work = Sessions(self._url, "scheduledjobs work", size=3, statement_timeout="30s")
         self._upkeep = Sessions(self._url, "scheduledjobs upkeep", size=1, lock_timeout="5s")
         self._notify = Notify(self._control)
-        self._complete = Complete(self._work, self._on_written)
+        self._complete = Complete(self._work, self._on_written, self._on_returned)
         self._claim = self._new_claim()
         self._stops = Stops(self._control, self._runner)
         self._heartbeat = Heartbeat(
@@ -244,7 +244,7 @@ class App:
             took = (ending.finished_at - ending.started_at).total_seconds()
             metrics.duration(assignment.handler).observe(took)
             if not assignment.run_key and assignment.attempt == 1:
-                lateness = (ending.started_at - assignment.fire_time).total_seconds()
+                lateness = (ending.started_at - assignment.due_at).total_seconds()
                 metrics.lateness(assignment.handler).observe(lateness)
             if ending.state in FAILURE_STATES:
                 log.warning(
@@ -256,7 +256,16 @@ class App:
                     state=ending.state,
                     error=ending.message,
                 )
-        if any(self._is_waited_for(ending.assignment) for ending in endings):
+        self._tell_release(ending.assignment for ending in endings)
+
+    def _on_returned(self, assignments: Sequence[Assignment], retried: Set[int]) -> None:
+        for assignment in assignments:
+            if assignment.id in retried:
+                metrics.RETRIES.labels(handler=assignment.handler).inc()
+        self._tell_release(assignments)
+
+    def _tell_release(self, ended: Iterable[Assignment]) -> None:
+        if any(self._is_waited_for(assignment) for assignment in ended):
             self._notify.send(ENDED)
             self._on_notify(ENDED)
 

@@ -28,6 +28,8 @@ from scheduledjobs.steps.clock import Clock
 from scheduledjobs.steps.compare import EVERY_SECONDS as COMPARE_SECONDS
 from scheduledjobs.steps.compare import Compare
 from scheduledjobs.steps.fire import Fire, runs
+from scheduledjobs.steps.judge import EVERY_SECONDS as JUDGE_SECONDS
+from scheduledjobs.steps.judge import JudgeAgain
 from scheduledjobs.steps.loop import keep
 from scheduledjobs.steps.mirror import Gone, Inbox, Mirror, Seen
 from scheduledjobs.steps.mirror_batch import Written
@@ -96,6 +98,7 @@ class Leading:
         self._judge = Judge(lambda name: name in self._handlers, replica.registry.check)
         self.mirror = Mirror(leader, self.inbox, specs, retention, self._judge, self._get, self._on_written)
         self.resume = Resume(leader, specs, retention, self._judge, self._on_written)
+        self.judge = JudgeAgain(leader, self.inbox, lambda: self._handlers)
         self.compare = Compare(leader, kube, self.inbox, namespaces, self._on_compared)
         self.prune = Prune(replica.upkeep, replica.clock, replica.settings.retention_days)
 
@@ -123,6 +126,7 @@ class Leading:
             ("release", self.release.step, 1.0, self.release.wake),
             ("resume", self.resume.step, 1.0, None),
             ("mirror", self.mirror.step, 1.0, self.inbox.wake),
+            ("judge", self.judge.step, JUDGE_SECONDS, self.judge.wake),
             ("compare", self.compare.step, COMPARE_SECONDS, self.compare.wake),
             ("rescue", self.rescue.step, 1.0, None),
             ("report", self.report.step, REPORT_SECONDS, None),
@@ -174,21 +178,13 @@ class Leading:
 
     def _on_handlers(self, handlers: frozenset[str]) -> None:
         self._handlers = handlers | set(self._replica.registry.names())
-        asyncio.get_running_loop().create_task(self._judge_again(), name="judge again").add_done_callback(_noted)
-
-    async def _judge_again(self) -> None:
-        """Handlers came or went: what cannot run, and what no longer can, is judged anew."""
-        async with self._leader.session() as conn:
-            rows = await load_mirror(conn)
-        for row in rows:
-            if row["state"] == JobState.INVALID or row["handler"] not in self._handlers:
-                resource = await self._get(row["namespace"], row["name"])
-                if resource is not None:
-                    self.inbox.put(Seen(resource, is_quorum=True, judge_again=True))
+        self.judge.wake.set()
 
     async def _on_written(self, written: Written) -> None:
         metrics.MIRRORED.inc(len(written.jobs) + len(written.removed))
         self.report.forget(written.removed)
+        if written.removed:
+            self.release.look_for_orphans()
         await self.fire.reload(list(written.jobs))
         self._on_fired([], written.settled)
         if written.requests:

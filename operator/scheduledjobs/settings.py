@@ -11,6 +11,7 @@ from pydantic import Field, PostgresDsn, SecretStr, TypeAdapter, ValidationError
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from scheduledjobs.errors import SettingsError
+from scheduledjobs.store.sessions import is_url
 
 CommaList = Annotated[tuple[str, ...], NoDecode]
 
@@ -75,6 +76,8 @@ class Settings(BaseSettings):
             TypeAdapter(PostgresDsn).validate_python(value.get_secret_value())
         except ValidationError:
             raise ValueError("must look like postgresql://user:password@host:5432/name") from None
+        if not is_url(value.get_secret_value()):
+            raise ValueError("must look like postgresql://user:password@host:5432/name, its parts percent-encoded")
         return value
 
     @property

@@ -11,7 +11,7 @@ from dev.controlplane import ControlPlane
 GOOD: list[dict[str, Any]] = [
     {"fixedRate": "10s", "jitter": "10s", "misfire": {"policy": "FireAll", "grace": "5m", "limit": 7}},
     {"fixedRate": "10s", "concurrencyPolicy": "Queue", "retry": {"limit": 2, "backoff": "1m", "maxBackoff": "1h"}},
-    {"fixedDelay": "10s", "concurrencyPolicy": "Replace", "jitter": "1m"},
+    {"fixedDelay": "1m", "concurrencyPolicy": "Replace", "jitter": "1m"},
     {"schedule": "0 2 * * *"},
     {"schedule": "*/15 9-17 * * MON-FRI", "timeZone": "Europe/Berlin"},
     {"schedule": "30 0 0 1 1 *"},
@@ -82,6 +82,7 @@ BAD: list[tuple[dict[str, Any], str]] = [
     ({"fixedRate": "1s", "startingDeadline": "0s"}, DURATION),
     ({"fixedRate": "1s", "concurrencyPolicy": "Both"}, 'supported values: "Forbid", "Allow", "Replace", "Queue"'),
     ({"fixedRate": "10s", "jitter": "11s"}, "must not be longer than fixedRate"),
+    ({"fixedDelay": "10s", "jitter": "11s"}, "must not be longer than fixedDelay"),
     ({"fixedRate": "10s", "jitter": "some"}, DURATION),
     ({"fixedRate": "1s", "misfire": {"policy": "FireTwice"}}, "supported values"),
     ({"fixedRate": "1s", "misfire": {"limit": 0}}, "greater than or equal to 1"),

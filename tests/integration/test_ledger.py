@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import sys
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
@@ -10,6 +12,7 @@ import pytest
 from tests.integration.conftest import Stage, resource
 
 from scheduledjobs.cli.history import lines as history_lines
+from scheduledjobs.cli.main import exit_code
 from scheduledjobs.ledger.verify import Verdict, lines, verify
 from scheduledjobs.ledger.why import resolve, why
 from scheduledjobs.steps.mirror import Gone
@@ -63,12 +66,17 @@ def execute(stage: Stage, statement: str) -> None:
 
 ONE = "(SELECT id FROM job_execution_log WHERE job_name = '{}' AND state = '{}' ORDER BY fire_time OFFSET 1 LIMIT 1)"
 
+DELAYED = "DELETE FROM job_execution_log WHERE job_name = 'delay' "
+
 
 @pytest.mark.parametrize(
     ("kind", "statement"),
     [
         ("lost", "DELETE FROM job_execution_log WHERE id = " + ONE.format("rate", "SUCCEEDED")),
         ("lost", "DELETE FROM job_execution_log WHERE id = " + ONE.format("delay", "SUCCEEDED")),
+        ("lost", DELAYED + "AND fire_time = (SELECT max(fire_time) FROM job_execution_log WHERE job_name = 'delay')"),
+        ("lost", DELAYED + "AND fire_time = (SELECT min(fire_time) FROM job_execution_log WHERE job_name = 'delay')"),
+        ("lost", DELAYED),
         ("lost", "DELETE FROM job_execution_log WHERE job_name = 'cron' AND reason = 'Suspended'"),
         ("lost", "DELETE FROM job_execution_log WHERE job_name = 'once'"),
         (
@@ -173,3 +181,38 @@ async def test_history_shows_who_changed_what(stage: Stage) -> None:
     assert shown[0].startswith("version 1")
     assert shown[1:] == [shown[1], '    fixedRate: "1m" -> "2m"', "    suspend: false -> true"]
     assert "SUSPENDED: spec.suspend is true" in shown[1]
+
+
+async def test_verify_says_from_when_on_history_is_kept(stage: Stage) -> None:
+    await stage.mirror(resource(fixedRate="1h"))
+    verdict = await verify(stage.url, lambda now: now - 9 * DAY, None, None, lambda *_: None)
+    yesterday = (verdict.until - DAY).replace(hour=0, minute=0, second=0, microsecond=0)
+    assert verdict.since == yesterday
+    first, _ = lines(verdict)
+    asked = (verdict.until - 9 * DAY).isoformat()
+    assert first == f"history is kept from {yesterday.isoformat()} on: nothing was verified between {asked} and then"
+    assert len(list(lines(await verify(stage.url, lambda now: now - HOUR, None, None, lambda *_: None)))) == 1
+
+
+def test_the_exit_codes_of_verify(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def verify_code(*arguments: str) -> int:
+        monkeypatch.setattr(sys, "argv", ["scheduledjobs", "verify", *arguments])
+        return exit_code("scheduledjobs")
+
+    monkeypatch.setenv("SCHEDULEDJOBS_DATABASE_URL", stage.url)
+    monkeypatch.setenv("SCHEDULEDJOBS_RETENTION_DAYS", "1")  # the operator's decides, not the caller's
+    stage.tick(hours=-3)
+    asyncio.run(stage.mirror(resource(fixedRate="1h")))
+    stage.tick(hours=3)
+    asyncio.run(stage.fire())
+    assert verify_code("--since", "10m") == 0
+    assert verify_code("--since", "2999-01-01T00:00:00Z") == 2
+    assert "must not lie in the future" in capsys.readouterr().err
+    assert verify_code("--since", "10m", "--job", "default/nobody") == 2
+    execute(stage, "DELETE FROM job_execution_log")
+    assert verify_code("--since", "4h") == 1
+    assert "LOST" in capsys.readouterr().out
+    execute(stage, "DROP TABLE job_execution_log CASCADE")
+    assert verify_code("--since", "4h") == 3

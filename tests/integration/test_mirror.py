@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
+from typing import Any
 from uuid import uuid4
 
-from tests.integration.conftest import Stage, resource
+import pytest
+from tests.integration.conftest import REGISTRY, Stage, resource
 
+from scheduledjobs.core.plan import Judge
+from scheduledjobs.core.reasons import Reason
 from scheduledjobs.core.resource import RUN_NOW
-from scheduledjobs.steps.mirror import Gone, Seen
+from scheduledjobs.errors import SpecError
+from scheduledjobs.steps.judge import JudgeAgain
+from scheduledjobs.steps.mirror import Gone, Inbox, Seen
+from scheduledjobs.store.mirror import cancel_orphans
+from scheduledjobs.store.sessions import connect
 
 SECOND = timedelta(seconds=1)
 
@@ -121,6 +130,71 @@ async def test_specs_that_cannot_work_say_why_and_leave_the_others_alone(stage: 
     assert jobs["good"]["state"] == "ACTIVE"
 
 
+async def test_one_object_that_raises_whatever_does_not_hold_up_the_others(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def check(spec: Any, namespace: str) -> None:
+        if spec.payload.get("message") == "a defect":
+            raise OverflowError("date value out of range")
+        REGISTRY.check(spec, namespace)
+
+    monkeypatch.setattr(Stage, "judge", Judge(lambda _: True, check))
+    await stage.mirror(
+        resource("one", fixedRate="1s"),
+        resource("bad", fixedRate="1s", payload={"message": "a defect"}),
+        resource("two", fixedRate="1s"),
+    )
+    assert [row["name"] for row in stage.rows("SELECT name FROM job_definition ORDER BY name")] == ["one", "two"]
+
+
+@pytest.mark.parametrize("at", ["0001-01-01T00:00:00Z", "9999-12-31T23:59:59Z"])
+@pytest.mark.parametrize("field", ["startTime", "endTime", "runAt"])
+async def test_a_time_that_no_calendar_reaches_is_refused_by_name(stage: Stage, field: str, at: str) -> None:
+    kind = {} if field == "runAt" else {"schedule": "* * * * *"}
+    await stage.mirror(resource(**kind, **{field: at}))
+    assert (stage.job()["state"], stage.job()["reason"]) == ("INVALID", "InvalidSpec")
+    assert stage.job()["message"] == f"spec.{field}: must lie in the years 1970 to 9000"
+
+
+async def test_a_start_between_two_milliseconds_is_met(stage: Stage) -> None:
+    start = (await stage.now()).replace(microsecond=123_700) + SECOND
+    await stage.mirror(resource(fixedRate="1s", startTime=start.isoformat()))
+    stage.tick(seconds=3)
+    await stage.fire()
+    assert stage.rows()[0]["fire_time"] == start.replace(microsecond=123_000)
+    assert {row["state"] for row in stage.rows()[1:]} == {"SKIPPED"}  # overlap: each moment has its row
+    assert len(stage.rows()) >= 2
+
+
+def test_what_is_put_back_does_not_hide_what_came_since() -> None:
+    inbox, seen = Inbox(), resource(fixedRate="1s")
+    newer = replace(seen, meta=replace(seen.meta, resource_version=9))
+    gone = Gone(seen.meta.uid, "default", "job")
+    for since in (gone, Seen(newer)):
+        inbox.put(since)
+        inbox.put_back([Seen(seen, is_quorum=True)])
+        assert inbox.take(9) == [since]
+    inbox.put_back([Seen(seen)])
+    assert inbox.take(9) == [Seen(seen)]
+
+
+async def test_what_goes_back_to_wait_as_its_job_is_deleted_is_cancelled(stage: Stage) -> None:
+    uid = uuid4()
+    await stage.mirror(resource(uid=uid, fixedRate="1s"))
+    stage.tick(seconds=1.5)
+    await stage.fire()
+    replica = await stage.replica()
+    (claimed,) = await stage.claim(replica)
+    await stage.mirror(Gone(uid, "default", "job"))
+    async with connect(stage.url, "test") as conn:
+        await conn.execute("UPDATE job_execution_log SET state = 'PENDING', reason = 'Retrying', claimed_by = NULL")
+        assert await cancel_orphans(conn) == 1
+        assert await cancel_orphans(conn) == 0
+    assert [(row["id"], row["state"], row["reason"]) for row in stage.rows()] == [
+        (claimed["id"], "CANCELLED", "JobDeleted")
+    ]
+
+
 async def test_a_payload_over_32_kib_is_refused_with_its_size(stage: Stage) -> None:
     await stage.mirror(resource(fixedRate="1s", payload={"message": "x" * 33_000}))
     assert stage.job()["reason"] == "InvalidPayload"
@@ -164,6 +238,17 @@ async def test_a_run_now_of_a_job_that_cannot_run_ends_in_a_row_too(stage: Stage
     assert [(row["state"], row["reason"]) for row in stage.rows()] == [("SKIPPED", "NotReady")]
 
 
+async def judge_again(stage: Stage) -> None:
+    inbox = Inbox()
+    async with stage.leader() as leader:
+        step = JudgeAgain(leader, inbox, lambda: frozenset(stage.handlers))
+        await step.step()
+        changes = inbox.take(10)
+        await step.step()  # nothing has changed since
+        assert not len(inbox)
+    await stage.mirror(*changes)
+
+
 async def test_a_handler_that_comes_back_makes_its_jobs_run_from_then_on(stage: Stage) -> None:
     job = resource(fixedRate="10s")
     stage.handlers.clear()
@@ -171,9 +256,41 @@ async def test_a_handler_that_comes_back_makes_its_jobs_run_from_then_on(stage: 
     assert stage.job()["state"] == "INVALID"
     stage.tick(seconds=25)
     stage.handlers.add("log")
-    await stage.mirror(Seen(job, is_quorum=True, judge_again=True))
+    await judge_again(stage)
     assert stage.job()["state"] == "ACTIVE"
     assert {(row["state"], row["reason"]) for row in stage.rows()} == {("SKIPPED", "NotReady")}
     stage.tick(seconds=10)
     await stage.fire()
     assert [row["state"] for row in stage.rows()][-1] == "PENDING"
+
+
+async def test_a_one_shot_that_is_over_stays_completed_whatever_handlers_do(stage: Stage) -> None:
+    await stage.mirror(resource(runAt=(await stage.now() + SECOND).isoformat()))
+    stage.tick(seconds=2)
+    await stage.fire()
+    assert stage.job()["state"] == "COMPLETED"
+    stage.handlers.clear()
+    await judge_again(stage)
+    assert stage.job()["reason"] == "HandlerNotFound"
+    stage.handlers.add("log")
+    await judge_again(stage)
+    assert (stage.job()["state"], stage.job()["reason"]) == ("COMPLETED", "Completed")
+
+
+async def test_an_edit_of_a_policy_keeps_the_grid_of_a_job_that_could_not_run(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    uid = uuid4()
+
+    def check(spec: Any, _namespace: str) -> None:
+        if spec.concurrency_policy == "Replace":
+            raise SpecError(Reason.INVALID_SPEC, "its handler cannot be cancelled")
+
+    monkeypatch.setattr(Stage, "judge", Judge(lambda _: True, check))
+    await stage.mirror(resource(uid=uid, fixedRate="1h", concurrencyPolicy="Replace"))
+    before = stage.job()
+    assert before["reason"] == "InvalidSpec"
+    stage.tick(minutes=10)
+    await stage.mirror(resource(uid=uid, generation=2, fixedRate="1h"))
+    assert stage.job()["state"] == "ACTIVE"
+    assert (stage.job()["anchor_at"], stage.job()["next_fire_at"]) == (before["anchor_at"], before["next_fire_at"])

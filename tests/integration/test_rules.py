@@ -149,6 +149,23 @@ async def test_the_retry_of_an_abandoned_attempt_waits_for_its_thread(stage: Sta
         assert await return_abandoned(conn, replica, [{**key, "retry_seconds": 1.0}]) == {claimed["id"]: "PENDING"}
 
 
+async def test_a_cancelled_run_is_not_retried_when_its_abandoned_thread_returns(stage: Stage) -> None:
+    replica, claimed = await running(stage)
+    with psycopg.connect(stage.url, autocommit=True) as conn:
+        conn.execute(
+            "UPDATE job_execution_log SET state = 'TIMED_OUT', reason = 'TimeoutExceeded', abandoned = true,"
+            " finished_at = scheduler_now()"
+        )
+    key = {name: claimed[name] for name in ("id", "fire_time", "claim_no", "job_id")}
+    async with connect(stage.url, "test") as conn:
+        asked = await cancel_execution(conn, claimed["id"], "ana")
+        assert asked is not None
+        assert asked["state"] == "TIMED_OUT"
+        assert await return_abandoned(conn, replica, [{**key, "retry_seconds": 1.0}]) == {claimed["id"]: "TIMED_OUT"}
+        assert await cancel_execution(conn, claimed["id"], "ana") is None  # nothing is left to cancel
+    assert stage.rows()[0]["finished_at"] is not None
+
+
 async def test_a_waiting_run_is_cancelled_at_once_and_a_running_one_asked_to_stop(stage: Stage) -> None:
     replica, claimed = await running(stage, concurrencyPolicy="Allow")
     stage.tick(seconds=1)

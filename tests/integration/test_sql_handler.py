@@ -18,7 +18,7 @@ from scheduledjobs.errors import SettingsError, SpecError
 from scheduledjobs.handlers import Execution
 from scheduledjobs.handlers.sql import SqlPayload, allow_connections, sql
 from scheduledjobs.store.effects import StaleAttempt, StatementRefused
-from scheduledjobs.store.executions import find_ended_claims
+from scheduledjobs.store.executions import cancel_execution, find_ended_claims
 from scheduledjobs.store.sessions import connect
 
 
@@ -27,7 +27,12 @@ def own(database: str) -> Iterator[str]:
     with psycopg.connect(database, autocommit=True) as conn:
         conn.execute("CREATE TABLE effect (key text, value text)")
     allow_connections(
-        database, {"own": {"namespaces": ["default"]}, "other": {"url": database, "namespaces": ["finance", "*"]}}
+        database,
+        {
+            "own": {"namespaces": ["default"]},
+            "other": {"url": database, "namespaces": ["finance", "*"]},
+            "ruled": {"namespaces": ["default"], "role": "reports"},
+        },
     )
     yield database
     allow_connections("", {})
@@ -105,9 +110,11 @@ async def test_a_statement_that_cannot_work_is_not_tried_again(stage: Stage, sta
 @pytest.mark.parametrize(
     ("namespace", "payload", "sentence"),
     [
-        ("default", {"connection": "mine", "statement": "SELECT 1"}, "allowed are other, own"),
+        ("default", {"connection": "mine", "statement": "SELECT 1"}, "allowed are other, own, ruled"),
         ("finance", {"connection": "own", "statement": "SELECT 1"}, "allowed are other$"),
         ("default", {"connection": "own", "statement": "SELECT %(a)s"}, "names a, which spec.payload.parameters"),
+        ("default", {"connection": "own", "statement": " -- so\n/* it */ Commit"}, "must not be COMMIT: it is one"),
+        ("default", {"connection": "ruled", "statement": "DO $$ BEGIN RESET ROLE; END $$"}, "must begin with one of"),
         ("default", {"connection": "own", "statement": "SELECT 1", "parameters": {"job": 1}}, "choose another name"),
     ],
 )
@@ -121,10 +128,65 @@ def test_what_a_namespace_may_not_do_is_refused_at_its_spec(
     assert raised.value.reason is Reason.INVALID_PAYLOAD
 
 
-def test_a_wrong_connection_is_named_and_its_secret_is_not() -> None:
-    with pytest.raises(SettingsError, match=r"SCHEDULEDJOBS_SQL_CONNECTIONS: x.namespaces") as raised:
-        allow_connections("", {"x": {"url": "postgresql://u:secret@h/d"}})
-    assert "secret" not in str(raised.value)
+@pytest.mark.parametrize(
+    ("connection", "field"),
+    [
+        ({"url": "postgresql://u:secret@h/d"}, "namespaces"),
+        ({"url": "postgresql://u:se%zzcret@h/d", "namespaces": ["*"]}, "url"),
+        ({"url": "postgres//u:secret@h/d", "namespaces": ["*"]}, "url"),
+        ({"url": "postgresql://u:secret@[h/d", "namespaces": ["*"]}, "url"),
+        ({"url": "host=h password=secret", "namespaces": ["*"]}, "url"),
+    ],
+)
+def test_a_wrong_connection_is_named_and_its_secret_is_not(connection: dict[str, Any], field: str) -> None:
+    with pytest.raises(SettingsError, match=rf"SCHEDULEDJOBS_SQL_CONNECTIONS: x.{field}") as raised:
+        allow_connections("", {"x": connection})
+    assert "cret" not in str(raised.value)
+
+
+async def test_a_role_keeps_a_statement_from_what_it_may_not_touch(stage: Stage) -> None:
+    role = f"reports_{uuid4().hex[:8]}"
+    with psycopg.connect(stage.url, autocommit=True) as conn:
+        conn.execute(f"CREATE ROLE {role}; GRANT INSERT ON effect TO {role}".encode())
+    try:
+        allow_connections(stage.url, {"own": {"namespaces": ["default"], "role": role}})
+        replica = await stage.replica()
+        found = await claimed(stage, replica)
+        with pytest.raises(StatementRefused, match="permission denied for table job_execution_log"):
+            await sql(
+                execution(found, replica), SqlPayload(connection="own", statement="DELETE FROM job_execution_log")
+            )
+        payload = SqlPayload(connection="own", statement=INSERT, parameters={"value": "x"})
+        assert await sql(execution(found, replica), payload) == {"rows": 1}
+        assert stage.rows()[0]["state"] == "SUCCEEDED"  # the completion is the operator's, not the role's
+    finally:
+        with psycopg.connect(stage.url, autocommit=True) as conn:
+            conn.execute(f"DROP OWNED BY {role}; DROP ROLE {role}".encode())
+
+
+async def test_a_result_is_bounded_however_much_a_statement_returns(stage: Stage) -> None:
+    replica = await stage.replica()
+    found = await claimed(stage, replica)
+    statement = "/* all */ SELECT repeat('x', 1000) AS text FROM generate_series(1, 20000)"
+    answer = await sql(execution(found, replica), SqlPayload(connection="own", statement=statement))
+    assert (answer["rows"], len(answer["returned"])) == (20_000, 100)
+    (row,) = stage.rows("SELECT state, length(result::text) AS size, result FROM job_execution_log")
+    assert row["state"] == "SUCCEEDED"
+    assert row["size"] < 17_000
+    assert row["result"]["truncated"] is True
+
+
+async def test_an_effect_that_was_to_be_stopped_is_cancelled_not_failed(stage: Stage) -> None:
+    replica = await stage.replica()
+    found = await claimed(stage, replica)
+    async with connect(stage.url, "test", **stage.clock_setting) as conn:
+        await cancel_execution(conn, found["id"], "somebody")
+    with pytest.raises(StaleAttempt):
+        await sql(execution(found, replica), SqlPayload(connection="own", statement=INSERT, parameters={"value": "x"}))
+    await stage.complete(replica, found, "FAILED", retry_seconds=1.0)
+    (row,) = stage.rows()
+    assert (row["state"], row["reason"]) == ("CANCELLED", "CancelRequested")
+    assert stage.rows("SELECT * FROM effect") == []
 
 
 async def test_each_effect_is_there_once_whatever_dies_between(stage: Stage) -> None:

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from scheduledjobs.core.backoff import backoff, next_attempt_in
-from scheduledjobs.core.jitter import due_at
+from scheduledjobs.core.jitter import check_jitter, due_at
 from scheduledjobs.core.pause import FOREVER, read_pause
 from scheduledjobs.core.plan import Judge
 from scheduledjobs.core.reasons import Reason, State
@@ -80,6 +80,26 @@ def test_jitter_spreads_jobs() -> None:
     assert len(delays) > 90
 
 
+@pytest.mark.parametrize(
+    ("cron", "jitter", "longest"),
+    [("* * * * *", "2m", "1m"), ("*/10 * * * * *", "11s", "10s"), ("0 */2 * * *", "3h", "2h")],
+)
+def test_a_jitter_longer_than_the_time_between_moments_is_refused(cron: str, jitter: str, longest: str) -> None:
+    raw = {"schedule": cron, "jitter": jitter, "handler": "log"}
+    with pytest.raises(SpecError, match=f"longer than {longest}, the time between") as raised:
+        check_jitter(parse_schedule(schedule=cron), parse_spec(raw).jitter)
+    assert raised.value.reason is Reason.INVALID_SPEC
+
+
+@pytest.mark.parametrize(
+    ("cron", "jitter"), [("* * * * *", "1m"), ("*/5 9-17 * * *", "2h"), ("0 0 29 2 *", "24h"), ("0 3 * * *", "0s")]
+)
+def test_a_jitter_no_longer_than_some_distance_of_moments_is_taken(cron: str, jitter: str) -> None:
+    check_jitter(
+        parse_schedule(schedule=cron), parse_spec({"schedule": cron, "jitter": jitter, "handler": "log"}).jitter
+    )
+
+
 def test_a_pause_says_until_when_by_whom_and_why() -> None:
     annotations = {PAUSED_UNTIL: "2026-12-01T09:00:00+01:00", PAUSED_BY: "ana", PAUSE_REASON: "migration"}
     pause = read_pause(annotations)
@@ -112,6 +132,7 @@ def spec(**changes: Any) -> dict[str, Any]:
         ({"schedule": "* * * * *"}, "set exactly one of schedule"),
         ({"startTime": "2026-12-02T00:00:00Z", "endTime": "2026-12-01T00:00:00Z"}, "spec.endTime: must be after"),
         ({"jitter": "11s"}, "spec.jitter: must not be longer than fixedRate"),
+        ({"fixedRate": None, "fixedDelay": "10s", "jitter": "11s"}, "spec.jitter: must not be longer than fixedDelay"),
         ({"retry": {"backoff": "20m"}}, "spec.retry.maxBackoff: must not be shorter than backoff"),
         ({"misfire": {"policy": "FireTwice"}}, "spec.misfire.policy"),
         ({"misfire": {"limit": 0}}, "spec.misfire.limit"),

@@ -76,6 +76,7 @@ class Bench:
             first_missed_at=None,
             claimed_at=NOON,
             received_at=0.0,
+            due_at=NOON,
         )
         self.runner.submit([assignment])
         return assignment
@@ -130,6 +131,45 @@ async def test_whatever_a_handler_raises_the_replica_lives(bench: Bench, error: 
 
 async def _fine(_execution: Execution, _payload: Any) -> None:
     return None
+
+
+class Unprintable(Exception):
+    def __str__(self) -> str:
+        raise RuntimeError("no")
+
+
+@pytest.mark.parametrize("error", [FileNotFoundError("no file \udcff"), ValueError("a\0b"), Unprintable()])
+async def test_what_a_handler_says_can_be_written_whatever_it_says(bench: Bench, error: Exception) -> None:
+    async def handle(execution: Execution, _payload: Any) -> None:
+        execution.logger.info("read \udcff")
+        raise error
+
+    ending = await bench.run(handle)
+    assert ending.state is State.FAILED
+    for text in (ending.message, ending.traceback, ending.output):
+        assert text
+        assert "\0" not in text
+        text.encode()  # no lone surrogates
+
+
+async def test_an_attempt_that_is_stopped_before_it_began_frees_its_slot(bench: Bench) -> None:
+    held, ran = threading.Event(), threading.Event()
+
+    async def block(_execution: Execution, _payload: Any) -> None:
+        held.wait(5)
+
+    def late(_execution: Execution, _payload: Any) -> None:
+        ran.set()
+
+    bench.begin(block)
+    assignment = bench.begin(late)
+    bench.runner.stop_attempt(assignment.id, 1, Stop(State.CANCELLED, Reason.REPLACED, "a newer run took its place"))
+    held.set()
+    ends = [await asyncio.wait_for(bench.endings.get(), 5) for _ in range(2)]
+    (stopped,) = [ending for ending in ends if ending.assignment is assignment]
+    assert (stopped.state, stopped.abandoned) == (State.CANCELLED, False)
+    assert bench.runner.free_slots == 4
+    assert not ran.is_set()
 
 
 async def test_recursion_without_end_fails_that_attempt_alone(bench: Bench) -> None:

@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 import click
 
 from scheduledjobs.core.duration import parse_duration
+from scheduledjobs.core.schedule import YEARS, is_askable
 
 
 def job_argument(_ctx: click.Context, _param: click.Parameter, value: str | None) -> tuple[str, str] | None:
@@ -25,6 +26,8 @@ def moment(value: str, *, needs_offset: bool = True) -> datetime:
         found = datetime.fromisoformat(value.replace("Z", "+00:00"))
     except ValueError:
         raise click.BadParameter("must be RFC 3339, such as 2026-12-24T18:00:00Z") from None
+    if not is_askable(found):
+        raise click.BadParameter(f"must lie in the years {YEARS[0]} to {YEARS[-1]}")
     if found.tzinfo is not None:
         return found.astimezone(UTC)
     if needs_offset:

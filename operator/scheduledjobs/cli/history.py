@@ -10,8 +10,10 @@ import click
 import orjson
 
 from scheduledjobs.cli import arguments
+from scheduledjobs.core.reasons import JobState
 from scheduledjobs.settings import load
-from scheduledjobs.store.ledger import find_job, snapshot, verify_versions
+from scheduledjobs.store.ledger import find_jobs, snapshot, verify_versions
+from scheduledjobs.store.queries import Row
 
 LONGEST = 60
 
@@ -21,31 +23,49 @@ LONGEST = 60
 def command(job: tuple[str, str]) -> None:
     """Show the versions of a job, oldest first: when each was recorded, by whom, and what it changed.
 
-    Reads SCHEDULEDJOBS_DATABASE_URL and changes nothing.
+    Earlier jobs that had its name are named first. Reads SCHEDULEDJOBS_DATABASE_URL and changes nothing.
     """
-    versions = asyncio.run(_read(load().database_url.get_secret_value(), *job))
-    if not versions:
+    found = asyncio.run(read(load().database_url.get_secret_value(), *job))
+    if not found:
         raise click.ClickException(f"{job[0]}/{job[1]}: no such job in the database")
-    for line in lines(versions):
+    for line in found:
         click.echo(line)
 
 
-async def _read(url: str, namespace: str, name: str) -> list[dict[str, Any]]:
+async def read(url: str, namespace: str, name: str) -> list[str]:
+    """Return the lines for the living job of a name, else for the one that had it last; none if nobody had it."""
     async with snapshot(url) as conn:
-        found = await find_job(conn, namespace, name)
-        return [] if found is None else await verify_versions(conn, found["id"])
+        jobs = await find_jobs(conn, namespace, name)
+        versions = await verify_versions(conn, jobs[0]["id"]) if jobs else []
+    return [*map(_earlier, reversed(jobs[1:])), *lines(versions)]
 
 
-def lines(versions: Sequence[dict[str, Any]]) -> Iterator[str]:
+def _earlier(job: Row) -> str:
+    span = f"{job['first_from']:%Y-%m-%d %H:%M:%S} to {job['deleted_at']:%Y-%m-%d %H:%M:%S} UTC"
+    return f"earlier job of this name: {job['id']}, {span}"
+
+
+def lines(versions: Sequence[Row]) -> Iterator[str]:
     """Yield a line a version row, and one for each field that it changed."""
-    before: dict[str, Any] = {}
+    before: Row | None = None
     for version in versions:
-        who = version["field_manager"] or "unknown"
         state = f"{version['state']}: {version['message']}" if version["message"] else version["state"]
-        yield f"version {version['version']}  {version['recorded_at']:%Y-%m-%d %H:%M:%S} UTC  by {who}  {state}"
-        if before:
-            yield from changes(before, version["spec"])
-        before = version["spec"]
+        when = f"{version['recorded_at']:%Y-%m-%d %H:%M:%S} UTC"
+        yield f"version {version['version']}  {when}  {_who(before, version)}  {state}"
+        if before is not None:
+            yield from changes(before["spec"], version["spec"])
+        before = version
+
+
+def _who(before: Row | None, version: Row) -> str:
+    """Say who wrote a version; of a change that came with none, what it was."""
+    if version["state"] == JobState.DELETED:
+        return "deleted"
+    if before is not None and before["version"] == version["version"] and before["state"] == JobState.SUSPENDED:
+        until = before["paused_until"]
+        if until is not None and until <= version["recorded_at"] and version["state"] != JobState.SUSPENDED:
+            return "pause ended"
+    return f"by {version['field_manager'] or 'unknown'}"
 
 
 def changes(before: dict[str, Any], after: dict[str, Any]) -> Iterator[str]:

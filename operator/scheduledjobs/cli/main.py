@@ -1,11 +1,15 @@
 """The command `scheduledjobs`: its commands are loaded when they are called, so `--help` is quick.
 
-An error of ours is one line on stderr: exit 2 for a wrong setting or argument, 1 for what may work another time.
+A command that has its answer exits with 0, or with 1 if that is no: verify has found something, a job is not there, a
+request is refused. A wrong argument or setting is 2. What kept it from an answer, such as a database or an API server
+that cannot be reached, is 3: an error of ours is one line on stderr. So a script can tell "no" from "not known".
 """
 
 from __future__ import annotations
 
+import os
 import sys
+import traceback
 from importlib import import_module
 from pathlib import Path
 
@@ -51,7 +55,15 @@ class Commands(click.Group):
             formatter.write_dl(list(COMMANDS.items()))
 
 
-@click.command(cls=Commands)
+EPILOG = (
+    "Exit codes: 0 done; 1 the answer is no (verify found something, there is no such job, a request is refused); "
+    "2 a wrong argument or setting; 3 no answer (the database or the API server cannot be reached, or an error)."
+)
+UNKNOWN = 3
+INTERRUPTED = 130
+
+
+@click.command(cls=Commands, epilog=EPILOG)
 @click.version_option(__version__, prog_name="scheduledjobs")
 def group() -> None:
     """ScheduledJobs: recurring jobs on Kubernetes, exactly one execution for every due moment."""
@@ -60,8 +72,26 @@ def group() -> None:
 def main() -> None:
     """Run the command line; as a kubectl plugin it is called kubectl-scheduledjobs."""
     is_plugin = Path(sys.argv[0]).name == "kubectl-scheduledjobs"
+    sys.exit(exit_code("kubectl scheduledjobs" if is_plugin else "scheduledjobs"))
+
+
+def exit_code(prog_name: str) -> int:
+    """Run the command that sys.argv names, say on stderr what is wrong, and return the exit code."""
     try:
-        group(prog_name="kubectl scheduledjobs" if is_plugin else "scheduledjobs")
+        found = group.main(prog_name=prog_name, standalone_mode=False)
+    except click.ClickException as error:
+        error.show()
+        return error.exit_code
+    except click.Abort:
+        print("Aborted!", file=sys.stderr)
+        return INTERRUPTED
+    except BrokenPipeError:  # whoever read our output has enough; Python would complain once more at its own end
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return UNKNOWN
     except ScheduledJobsError as error:
         print(f"scheduledjobs: {error}", file=sys.stderr)
-        sys.exit(2 if isinstance(error, SettingsError | SpecError) else 1)
+        return 2 if isinstance(error, SettingsError | SpecError) else UNKNOWN
+    except Exception:  # noqa: BLE001 Python's own exit code would be 1, and that is an answer
+        traceback.print_exc()
+        return UNKNOWN
+    return found if isinstance(found, int) else 0

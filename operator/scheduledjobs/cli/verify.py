@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import sys
 import time
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 
 import click
 
 from scheduledjobs.cli import arguments
-from scheduledjobs.ledger.verify import Verdict, lines, verify
+from scheduledjobs.ledger.verify import lines, verify
 from scheduledjobs.settings import load
 
 QUIET_SECONDS = 2.0
@@ -27,30 +26,28 @@ def _since(_ctx: click.Context, _param: click.Parameter, value: str) -> str:
 def command(since: str, job: tuple[str, str] | None) -> None:
     """Recompute which moments were due since T from the stored versions, and hold them against the log.
 
-    Prints the moments that are lost, doubled or were never due, then "0 lost, 0 doubled, N moments"; exit 1 if any are.
-    Reads SCHEDULEDJOBS_DATABASE_URL and changes nothing.
+    Prints the moments that are lost, doubled or were never due, then "0 lost, 0 doubled, N moments". Where T is older
+    than the history that is kept, a line says from when on it was verified.
+
+    Exit code: 0 if all is right, 1 if any moment is not, 2 for a wrong option or setting, 3 if it could not be found
+    out, such as when the database does not answer. Reads SCHEDULEDJOBS_DATABASE_URL and changes nothing.
     """
-    settings = load()
+    url = load().database_url.get_secret_value()
     namespace, name = job or (None, None)
-    kept = timedelta(days=settings.retention_days)
-    verdict = asyncio.run(
-        verify(
-            settings.database_url.get_secret_value(),
-            lambda now: max(arguments.since(since, now), now - kept),
-            namespace,
-            name,
-            _Progress(),
-        )
-    )
+    verdict = asyncio.run(verify(url, lambda now: _begin(since, now), namespace, name, _Progress()))
+    if job is not None and not verdict.jobs:
+        raise click.BadParameter(f"{namespace}/{name}: no such job in the database", param_hint="--job")
     for line in lines(verdict):
         click.echo(line)
-    if job is not None and not verdict.jobs:
-        raise click.ClickException(f"{namespace}/{name}: no such job in the database")
-    sys.exit(1 if _is_bad(verdict) else 0)
+    click.get_current_context().exit(1 if verdict.findings else 0)
 
 
-def _is_bad(verdict: Verdict) -> bool:
-    return bool(verdict.findings)
+def _begin(since: str, now: datetime) -> datetime:
+    """Return when the range begins; `now` is the database's time, which decides what is the future."""
+    begin = arguments.since(since, now)
+    if begin > now:
+        raise click.BadParameter(f"must not lie in the future: it is {now:%Y-%m-%dT%H:%M:%SZ}", param_hint="--since")
+    return begin
 
 
 class _Progress:

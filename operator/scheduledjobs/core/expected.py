@@ -7,7 +7,7 @@ fixedDelay follow from the ends of its runs, so they are not known from versions
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from scheduledjobs.core.decide import TICK
@@ -24,6 +24,10 @@ class Segment:
     since: datetime
     until: datetime | None
 
+    def holds(self, moment: datetime) -> bool:
+        """Return whether this segment is in force at an instant."""
+        return self.since <= moment and (self.until is None or moment < self.until)
+
     def moments(self, since: datetime, until: datetime) -> Iterator[datetime]:
         """Yield the moments of this segment in [since, until)."""
         if self.schedule is None or isinstance(self.schedule, FixedDelay | OneShot):
@@ -37,12 +41,17 @@ class Segment:
 def segments(versions: Sequence[tuple[int, Schedule | None, datetime | None, datetime]]) -> list[Segment]:
     """Return the segments of versions (number, schedule, anchor, effective_from) in the order they were recorded.
 
-    Of several with one effective_from the last counts: the others were in force for no time.
+    What is recorded later counts from its effective_from on, so a version that began no earlier was in force for no
+    time: one with the same instant, or one of before the clock was set back.
     """
-    latest = {effective_from: (number, schedule, anchor) for number, schedule, anchor, effective_from in versions}
-    starts = sorted(latest)
-    ends: list[datetime | None] = [*starts[1:], None]
-    return [Segment(*latest[start], since=start, until=end) for start, end in zip(starts, ends, strict=True)]
+    found: list[Segment] = []
+    for number, schedule, anchor, since in versions:
+        while found and found[-1].since >= since:
+            found.pop()
+        if found:
+            found[-1] = replace(found[-1], until=since)
+        found.append(Segment(number, schedule, anchor, since, None))
+    return found
 
 
 def due_moments(found: Sequence[Segment], since: datetime, until: datetime) -> list[datetime]:

@@ -5,14 +5,39 @@ It is smaller than the distance to the next moment, so moments stay in order; `f
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from hashlib import blake2b
+from itertools import pairwise
 from uuid import UUID
 
-from scheduledjobs.core.schedule import FixedDelay, OneShot, Schedule, next_fire
+from scheduledjobs.core.duration import format_duration
+from scheduledjobs.core.reasons import Reason
+from scheduledjobs.core.schedule import Cron, FixedDelay, OneShot, Schedule, Window, next_fire
+from scheduledjobs.errors import SpecError
 
 MILLISECOND = timedelta(milliseconds=1)
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+LOOKED_AT = 400
+"""Moments of a cron that are looked at for a distance as long as its jitter: enough for a day of every five minutes."""
+
+
+def check_jitter(schedule: Schedule, jitter: timedelta) -> None:
+    """Raise `SpecError` if no two moments of a cron are as far apart as `jitter` is long.
+
+    Where only some are nearer, the jitter of those is cut (see `due_at`). The CRD checks the other kinds.
+    """
+    if not jitter or not isinstance(schedule, Cron):
+        return
+    always, moments = replace(schedule, window=Window()), [EPOCH]
+    while len(moments) < LOOKED_AT and (following := next_fire(always, moments[-1])) is not None:
+        moments.append(following)
+        if len(moments) > 2 and following - moments[-2] >= jitter:
+            return
+    if len(moments) > 2:
+        longest = max(later - earlier for earlier, later in pairwise(moments[1:]))
+        message = f"must not be longer than {format_duration(longest)}, the time between the moments of the schedule"
+        raise SpecError(Reason.INVALID_SPEC, f"spec.jitter: {message}")
 
 
 def due_at(

@@ -14,7 +14,7 @@ from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
-from scheduledjobs.core.jitter import due_at
+from scheduledjobs.core.jitter import check_jitter, due_at
 from scheduledjobs.core.job import Job, read_schedule
 from scheduledjobs.core.pause import Pause
 from scheduledjobs.core.reasons import JobState, Reason, ScheduleKind
@@ -27,9 +27,7 @@ SCHEDULE_FIELDS = ("schedule", "fixedRate", "fixedDelay", "runAt", "timeZone", "
 
 TICK = timedelta(microseconds=1)
 MILLISECOND = timedelta(milliseconds=1)
-
-UNREADABLE = frozenset({Reason.INVALID_SCHEDULE, Reason.UNKNOWN_TIME_ZONE, Reason.INVALID_SPEC})
-"""Verdicts under which a job has no moments."""
+NO_FIRE_TIME = "no fire time is left"
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +83,7 @@ class Judge:
         try:
             spec = parse_spec(raw)
             schedule = read_schedule(spec)
+            check_jitter(schedule, spec.jitter)
             self.check_runnable(spec, namespace)
         except SpecError as error:
             return Verdict(JobState.INVALID, error.reason, error.message, spec, schedule)
@@ -169,17 +168,18 @@ def plan_changed(
 
 def _had_no_schedule(row: Mapping[str, Any]) -> bool:
     """True for a job that had no moments at all: it was gone, or a newer tz database may know its zone."""
-    return row["state"] == JobState.DELETED or (row["state"] == JobState.INVALID and row["reason"] in UNREADABLE)
+    return row["state"] == JobState.DELETED or row["schedule_kind"] is None
 
 
 def _keep(row: Mapping[str, Any], verdict: Verdict) -> Plan:
     """The plan goes on as it is; only what the verdict says of it may be new."""
-    completed = row["state"] == JobState.COMPLETED and verdict.state is not JobState.INVALID
+    is_over = row["next_fire_at"] is None and row["schedule_kind"] != ScheduleKind.FIXED_DELAY
+    completed = (is_over or row["state"] == JobState.COMPLETED) and verdict.state is not JobState.INVALID
     return Plan(
         verdict=verdict,
         state=JobState.COMPLETED if completed else verdict.state,
         reason=Reason.COMPLETED if completed else verdict.reason,
-        message=row["message"] if completed else verdict.message,
+        message=NO_FIRE_TIME if completed else verdict.message,
         effective_from=row["effective_from"],
         anchor_at=row["anchor_at"],
         next_fire_at=row["next_fire_at"],
@@ -196,7 +196,7 @@ def _plan(
     following = _next(verdict.schedule, effective_from, anchor, last_fire_time)
     state, reason, message = verdict.state, verdict.reason, verdict.message
     if following is None and state in (JobState.ACTIVE, JobState.SUSPENDED):
-        state, reason, message = JobState.COMPLETED, Reason.COMPLETED, "no fire time is left"
+        state, reason, message = JobState.COMPLETED, Reason.COMPLETED, NO_FIRE_TIME
     return Plan(verdict, state, reason, message, effective_from, anchor, following)
 
 

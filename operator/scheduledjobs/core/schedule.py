@@ -19,6 +19,9 @@ from scheduledjobs.core.walk import instant, pieces
 from scheduledjobs.core.zone import load_zone
 from scheduledjobs.errors import SpecError
 
+YEARS = range(1970, 9001)
+"""Years whose moments may be asked for: Python's time ends with 9999, and a look ahead may take decades."""
+
 TICK = timedelta(microseconds=1)
 FIRST_LOOK_SECONDS = 2 * 86_400
 FARTHEST_YEARS = 30
@@ -115,6 +118,11 @@ def parse_schedule(
     return OneShot(run_at, window)
 
 
+def is_askable(at: datetime) -> bool:
+    """Return whether a moment is one that may be asked for, in whatever zone its year is written."""
+    return at.year in YEARS
+
+
 def next_fire(schedule: Schedule, after: datetime, anchor: datetime | None = None) -> datetime | None:
     """Return the first moment strictly after `after`, aware UTC, or None if none is left.
 
@@ -137,6 +145,17 @@ def first_fire(schedule: Schedule, effective_from: datetime, anchor: datetime | 
     if isinstance(schedule, FixedDelay) and start is not None and start > effective_from:
         return start if schedule.window.holds(start) else None
     return next_fire(schedule, effective_from, anchor)
+
+
+def following_fire(
+    schedule: Schedule, ended_at: datetime, decided_until: datetime, effective_from: datetime
+) -> datetime | None:
+    """Return the moment of a FIXED_DELAY that follows a run: its delay after the end of the run.
+
+    After `decided_until` and `effective_from` at least: the run may have begun under another version, and its end is a
+    time of a clock that may have been set back.
+    """
+    return next_fire(schedule, max(ended_at, decided_until, effective_from))
 
 
 @lru_cache(maxsize=65_536)

@@ -6,16 +6,17 @@ Unknown fields are ignored: the API server prunes them, and a newer CRD must not
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import timedelta
+from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Annotated, Any
 
 import orjson
-from pydantic import AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 from pydantic.alias_generators import to_camel
 
 from scheduledjobs.core.duration import parse_duration
 from scheduledjobs.core.reasons import Reason
+from scheduledjobs.core.schedule import YEARS, is_askable
 from scheduledjobs.errors import SpecError
 
 MAX_PAYLOAD_BYTES = 32 * 1024
@@ -43,7 +44,15 @@ def _duration(value: object) -> object:
     return parse_duration(value) if isinstance(value, str) else value
 
 
+def _instant(value: datetime) -> datetime:
+    """Cut a time to the millisecond, as SQL keeps it: a grid that counts from between two would never be met."""
+    if not is_askable(value):
+        raise ValueError(f"must lie in the years {YEARS[0]} to {YEARS[-1]}")
+    return value.replace(microsecond=value.microsecond // 1000 * 1000)
+
+
 Duration = Annotated[timedelta, BeforeValidator(_duration)]
+Instant = Annotated[AwareDatetime, AfterValidator(_instant)]
 SECOND = timedelta(seconds=1)
 TENTH = timedelta(milliseconds=100)
 DAY = timedelta(hours=24)
@@ -81,10 +90,10 @@ class JobSpec(BaseModel):
     schedule: str | None = Field(default=None, max_length=256)
     fixed_rate: Duration | None = Field(default=None, ge=SECOND, le=LEAP_YEAR)
     fixed_delay: Duration | None = Field(default=None, ge=SECOND, le=LEAP_YEAR)
-    run_at: AwareDatetime | None = None
+    run_at: Instant | None = None
     time_zone: str = Field(default="Etc/UTC", max_length=64)
-    start_time: AwareDatetime | None = None
-    end_time: AwareDatetime | None = None
+    start_time: Instant | None = None
+    end_time: Instant | None = None
     jitter: Duration = Field(default=timedelta(0), ge=timedelta(0), le=DAY)
     suspend: bool = False
     handler: str = Field(max_length=63)
@@ -123,6 +132,8 @@ def _check(spec: JobSpec) -> None:
         raise _invalid("spec.concurrencyPolicy: fixedDelay never overlaps: use Forbid, Queue or Replace")
     if spec.fixed_rate and spec.jitter > spec.fixed_rate:
         raise _invalid("spec.jitter: must not be longer than fixedRate")
+    if spec.fixed_delay and spec.jitter > spec.fixed_delay:
+        raise _invalid("spec.jitter: must not be longer than fixedDelay")
     if spec.retry.backoff > spec.retry.max_backoff:
         raise _invalid("spec.retry.maxBackoff: must not be shorter than backoff")
 

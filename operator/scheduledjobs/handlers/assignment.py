@@ -16,8 +16,9 @@ from scheduledjobs.core.spec import Retry
 class Assignment:
     """A claimed execution with what its attempt needs.
 
-    `claimed_at` is the database's time of the claim and `received_at` the monotonic second at which the claim was
-    sent, so that a moment of this process can be told in the database's time, late by a round trip at most.
+    `due_at` is the fire time and its jitter, `claimed_at` the database's time of the claim and `received_at` the
+    monotonic second at which the claim was sent, so that a moment of this process can be told in the database's time,
+    late by a round trip at most.
     """
 
     id: int
@@ -38,6 +39,7 @@ class Assignment:
     first_missed_at: datetime | None
     claimed_at: datetime
     received_at: float
+    due_at: datetime
     replica: UUID | None = None
 
     def at(self, monotonic_second: float) -> datetime:

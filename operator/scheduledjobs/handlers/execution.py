@@ -15,6 +15,7 @@ from datetime import UTC, datetime
 from uuid import UUID
 
 from scheduledjobs.core.reasons import Trigger
+from scheduledjobs.core.result import plain
 
 MOST_OUTPUT = 64 * 1024
 LONGEST_LINE = 8 * 1024
@@ -33,7 +34,7 @@ class Output:
 
     def add(self, line: str) -> None:
         """Append a line; the oldest go when there are too many."""
-        line = line.replace("\0", "")
+        line = plain(line)
         with self._lock:
             if len(line) > LONGEST_LINE:
                 line, self.is_truncated = line[:LONGEST_LINE], True
@@ -58,9 +59,13 @@ class CaptureHandler(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         """Keep the record, if it belongs to an attempt."""
         output = captured.get()
-        if output is not None:
-            moment = datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds")
+        if output is None:
+            return
+        moment = datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds")
+        try:
             output.add(f"{moment.replace('+00:00', 'Z')} {record.levelname} {self.format(record)}")
+        except Exception:  # noqa: BLE001 as logging does: a line that cannot be formatted does not end the job
+            self.handleError(record)
 
 
 def install_capture() -> None:

@@ -22,11 +22,11 @@ from typing import Any
 from pydantic import BaseModel
 
 from scheduledjobs.core.reasons import Reason, State
+from scheduledjobs.core.result import NotJson, encode_result, plain
 from scheduledjobs.errors import Permanent, Retry, SpecError
 from scheduledjobs.handlers.assignment import Assignment, Ending
 from scheduledjobs.handlers.execution import Execution, Output, captured, install_capture
 from scheduledjobs.handlers.registry import Handler, Registry
-from scheduledjobs.handlers.result import NotJson, encode_result
 
 CANCEL_SECONDS = 5.0
 LAST_SECONDS = 1.0
@@ -55,6 +55,7 @@ class Attempt:
     task: asyncio.Task[None] | None = None
     timer: asyncio.TimerHandle | None = None
     stop: Stop | None = None
+    has_begun: bool = False
     has_ended: bool = False
 
 
@@ -139,6 +140,7 @@ class Runner:
             attempt.task = self._loop.create_task(self._attempt(attempt))
 
     async def _attempt(self, attempt: Attempt) -> None:
+        attempt.has_begun = True
         assignment = attempt.assignment
         captured.set(attempt.output)
         attempt.started = self._monotonic()
@@ -184,11 +186,21 @@ class Runner:
             return
         attempt.stop = stop
         attempt.execution.stopping.set()
-        if attempt.handler is not None and attempt.handler.is_async:
+        if not attempt.has_begun:
+            self._call_off(attempt, stop)
+        elif attempt.handler is not None and attempt.handler.is_async:
             attempt.task.cancel()
             attempt.timer = self._loop.call_later(CANCEL_SECONDS, self._abandon, attempt)
         else:
             self._abandon(attempt)
+
+    def _call_off(self, attempt: Attempt, stop: Stop) -> None:
+        """End an attempt whose task has not begun: another handler held the loop. A task cancelled now never runs."""
+        assert attempt.task is not None  # noqa: S101 the caller looked
+        attempt.task.cancel()
+        attempt.started = self._monotonic()
+        del self._attempts[attempt.assignment.id, attempt.assignment.claim_no]
+        self._post(self._ending(attempt, stop.state, stop.reason, stop.message))
 
     def _abandon(self, attempt: Attempt) -> None:
         """Its code cannot be stopped: the attempt ends in the log, and keeps its slot until the code returns."""
@@ -213,7 +225,7 @@ class Runner:
         if isinstance(error, SpecError):
             return self._ending(attempt, State.FAILED, error.reason, error.message)
         reason = Reason.PERMANENT_ERROR if isinstance(error, Permanent) else Reason.ERROR
-        trace = "".join(traceback.format_exception(error, limit=-20))[-LONGEST_TRACEBACK:].replace("\0", "")
+        trace = "".join(traceback.format_exception(error, limit=-20))[-LONGEST_TRACEBACK:]
         attempt.output.add(trace.rstrip())
         asked = error.delay if isinstance(error, Retry) else None
         ending = self._ending(attempt, State.FAILED, reason, describe(error), trace=trace)
@@ -235,11 +247,11 @@ class Runner:
             assignment=assignment,
             state=state,
             reason=reason,
-            message=message,
+            message=None if message is None else plain(message)[:LONGEST_MESSAGE],
             result=result,
             output=attempt.output.text(),
             output_truncated=attempt.output.is_truncated,
-            traceback=trace,
+            traceback=None if trace is None else plain(trace),
             started_at=assignment.at(attempt.started),
             finished_at=assignment.at(self._monotonic()),
             abandoned=abandoned,
@@ -292,6 +304,9 @@ def _execution(assignment: Assignment) -> Execution:
 
 def describe(error: BaseException) -> str:
     """Return an error as one line for people: its type and the first line of what it says."""
-    text = str(error).strip().replace("\0", "")
+    try:
+        text = str(error).strip()
+    except Exception:  # noqa: BLE001 job code wrote __str__
+        text = "it cannot be printed"
     first = text.splitlines()[0] if text else ""
-    return (f"{type(error).__name__}: {first}" if first else type(error).__name__)[:LONGEST_MESSAGE]
+    return f"{type(error).__name__}: {first}" if first else type(error).__name__

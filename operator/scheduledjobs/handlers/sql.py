@@ -11,20 +11,41 @@ import asyncio
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
 
 from scheduledjobs.core.reasons import Reason
 from scheduledjobs.errors import Permanent, SettingsError, SpecError
 from scheduledjobs.handlers.execution import Execution
 from scheduledjobs.handlers.registry import handler
-from scheduledjobs.store.effects import Claim, run_statement
+from scheduledjobs.store.effects import Claim, first_word, run_statement
+from scheduledjobs.store.sessions import is_url
 
 MOST_AT_ONCE = 4
 SETTING = "SCHEDULEDJOBS_SQL_CONNECTIONS"
 GIVEN = ("fire_time", "namespace", "job", "attempt", "idempotency_key")
-NAMED = re.compile(r"%\((\w+)\)[sbt]")
+NAMED = re.compile(r"%%|%\((\w+)\)[sbt]")
+UNDER_ROLE = ("SELECT", "INSERT", "UPDATE", "DELETE", "MERGE", "WITH", "VALUES", "TABLE")
+"""What a statement may be where a `role` is set: none of these takes the role off and goes on."""
+
+STEERS = frozenset(
+    (
+        "ABORT",
+        "BEGIN",
+        "COMMIT",
+        "DISCARD",
+        "END",
+        "PREPARE",
+        "RELEASE",
+        "RESET",
+        "ROLLBACK",
+        "SAVEPOINT",
+        "SET",
+        "START",
+    )
+)
+"""What no statement may be: it would end or steer the transaction in which its completion commits."""
 
 
 class SqlPayload(BaseModel):
@@ -50,12 +71,22 @@ class SqlPayload(BaseModel):
         return value
 
 
+def _readable(value: SecretStr) -> SecretStr:
+    if not is_url(value.get_secret_value()):
+        raise ValueError("must look like postgresql://user:password@host:5432/name, its parts percent-encoded")
+    return value
+
+
 class SqlConnection(BaseModel):
-    """A named connection: without `url` the operator's own database; `role` is set for the statement."""
+    """A named connection: without `url` the operator's own database.
+
+    `role` is set for the statement. It keeps a wrong statement from what it should not touch; it does not hold
+    somebody who means harm, since the session is the operator's: that needs a `url` with a user of its own.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    url: SecretStr | None = None
+    url: Annotated[SecretStr, AfterValidator(_readable)] | None = None
     namespaces: tuple[str, ...] = Field(min_length=1)
     role: str | None = None
 
@@ -98,10 +129,19 @@ def check(namespace: str, payload: BaseModel) -> None:
         names = f"allowed are {', '.join(allowed)}" if allowed else "the operator was given none for it"
         text = f"unknown connection {payload.connection!r} in namespace {namespace}: {names}"
         raise SpecError(Reason.INVALID_PAYLOAD, f"spec.payload.connection: {text}")
-    missing = sorted(set(NAMED.findall(payload.statement)) - payload.parameters.keys() - set(GIVEN))
-    if missing:
-        text = f"names {', '.join(missing)}, which spec.payload.parameters does not give"
-        raise SpecError(Reason.INVALID_PAYLOAD, f"spec.payload.statement: {text}")
+    if objection := _objection(payload, found):
+        raise SpecError(Reason.INVALID_PAYLOAD, f"spec.payload.statement: {objection}")
+
+
+def _objection(payload: SqlPayload, connection: SqlConnection) -> str | None:
+    word = first_word(payload.statement)
+    if word in STEERS:
+        return f"must not be {word}: it is one statement in a transaction of its own"
+    if connection.role is not None and word not in UNDER_ROLE:
+        return f"must begin with one of {', '.join(UNDER_ROLE)}, since {payload.connection!r} runs it under a role"
+    named = set(NAMED.findall(payload.statement)) - {""}
+    missing = sorted(named - payload.parameters.keys() - set(GIVEN))
+    return f"names {', '.join(missing)}, which spec.payload.parameters does not give" if missing else None
 
 
 @handler("sql", payload=SqlPayload, check=check)

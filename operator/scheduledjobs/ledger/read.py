@@ -1,8 +1,10 @@
-"""Version rows as segments: which schedule was in force when."""
+"""Version rows as a history: which schedule was in force when, and which moments were planned under it."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
 
 from scheduledjobs.core.expected import Segment, segments
 from scheduledjobs.core.job import read_schedule
@@ -13,9 +15,33 @@ from scheduledjobs.errors import SpecError
 from scheduledjobs.store.queries import Row
 
 
-def read_segments(versions: Sequence[Row]) -> list[Segment]:
-    """Return the segments of a job's version rows, as store.ledger.verify_versions reads them."""
-    return segments([(v["version"], _schedule(v), v["anchor_at"], v["effective_from"]) for v in versions])
+@dataclass(frozen=True, slots=True)
+class History:
+    """A job's segments, and by the beginning of each the moments that its versions were recorded with as the next."""
+
+    segments: Sequence[Segment]
+    planned: Mapping[datetime, frozenset[datetime]]
+
+
+def read_history(versions: Sequence[Row]) -> History:
+    """Return the history of a job's version rows, as store.ledger.verify_versions reads them."""
+    schedules = [_schedule(version) for version in versions]
+    found = segments(
+        [(v["version"], s, v["anchor_at"], v["effective_from"]) for v, s in zip(versions, schedules, strict=True)]
+    )
+    return History(found, _planned(versions, schedules))
+
+
+def _planned(versions: Sequence[Row], schedules: Sequence[Schedule | None]) -> dict[datetime, frozenset[datetime]]:
+    """What was planned under another schedule at the same instant has been dropped."""
+    found: dict[datetime, frozenset[datetime]] = {}
+    before: tuple[datetime, Schedule | None] | None = None
+    for version, schedule in zip(versions, schedules, strict=True):
+        since, following = version["effective_from"], version["next_fire_at"]
+        kept = found[since] if before == (since, schedule) else frozenset()
+        found[since] = kept | {following} if following is not None else kept
+        before = since, schedule
+    return found
 
 
 def _schedule(version: Row) -> Schedule | None:

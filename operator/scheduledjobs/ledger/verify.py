@@ -7,20 +7,30 @@ if a row stands for a moment that no version names. What the leader has not deci
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 
 from scheduledjobs.core.decide import TICK
 from scheduledjobs.core.expected import Segment, due_moments
 from scheduledjobs.core.reasons import JobState
-from scheduledjobs.core.schedule import FixedDelay, first_fire, next_fire
-from scheduledjobs.ledger.read import read_segments
+from scheduledjobs.core.schedule import FixedDelay
+from scheduledjobs.ledger.chain import Chain
+from scheduledjobs.ledger.read import History, read_history
 from scheduledjobs.store.jobs import database_now
-from scheduledjobs.store.ledger import snapshot, verify_jobs, verify_requests, verify_rows, verify_versions
+from scheduledjobs.store.ledger import (
+    snapshot,
+    verify_before,
+    verify_jobs,
+    verify_requests,
+    verify_rows,
+    verify_versions,
+)
+from scheduledjobs.store.partitions import list_partitions
 from scheduledjobs.store.queries import Row
+from scheduledjobs.store.sessions import Connection
 
-MILLISECOND = timedelta(milliseconds=1)
+MILLISECOND, DAY = timedelta(milliseconds=1), timedelta(days=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +54,8 @@ class Verdict:
     moments: int = 0
     undecided: int = 0
     findings: list[Finding] = field(default_factory=list)
+    asked: datetime | None = None
+    """From when it was asked for, where `since` is later because what lies before it is not kept."""
 
     def count(self, kind: str) -> int:
         """Return how many findings are of a kind."""
@@ -60,48 +72,74 @@ async def verify(
 ) -> Verdict:
     """Verify the jobs of a namespace and name (None: all) from `since(now)` to now, which is the database's time.
 
-    `tell(done, all)` is called after each job.
+    What is older than the days of the log is not held against it. `tell(done, all)` is called after each job.
     """
     async with snapshot(url, **settings) as conn:
         now = await database_now(conn)
-        verdict = Verdict(since(now), now)
+        asked, kept = since(now), kept_from(await list_partitions(conn), now)
+        verdict = Verdict(max(asked, kept), now, asked=asked if asked < kept else None)
         jobs = await verify_jobs(conn, namespace, name, verdict.since)
         for done, job in enumerate(jobs, 1):
-            found = read_segments(await verify_versions(conn, job["id"]))
-            rows = await verify_rows(conn, job["id"], verdict.since, now + MILLISECOND)
-            verify_job(job, found, rows, verdict)
-            for request in await verify_requests(conn, job["id"], verdict.since):
-                detail = f"run request {request['token']} has no row"
-                verdict.findings.append(_finding("lost", job, request["requested_at"], detail))
-            verdict.jobs += 1
+            await _verify_job(conn, job, verdict)
             tell(done, len(jobs))
     return verdict
 
 
-def verify_job(job: Row, found: Sequence[Segment], rows: Sequence[Row], verdict: Verdict) -> None:
-    """Hold the rows of one job against what its segments name, and add what is found to the verdict."""
+def kept_from(days: Mapping[date, bool], now: datetime) -> datetime:
+    """Return the beginning of the unbroken row of days, up to that of `now`, that the log has; `now` if it has none.
+
+    `days` says of each whether it is being detached. A day that is kept alone, since something in it still runs, says
+    nothing of those after it, which are dropped.
+    """
+    held = {day for day, is_detaching in days.items() if not is_detaching and day <= now.date()}
+    if not held:
+        return now
+    first = max(held)
+    while first - DAY in held:
+        first -= DAY
+    return datetime(first.year, first.month, first.day, tzinfo=UTC)
+
+
+async def _verify_job(conn: Connection, job: Row, verdict: Verdict) -> None:
+    history = read_history(await verify_versions(conn, job["id"]))
+    decided: datetime = max(verdict.until, job["last_fire_time"] or verdict.until)  # later, if the clock was set back
+    rows = await verify_rows(conn, job["id"], verdict.since, decided + MILLISECOND)
+    if any(isinstance(segment.schedule, FixedDelay) for segment in history.segments):
+        before = await verify_before(conn, job["id"], verdict.since)
+        _verify_chain(job, history, [*before, *rows], verdict)
+    _verify_named(job, history.segments, rows, decided, verdict)
+    for request in await verify_requests(conn, job["id"], verdict.since):
+        detail = f"run request {request['token']} has no row"
+        verdict.findings.append(_finding("lost", job, request["requested_at"], detail))
+    verdict.jobs += 1
+
+
+def _verify_chain(job: Row, history: History, rows: Sequence[Row], verdict: Verdict) -> None:
+    """Hold the rows of a job against what its fixedDelay segments owe, and add what is found to the verdict."""
+    ordered = sorted({row["id"]: row for row in rows}.values(), key=lambda row: (row["fire_time"], row["id"]))
+    chain = Chain(job, history, ordered, verdict.since, verdict.until)
+    chain.check()
+    verdict.undecided += chain.undecided
+    verdict.findings += [_finding(gap.kind, job, gap.moment, gap.detail) for gap in chain.gaps]
+
+
+def _verify_named(job: Row, found: Sequence[Segment], rows: Sequence[Row], until: datetime, verdict: Verdict) -> None:
+    """Hold the rows of one job against the moments that its other segments name, and add what is found."""
     delays = [segment for segment in found if isinstance(segment.schedule, FixedDelay)]
-    chained = [row for row in rows if any(_holds(segment, row["fire_time"]) for segment in delays)]
-    verdict.findings += _chain(job, delays, chained, verdict.since)
-    verdict.moments += len(chained)
-    ids = {row["id"] for row in chained}
-    others = [row for row in rows if row["id"] not in ids]
-    decided_until = _decided_until(job, verdict.until)
-    due = due_moments(found, verdict.since, verdict.until + TICK)
+    others = [row for row in rows if not any(segment.holds(row["fire_time"]) for segment in delays)]
+    verdict.moments += len(rows) - len(others)
+    decided_until = _decided_until(job, until)
+    due = due_moments(found, verdict.since, until + TICK)
     decided = [moment for moment in due if moment < decided_until]
     verdict.undecided += len(due) - len(decided)
     verdict.moments += len(decided)
     verdict.findings += _held_against(job, decided, others, verdict.since)
 
 
-def _decided_until(job: Row, now: datetime) -> datetime:
+def _decided_until(job: Row, until: datetime) -> datetime:
     """Everything before the job's next moment has been decided; without one, all that was due."""
     following: datetime | None = job["next_fire_at"]
-    return following if following is not None and job["state"] != JobState.DELETED else now + TICK
-
-
-def _holds(segment: Segment, moment: datetime) -> bool:
-    return segment.since <= moment and (segment.until is None or moment < segment.until)
+    return following if following is not None and job["state"] != JobState.DELETED else until + TICK
 
 
 def _held_against(job: Row, due: Sequence[datetime], rows: Sequence[Row], since: datetime) -> Iterator[Finding]:
@@ -134,43 +172,6 @@ def _odd(job: Row, row: Row, covered: Sequence[datetime], since: datetime) -> It
         yield _finding("not due" if row["moment_count"] > len(covered) else "lost", job, row["fire_time"], detail)
 
 
-def _chain(job: Row, delays: Sequence[Segment], rows: Sequence[Row], since: datetime) -> Iterator[Finding]:
-    """Each moment of a fixedDelay follows from the end of the run before it, or from when its version began."""
-    previous: Row | None = None
-    for row in rows:
-        moment = row["fire_time"]
-        starts = {_start(segment) for segment in delays}
-        after = _after(delays, previous) if previous is not None else set()
-        if moment < since:
-            previous = row
-            continue
-        if moment not in starts | after and (previous is not None or not _may_precede(delays, moment, since)):
-            kind = "lost" if any(at is not None and at < moment for at in after) else "not due"
-            expected = min((at for at in after if at is not None), default=moment)
-            yield _finding(kind, job, expected, f"row {row['id']} at {moment.isoformat()} does not follow")
-        if previous is not None and previous["fire_time"] == moment:
-            yield _finding("doubled", job, moment, f"rows {previous['id']}, {row['id']} stand for it")
-        previous = row
-
-
-def _start(segment: Segment) -> datetime | None:
-    return first_fire(segment.schedule, segment.since, segment.anchor) if segment.schedule is not None else None
-
-
-def _after(delays: Sequence[Segment], previous: Row) -> set[datetime | None]:
-    ended = previous["finished_at"]
-    if ended is None:
-        return set()
-    return {next_fire(segment.schedule, ended) for segment in delays if segment.schedule is not None}
-
-
-def _may_precede(delays: Sequence[Segment], moment: datetime, since: datetime) -> bool:
-    """The run before the first row of the range may have ended before the range began, or have no row any more."""
-    return any(
-        segment.since < moment and isinstance(segment.schedule, FixedDelay) and moment >= since for segment in delays
-    )
-
-
 def _finding(kind: str, job: Row, moment: datetime, detail: str) -> Finding:
     return Finding(kind, job["namespace"], job["name"], moment, detail)
 
@@ -181,6 +182,9 @@ def lines(verdict: Verdict, most: int = 100) -> Iterator[str]:
         yield f"{found.kind.upper():8} {found.namespace}/{found.job} {found.moment.isoformat()}: {found.detail}"
     if len(verdict.findings) > most:
         yield f"... and {len(verdict.findings) - most} more"
+    if verdict.asked is not None:
+        kept = f"history is kept from {verdict.since.isoformat()} on"
+        yield f"{kept}: nothing was verified between {verdict.asked.isoformat()} and then"
     odd = f", {verdict.count('not due')} not due" if verdict.count("not due") else ""
     undecided = f", {verdict.undecided} not decided yet" if verdict.undecided else ""
     totals = f"{verdict.count('lost')} lost, {verdict.count('doubled')} doubled, {verdict.moments} moments"

@@ -150,6 +150,7 @@ class Claim:
             first_missed_at=row["first_missed_at"],
             claimed_at=row["claimed_at"],
             received_at=sent_at,
+            due_at=row["due_at"],
             replica=self.replica,
         )
 

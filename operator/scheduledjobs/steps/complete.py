@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Sequence, Set
+from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import replace
 from itertools import islice, takewhile
 from random import random
@@ -21,6 +21,7 @@ import structlog
 
 from scheduledjobs.core.backoff import next_attempt_in
 from scheduledjobs.core.reasons import State
+from scheduledjobs.core.result import plain
 from scheduledjobs.errors import StoreError, StoreUnavailable
 from scheduledjobs.handlers.assignment import Assignment, Ending
 from scheduledjobs.store.executions import (
@@ -36,6 +37,9 @@ log = structlog.get_logger(__name__)
 
 BATCH = 500
 
+Key = tuple[int, int]
+"""The id of an execution and the number of its claim."""
+
 
 class Complete:
     """The endings of one replica on their way into the log."""
@@ -44,16 +48,19 @@ class Complete:
         self,
         sessions: Sessions,
         on_written: Callable[[Sequence[Ending], Sequence[Ending], Set[int]], None],
+        on_returned: Callable[[Sequence[Assignment], Set[int]], None],
         randomness: Callable[[], float] = random,
     ) -> None:
         """`on_written(endings, stale, retried)` is told what was written, what came too late and was discarded, and
-        the ids of those that wait for another attempt."""
+        the ids of those that wait for another attempt; `on_returned(assignments, retried)` likewise, when the log knows
+        that abandoned code has returned."""
         self._random = randomness
-        self._waiting: dict[tuple[int, int], float] = {}
+        self._on_returned = on_returned
+        self._waiting: dict[Key, tuple[Ending, float]] = {}
         self._sessions = sessions
         self._on_written = on_written
         self._endings: deque[tuple[UUID, Ending]] = deque()
-        self._returned: deque[tuple[UUID, Assignment]] = deque()
+        self._returned: dict[Key, tuple[UUID, Assignment]] = {}
         self._batch = BATCH
         self.wake = asyncio.Event()
         self.replica: UUID | None = None
@@ -65,9 +72,9 @@ class Complete:
         return len(self._endings)
 
     @property
-    def unwritten_claims(self) -> set[tuple[int, int]]:
+    def unwritten_claims(self) -> set[Key]:
         """The (id, claim_no) of the endings that are not in the log yet."""
-        return {(ending.assignment.id, ending.assignment.claim_no) for _, ending in self._endings}
+        return {_claim(ending.assignment) for _, ending in self._endings}
 
     def add(self, endings: Sequence[Ending]) -> None:
         """Take endings from the runner."""
@@ -78,7 +85,7 @@ class Complete:
     def add_returned(self, assignments: Sequence[Assignment]) -> None:
         """Take attempts whose abandoned thread has returned."""
         if self.replica is not None:
-            self._returned.extend((self.replica, assignment) for assignment in assignments)
+            self._returned.update((_claim(assignment), (self.replica, assignment)) for assignment in assignments)
         self.wake.set()
 
     async def step(self) -> float | None:
@@ -99,7 +106,7 @@ class Complete:
             written = await self._complete(replica, endings)
         except StoreUnavailable:
             raise
-        except StoreError as error:
+        except (StoreError, TypeError, ValueError) as error:  # the latter two: what JSON cannot say
             self._set_apart(endings, error)
             return
         stale = [ending for ending in endings if ending.assignment.id not in written]
@@ -136,34 +143,56 @@ class Complete:
             assignment.retry, ending.state, ending.reason, assignment.attempt, self._random(), ending.retry_after
         )
         if wait is not None and ending.abandoned:
-            self._waiting[assignment.id, assignment.claim_no] = wait.total_seconds()
+            self._waiting[_claim(assignment)] = ending, wait.total_seconds()
         return None if wait is None else wait.total_seconds()
 
-    def _set_apart(self, endings: Sequence[Ending], error: StoreError) -> None:
-        """One ending that Postgres refuses must not hold up the others: find it, then write it without its result."""
+    def _set_apart(self, endings: Sequence[Ending], error: Exception) -> None:
+        """One ending that cannot be written must not hold up the others: find it, then write its state alone.
+
+        If even that is refused, it goes behind the others and is tried again.
+        """
         if len(endings) > 1:
             self._batch = 1
             return
-        replica, ending = self._endings[0]
-        if ending.result is None and not ending.output:
+        replica, ending = self._endings.popleft()
+        log.error("ending cannot be recorded", execution_id=ending.assignment.id, error=plain(str(error)))
+        message = plain(f"its result or output could not be recorded: {error}")[:512]
+        bare = replace(ending, result=None, output="", traceback=None, message=message)
+        if ending.result is None and not ending.output and ending.traceback is None:
+            self._endings.append((replica, bare))
             raise error
-        log.error("result or output cannot be recorded", execution_id=ending.assignment.id, error=str(error))
-        message = f"its result or output could not be recorded: {error}"[:512]
-        self._endings[0] = replica, replace(ending, result=None, output="", message=message)
+        self._endings.appendleft((replica, bare))
 
     async def _write_returned(self) -> None:
-        replica = self._returned[0][0]
-        same = takewhile(lambda entry: entry[0] == replica, self._returned)
-        batch = [assignment for _, assignment in same]
-        async with self._sessions.session() as conn:
-            await return_abandoned(conn, replica, [self._returned_row(assignment) for assignment in batch])
+        """Record that abandoned code has returned; not before its ending is in the log, or nothing would change."""
+        unwritten = self.unwritten_claims
+        ready = [entry for key, entry in self._returned.items() if key not in unwritten]
+        if not ready:
+            return
+        replica = ready[0][0]
+        batch = [assignment for owner, assignment in ready if owner == replica]
+        async with self._sessions.transaction() as conn:
+            states = await return_abandoned(conn, replica, [self._returned_row(assignment) for assignment in batch])
+            followed = self._followed(replica, batch, states)
+            if followed:
+                await insert_attempts(conn, followed)
         for assignment in batch:
-            self._returned.popleft()
-            self._waiting.pop((assignment.id, assignment.claim_no), None)
+            self._returned.pop(_claim(assignment))
+            self._waiting.pop(_claim(assignment), None)
+        self._on_returned(batch, {row["execution_id"] for row in followed})
+
+    def _followed(self, replica: UUID, batch: Sequence[Assignment], states: Mapping[int, str]) -> list[dict[str, Any]]:
+        """Return the attempts that another one follows."""
+        endings = [self._waiting[_claim(a)][0] for a in batch if states.get(a.id) == State.PENDING]
+        return [_attempt(replica, ending) for ending in endings]
 
     def _returned_row(self, assignment: Assignment) -> dict[str, Any]:
-        waits = self._waiting.get((assignment.id, assignment.claim_no))
+        _, waits = self._waiting.get(_claim(assignment), (None, None))
         return {**_key(assignment), "job_id": assignment.job_id, "retry_seconds": waits}
+
+
+def _claim(assignment: Assignment) -> Key:
+    return assignment.id, assignment.claim_no
 
 
 def _key(assignment: Assignment) -> dict[str, Any]:

@@ -20,7 +20,8 @@ import structlog
 from scheduledjobs.core.plan import MILLISECOND, Judge, has_expired
 from scheduledjobs.core.reasons import JobState, Reason
 from scheduledjobs.core.resource import Resource
-from scheduledjobs.errors import StoreError, StoreUnavailable, TermLost
+from scheduledjobs.errors import StoreUnavailable, TermLost
+from scheduledjobs.steps.halve import halving
 from scheduledjobs.steps.mirror_batch import MirrorBatch, Written, joined
 from scheduledjobs.steps.record import Days
 from scheduledjobs.steps.resume import resource_of
@@ -73,6 +74,13 @@ class Inbox:
             self._changes[uid] = change
         self.wake.set()
 
+    def put_back(self, changes: Iterable[Change]) -> None:
+        """Take back what could not be mirrored, except where something newer has come in the meantime."""
+        for change in changes:
+            uid = change.uid if isinstance(change, Gone) else change.resource.meta.uid
+            self._changes.setdefault(uid, change)
+        self.wake.set()
+
     def take(self, most: int) -> list[Change]:
         """Return and remove up to `most` changes, oldest first."""
         taken = list(self._changes)[:most]
@@ -118,28 +126,30 @@ class Mirror:
             try:
                 await self.apply(changes)
             except (TermLost, StoreUnavailable):
-                for change in changes:
-                    self._inbox.put(change)
+                self._inbox.put_back(changes)
                 raise
         return 0.0 if len(self._inbox) else None
 
     async def apply(self, changes: Sequence[Change]) -> None:
-        """Mirror these changes, halving the batch around one that Postgres refuses."""
-        try:
-            await self._write(changes)
-        except (TermLost, StoreUnavailable):
-            self._days.forget()
-            raise
-        except StoreError as error:
-            self._days.forget()
-            if len(changes) > 1:
-                half = len(changes) // 2
-                await self.apply(changes[:half])
-                await self.apply(changes[half:])
-            else:
-                log.exception("resource cannot be mirrored", change=_name(changes[0]), error=str(error))
+        """Mirror these changes, halving the batch around one that cannot be."""
+        done: list[tuple[Written, list[Seen]]] = []
 
-    async def _write(self, changes: Sequence[Change]) -> None:
+        async def write(part: Sequence[Change]) -> None:
+            try:
+                done.append(await self._write(part))
+            except BaseException:
+                self._days.forget()
+                raise
+
+        try:
+            await halving(changes, write, _tell_bad)
+        finally:
+            for written, _ in done:
+                await self._on_written(written)
+        for _, disputed in done:
+            await self._settle_disputes(disputed)
+
+    async def _write(self, changes: Sequence[Change]) -> tuple[Written, list[Seen]]:
         async with self._leader.write() as conn:
             now = await database_now(conn)
             seen = [change for change in changes if isinstance(change, Seen)]
@@ -159,8 +169,9 @@ class Mirror:
                 if change.resource.meta.uid not in disputed:
                     self._take(batch, change, rows.get(change.resource.meta.uid))
             written = await batch.write()
-        await self._on_written(written if resumed is None else joined(resumed, written))
-        await self._settle_disputes([change for change in seen if change.resource.meta.uid in disputed])
+            if resumed is not None:
+                written = joined(resumed, written)
+        return written, [change for change in seen if change.resource.meta.uid in disputed]
 
     async def _end_pauses(self, conn: Connection, rows: Rows, now: datetime) -> Written | None:
         """End the pauses whose time is over before anything else changes: what came after them was due.
@@ -217,6 +228,10 @@ def _uids(changes: Sequence[Change]) -> list[UUID]:
 def _identity(change: Seen) -> dict[str, Any]:
     meta = change.resource.meta
     return {"id": meta.uid, "namespace": meta.namespace, "name": meta.name}
+
+
+def _tell_bad(change: Change, error: Exception) -> None:
+    log.error("resource cannot be mirrored", change=_name(change), exc_info=error)
 
 
 def _name(change: Change) -> str:

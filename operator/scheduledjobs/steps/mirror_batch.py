@@ -254,4 +254,5 @@ def _version(resource: Resource, plan: Plan, now: datetime) -> dict[str, Any]:
         "paused_until": pause.until if pause else None,
         "paused_by": pause.by if pause else None,
         "pause_reason": pause.why if pause else None,
+        "next_fire_at": plan.next_fire_at,
     }

@@ -12,13 +12,16 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
+import structlog
+
+from scheduledjobs import metrics
 from scheduledjobs.core.decide import due
 from scheduledjobs.core.job import Job
-from scheduledjobs.core.schedule import first_fire, next_fire
+from scheduledjobs.core.schedule import first_fire, following_fire
 from scheduledjobs.steps.specs import Specs
 from scheduledjobs.store.executions import miss_unstarted, request_stops
 from scheduledjobs.store.leadership import Leader
-from scheduledjobs.store.mirror import lock_jobs
+from scheduledjobs.store.mirror import cancel_orphans, lock_jobs
 from scheduledjobs.store.queries import Row
 from scheduledjobs.store.releases import (
     find_last_runs,
@@ -30,7 +33,11 @@ from scheduledjobs.store.releases import (
     release_jobs,
 )
 
+log = structlog.get_logger(__name__)
+
 EVERY_SECONDS = 1.0
+ORPHANS_EVERY = 10
+"""Passes between two looks for what waits under a deleted job; a delete is followed by looks of its own."""
 
 
 class Release:
@@ -52,6 +59,8 @@ class Release:
         self._specs = specs
         self._on_released = on_released
         self._on_missed = on_missed
+        self._passes = 0
+        self._looks = 1
         self.wake = asyncio.Event()
 
     async def step(self) -> None:
@@ -66,6 +75,22 @@ class Release:
             self._on_missed(missed)
         await self._release_held()
         await self._ask_again()
+        await self._cancel_orphans()
+
+    def look_for_orphans(self) -> None:
+        """Jobs were deleted: an attempt of theirs may be going back to PENDING at this moment."""
+        self._looks = 3
+
+    async def _cancel_orphans(self) -> None:
+        self._passes += 1
+        if not self._looks and self._passes % ORPHANS_EVERY:
+            return
+        self._looks = max(0, self._looks - 1)
+        async with self._leader.write() as conn:
+            cancelled = await cancel_orphans(conn)
+        if cancelled:
+            log.warning("executions of deleted jobs cancelled", count=cancelled)
+            metrics.repairs("cancelled").inc(cancelled)
 
     async def _release_held(self) -> None:
         async with self._leader.session() as conn:
@@ -110,4 +135,4 @@ def following(job: Job, ended_at: datetime | None) -> datetime | None:
     """Return the next moment of a fixedDelay job: its delay after the end of the last run, or its first moment."""
     if ended_at is None:
         return first_fire(job.schedule, job.effective_from, job.anchor_at)
-    return next_fire(job.schedule, max(ended_at, job.last_fire_time or ended_at), job.anchor_at)
+    return following_fire(job.schedule, ended_at, job.last_fire_time or ended_at, job.effective_from)

@@ -6,18 +6,24 @@ what becomes of the moments in between.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
 from typing import Any
+from uuid import UUID
+
+import structlog
 
 from scheduledjobs.core.plan import Judge, has_expired
 from scheduledjobs.core.resource import Resource, ResourceMeta
+from scheduledjobs.steps.halve import halving
 from scheduledjobs.steps.mirror_batch import MirrorBatch, Written
 from scheduledjobs.steps.record import Days
 from scheduledjobs.steps.specs import Specs
 from scheduledjobs.store.jobs import database_now
 from scheduledjobs.store.leadership import Leader
 from scheduledjobs.store.mirror import find_expiring_pauses, lock_jobs
+
+log = structlog.get_logger(__name__)
 
 AHEAD_SECONDS = 1.5
 
@@ -49,10 +55,16 @@ class Resume:
         waits = float(soon[0]["seconds"])
         if waits > 0:
             return waits
-        await self._end([row["id"] for row in soon if row["seconds"] <= 0])
-        return 0.0
+        bad: list[UUID] = []
 
-    async def _end(self, ids: list[Any]) -> None:
+        def put_off(job_id: UUID, error: Exception) -> None:
+            bad.append(job_id)
+            log.error("pause cannot be ended", job_id=str(job_id), exc_info=error)
+
+        await halving([row["id"] for row in soon if row["seconds"] <= 0], self._end, put_off)
+        return None if bad else 0.0
+
+    async def _end(self, ids: Sequence[UUID]) -> None:
         try:
             async with self._leader.write() as conn:
                 now = await database_now(conn)

@@ -7,6 +7,7 @@ reads SUCCEEDED finds the effect done, exactly once.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -19,6 +20,7 @@ from psycopg import sql as compose
 from psycopg.rows import dict_row
 from psycopg.types.json import Jsonb
 
+from scheduledjobs.core.result import encode_result
 from scheduledjobs.errors import Permanent, StoreError
 from scheduledjobs.store.queries import execute
 from scheduledjobs.store.sessions import Connection, connect, first_line
@@ -26,6 +28,10 @@ from scheduledjobs.store.sessions import Connection, connect, first_line
 MOST_RETURNED = 100
 FINAL_CLASSES = frozenset({"22", "23", "42"})
 """SQLSTATE classes that another attempt cannot mend: bad data, a broken constraint, a wrong statement."""
+
+FIRST_WORD = re.compile(r"(?:\s|\(|--[^\n]*(?:\n|$)|/\*.*?\*/)*([a-z]+)", re.IGNORECASE | re.DOTALL)
+WRITES = re.compile(r"\b(insert|update|delete|merge)\b", re.IGNORECASE)
+QUERIES = frozenset({"SELECT", "VALUES", "TABLE"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +58,8 @@ async def run_statement(
     """Run one statement in a transaction and commit; with `claim`, complete that attempt in the same transaction.
 
     Returns {"rows": how many, "returned": the first 100 rows, where it returns any}. Raises `StatementRefused` where
-    trying again is no use, `StaleAttempt` where the attempt was taken away, `StoreError` for anything else.
+    trying again is no use, `StaleAttempt` where the attempt was taken away or asked to stop, `StoreError` for anything
+    else.
     """
     async with connect(url, "scheduledjobs sql handler") as conn, conn.transaction():
         if role is not None:
@@ -79,16 +86,44 @@ async def complete_effect(conn: Connection, claim: Claim, result: Mapping[str, A
         fire_time=claim.fire_time,
         claim_no=claim.claim_no,
         replica=claim.replica,
-        result=orjson.dumps(result).decode(),
+        result=(encode_result(result) or b"null").decode(),
     )
 
 
 async def _run(conn: Connection, statement: str, parameters: Mapping[str, Any]) -> dict[str, Any]:
     bound = {name: Jsonb(value) if isinstance(value, dict | list) else value for name, value in parameters.items()}
     async with conn.cursor(row_factory=dict_row) as cursor:
+        if is_query(statement):
+            return await _read(cursor, statement, bound)
         await cursor.execute(statement.encode(), bound, prepare=True)  # prepared: it can be one statement only
         found: dict[str, Any] = {"rows": cursor.rowcount}
         if cursor.description is not None:
-            rows = await cursor.fetchmany(MOST_RETURNED)
-            found["returned"] = orjson.loads(orjson.dumps(rows, default=str))
+            found["returned"] = _as_json(await cursor.fetchmany(MOST_RETURNED))
     return found
+
+
+async def _read(cursor: psycopg.AsyncCursor[Any], statement: str, bound: Mapping[str, Any]) -> dict[str, Any]:
+    """Count what a query returns and keep its first rows: however many there are, a chunk is held at a time."""
+    kept: list[Any] = []
+    count = 0
+    async for row in cursor.stream(statement.encode(), bound, size=MOST_RETURNED):
+        count += 1
+        if count <= MOST_RETURNED:
+            kept.append(row)
+    return {"rows": count, "returned": _as_json(kept)}
+
+
+def _as_json(rows: list[Any]) -> Any:
+    return orjson.loads(orjson.dumps(rows, default=str))
+
+
+def first_word(statement: str) -> str:
+    """Return the first word of a statement in capitals, behind comments and brackets; "" where there is none."""
+    found = FIRST_WORD.match(statement)
+    return found.group(1).upper() if found else ""
+
+
+def is_query(statement: str) -> bool:
+    """Return whether a statement only reads, and so always returns rows."""
+    word = first_word(statement)
+    return word in QUERIES or (word == "WITH" and WRITES.search(statement) is None)

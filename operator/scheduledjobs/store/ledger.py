@@ -21,9 +21,9 @@ async def snapshot(url: str, **settings: str) -> AsyncIterator[Connection]:
             yield conn
 
 
-async def find_job(conn: Connection, namespace: str, name: str) -> Row | None:
-    """Return the living job of that name, else the one that had it last, else None."""
-    return await fetch_one(conn, "find_job", namespace=namespace, job_name=name)
+async def find_jobs(conn: Connection, namespace: str, name: str) -> list[Row]:
+    """Return the jobs that have had a name, the living one or the newest first, and from when each first counted."""
+    return await fetch_all(conn, "find_jobs", namespace=namespace, job_name=name)
 
 
 async def verify_jobs(conn: Connection, namespace: str | None, name: str | None, since: datetime) -> list[Row]:
@@ -39,6 +39,11 @@ async def verify_versions(conn: Connection, job_id: UUID) -> list[Row]:
 async def verify_rows(conn: Connection, job_id: UUID, since: datetime, until: datetime) -> list[Row]:
     """Return the scheduled rows of a job that stand for moments in [since, until), oldest first."""
     return await fetch_all(conn, "verify_rows", job_id=job_id, since=since, until=until)
+
+
+async def verify_before(conn: Connection, job_id: UUID, since: datetime) -> list[Row]:
+    """Return the newest scheduled row of a job before `since`, and those before it that are live, oldest first."""
+    return await fetch_all(conn, "verify_before", job_id=job_id, since=since)
 
 
 async def verify_requests(conn: Connection, job_id: UUID, since: datetime) -> list[Row]:

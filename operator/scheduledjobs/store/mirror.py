@@ -40,6 +40,16 @@ async def cancel_pending(conn: Connection, job_ids: Sequence[UUID]) -> int:
     return await execute(conn, "cancel_pending", job_ids=list(job_ids))
 
 
+async def cancel_orphans(conn: Connection) -> int:
+    """Cancel what waits to run for jobs that are gone; return how many rows changed."""
+    return await execute(conn, "cancel_orphans")
+
+
+async def find_judgeable(conn: Connection, handlers: Sequence[str]) -> list[Row]:
+    """Return the rows of the jobs that are to be judged anew, given the handlers that live replicas have."""
+    return await fetch_all(conn, "find_judgeable", handlers=list(handlers))
+
+
 async def insert_run_requests(conn: Connection, rows: Iterable[Mapping[str, Any]]) -> set[UUID]:
     """Record run requests (job_id, token, payload, execution_id, fire_time); return the jobs whose token was new."""
     return {row["job_id"] for row in await fetch_all(conn, "insert_run_requests", rows=batch(rows))}

@@ -13,6 +13,7 @@ from typing import Any
 
 import psycopg
 from psycopg import AsyncConnection
+from psycopg.conninfo import conninfo_to_dict
 from psycopg_pool import AsyncConnectionPool, PoolClosed, PoolTimeout
 
 from scheduledjobs.errors import StoreError, StoreUnavailable
@@ -63,6 +64,14 @@ async def connect(url: str, application_name: str, **settings: str) -> AsyncIter
             yield conn
         finally:
             await conn.close()
+
+
+def is_url(url: str) -> bool:
+    """Return whether libpq can read this address; what it says of one that it cannot read may hold the password."""
+    try:
+        return url.startswith(("postgresql://", "postgres://")) and bool(conninfo_to_dict(url))
+    except psycopg.Error:
+        return False
 
 
 class Sessions:

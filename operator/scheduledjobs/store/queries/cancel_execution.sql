@@ -1,11 +1,12 @@
--- Cancel an execution for a person: one that waits ends at once, one that runs is asked to stop.
+-- Cancel an execution for a person: one that waits ends at once, one that runs is asked to stop, one that has ended
+-- while its code runs on is not tried again.
 UPDATE job_execution_log AS e
 SET state = CASE WHEN e.state = 'PENDING' THEN 'CANCELLED' ELSE e.state END,
     reason = CASE WHEN e.state = 'PENDING' THEN 'CancelRequested' ELSE e.reason END,
     message = CASE WHEN e.state = 'PENDING' THEN %(message)s ELSE e.message END,
-    finished_at = CASE WHEN e.state = 'PENDING' THEN scheduler_now() END,
+    finished_at = CASE WHEN e.state = 'PENDING' THEN scheduler_now() ELSE e.finished_at END,
     cancel_reason = coalesce(e.cancel_reason, 'CancelRequested'),
     cancel_requested_at = coalesce(e.cancel_requested_at, scheduler_now()),
     cancel_requested_by = coalesce(e.cancel_requested_by, %(by)s::text)
-WHERE e.id = %(id)s AND e.state IN ('PENDING', 'RUNNING')
+WHERE e.id = %(id)s AND (e.state IN ('PENDING', 'RUNNING') OR e.abandoned)
 RETURNING e.id, e.state, e.namespace, e.job_name, e.fire_time

@@ -73,4 +73,5 @@ FROM picked
 WHERE e.id = picked.id AND e.fire_time = picked.fire_time
 RETURNING
     e.id, e.fire_time, e.namespace, e.job_name, e.job_id, e.version, e.run_key, e.attempt, e.trigger, e.claim_no,
-    e.handler, e.payload, e.missed_count, e.first_missed_at, e.claimed_at
+    e.handler, e.payload, e.missed_count, e.first_missed_at, e.claimed_at,
+    coalesce(e.due_at, e.fire_time) AS due_at

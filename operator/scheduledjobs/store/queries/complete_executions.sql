@@ -1,5 +1,6 @@
 -- Write how attempts ended. The claim guards it: a row that was taken from this replica is left as it is. One with a
--- wait for another attempt goes back to PENDING, unless its job is gone or it was asked to stop.
+-- wait for another attempt goes back to PENDING, unless its job is gone or it was asked to stop; one that failed since
+-- it was asked to stop is cancelled.
 WITH ended AS MATERIALIZED (
     SELECT
         r.*,
@@ -13,8 +14,10 @@ WITH ended AS MATERIALIZED (
     )
 )
 UPDATE job_execution_log AS e
-SET state = CASE WHEN r.may_retry AND e.cancel_reason IS NULL THEN 'PENDING' ELSE r.state END,
-    reason = CASE WHEN r.may_retry AND e.cancel_reason IS NULL THEN 'Retrying' ELSE r.reason END,
+SET state = CASE WHEN r.may_retry AND e.cancel_reason IS NULL THEN 'PENDING'
+        WHEN r.state = 'FAILED' AND e.cancel_reason IS NOT NULL THEN 'CANCELLED' ELSE r.state END,
+    reason = CASE WHEN r.may_retry AND e.cancel_reason IS NULL THEN 'Retrying'
+        WHEN r.state = 'FAILED' AND e.cancel_reason IS NOT NULL THEN e.cancel_reason ELSE r.reason END,
     visible_at = CASE WHEN r.may_retry AND e.cancel_reason IS NULL
         THEN scheduler_now() + make_interval(secs => r.retry_seconds) ELSE e.visible_at END,
     start_before = CASE WHEN r.may_retry AND e.cancel_reason IS NULL THEN NULL ELSE e.start_before END,

@@ -1,4 +1,4 @@
-"""The result of a handler as JSON that Postgres can hold: at most 16 KiB, without the character NUL."""
+"""What a handler leaves, in a form that JSON and Postgres can hold: a result of at most 16 KiB, text without NUL."""
 
 from __future__ import annotations
 
@@ -8,6 +8,11 @@ import orjson
 
 MOST_RESULT = 16 * 1024
 NUL = re.compile(rb"(?<!\\)((?:\\\\)*)\\u0000")
+
+
+def plain(text: str) -> str:
+    """Return text without NUL and lone surrogates: any file name that is not UTF-8 brings these into a message."""
+    return text.replace("\0", "").encode(errors="replace").decode()
 
 
 class NotJson(ValueError):

@@ -1,0 +1,177 @@
+"""why and history where it is not plain which job, version or instant is meant, or whether the moment has come."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from uuid import UUID
+
+import pytest
+from tests.integration.conftest import Stage, resource
+
+from scheduledjobs.cli.history import read as history
+from scheduledjobs.core.resource import Resource
+from scheduledjobs.ledger.why import why
+from scheduledjobs.steps.mirror import Gone
+
+SECOND, HOUR, DAY = timedelta(seconds=1), timedelta(hours=1), timedelta(days=1)
+ONE, TWO = UUID(int=1), UUID(int=2)
+
+
+async def told(stage: Stage, at: datetime) -> str:
+    return "\n".join(await why(stage.url, "default", "job", at, **stage.clock_setting))
+
+
+def written(name: str = "job", **changes: object) -> Resource:
+    return replace(resource(name, **changes), field_manager="kubectl")
+
+
+async def test_why_a_one_shot_of_before_it_was_recorded_ran_or_was_missed(stage: Stage) -> None:
+    now = await stage.now()
+    past, late = now - 3 * HOUR, now - HOUR
+    await stage.mirror(written(runAt=past.isoformat(), created_at=now - 2 * HOUR, uid=ONE))
+    await stage.mirror(written("late", runAt=late.isoformat(), created_at=now - 2 * HOUR, uid=TWO))
+    await stage.fire()
+    told_past = await told(stage, past.replace(microsecond=past.microsecond // 1000 * 1000))
+    assert "MISSED (InThePast)" in told_past
+    assert "written by kubectl" in told_past
+    assert "never due" not in told_past
+    (row,) = stage.rows("SELECT fire_time FROM job_execution_log WHERE job_name = 'late'")
+    ran = "\n".join(await why(stage.url, "default", "late", row["fire_time"], **stage.clock_setting))
+    assert "PENDING, execution" in ran
+
+
+async def test_why_names_from_when_the_job_counted_first(stage: Stage) -> None:
+    await stage.mirror(resource(fixedRate="1m", uid=ONE))
+    first = stage.job()["effective_from"]
+    stage.tick(hours=5)
+    await stage.mirror(resource(fixedRate="2m", uid=ONE, generation=2))
+    counts = f"{first.isoformat(timespec='milliseconds')[:-6]}Z"
+    assert f"never due: the job counts from {counts}" in await told(stage, first - HOUR)
+
+
+async def lives_twice(stage: Stage) -> tuple[datetime, datetime]:
+    """A job that ran and was deleted, an hour of nothing, and another of the same name; return when each ran."""
+    await stage.mirror(resource(fixedRate="1m", uid=ONE))
+    stage.tick(seconds=61)
+    await stage.fire()
+    stage.tick(minutes=10)
+    await stage.mirror(Gone(ONE, "default", "job"))
+    stage.tick(hours=1)
+    await stage.mirror(resource(fixedRate="2m", uid=TWO))
+    stage.tick(seconds=121)
+    await stage.fire()
+    first, last = stage.rows("SELECT fire_time FROM job_execution_log WHERE state = 'PENDING' OR reason = 'JobDeleted'")
+    return first["fire_time"], last["fire_time"]
+
+
+async def test_why_finds_the_job_that_had_the_name_then(stage: Stage) -> None:
+    first, last = await lives_twice(stage)
+    then = await told(stage, first)
+    assert "CANCELLED (JobDeleted)" in then
+    assert "every 1m" in then
+    assert f"job       an earlier job of this name, {ONE}, which existed from" in then
+    assert "MISSED (Deleted)" in await told(stage, first + timedelta(minutes=5))
+    now = await told(stage, last)
+    assert "PENDING" in now
+    assert "earlier" not in now
+
+
+async def test_why_says_that_an_earlier_job_had_ended(stage: Stage) -> None:
+    first, _ = await lives_twice(stage)
+    between = await told(stage, first + timedelta(minutes=30))
+    assert "never due: the job counts from" in between
+    assert f"earlier   an earlier job of this name, {ONE}, existed from" in between
+    assert "earlier" not in await told(stage, first - HOUR)
+
+
+async def test_history_names_the_earlier_jobs(stage: Stage) -> None:
+    await lives_twice(stage)
+    shown = await history(stage.url, "default", "job")
+    assert shown[0].startswith(f"earlier job of this name: {ONE}, ")
+    assert len(shown) == 2
+    assert shown[1].startswith("version 1")
+    await stage.mirror(Gone(TWO, "default", "job"))
+    gone = await history(stage.url, "default", "job")
+    assert [line.split()[0] for line in gone] == ["earlier", "version", "version"]
+
+
+async def test_history_says_who_and_what_ended_a_pause_or_the_job(stage: Stage) -> None:
+    until = (await stage.now() + HOUR).isoformat()
+    await stage.mirror(written(fixedRate="1m", uid=ONE))
+    pause = {"scheduledjobs.dev/paused-until": until}
+    await stage.mirror(written(fixedRate="1m", uid=ONE, resource_version=2, annotations=pause))
+    stage.tick(hours=2)
+    await stage.resume()
+    at = await stage.now()
+    await stage.mirror(Gone(ONE, "default", "job"))
+    shown = await history(stage.url, "default", "job")
+    assert [line.split("UTC  ")[1].split("  ")[0] for line in shown] == [
+        "by kubectl",
+        "by kubectl",
+        "pause ended",
+        "deleted",
+    ]
+    assert "written by kubectl" in await told(stage, at - SECOND)
+
+
+async def test_why_a_jittered_moment_is_not_due_yet(stage: Stage) -> None:
+    await stage.mirror(resource(fixedRate="1m", jitter="50s", uid=ONE))
+    job = stage.job()
+    assert job["next_due_at"] - job["next_fire_at"] > 2 * SECOND
+    stage.tick(seconds=(job["next_fire_at"] - await stage.now()).total_seconds() + 1)
+    assert "decision  not due yet: with its jitter it is due at" in await told(stage, job["next_fire_at"])
+    stage.tick(seconds=60)
+    waited = await told(stage, job["next_fire_at"])
+    assert "and not decided yet" in waited
+    assert "due for 61 s" not in waited  # it counts from its jittered moment
+
+
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        ({"suspend": True}, "it will be SKIPPED (Suspended) at the leader's next sweep: spec.suspend is true"),
+        ({"handler": "nobody"}, "it will be SKIPPED (NotReady) at the leader's next sweep: no live replica has"),
+    ],
+)
+async def test_why_a_moment_that_waits_for_the_sweep(stage: Stage, changes: dict[str, object], sentence: str) -> None:
+    await stage.mirror(resource(fixedRate="1m", uid=ONE, **changes))
+    stage.tick(seconds=90)
+    assert sentence in await told(stage, stage.job()["next_fire_at"])
+
+
+async def test_why_a_suspended_one_shot_waits(stage: Stage) -> None:
+    at = (await stage.now() + HOUR).replace(microsecond=0)
+    await stage.mirror(resource(runAt=at.isoformat(), uid=ONE, suspend=True))
+    stage.tick(hours=2)
+    await stage.fire(sweep=True)
+    assert "a one-shot is due when the suspension ends" in await told(stage, at)
+
+
+async def test_why_a_local_time_that_comes_twice(stage: Stage) -> None:
+    await stage.mirror(resource(schedule="30 2 * * *", timeZone="Europe/Berlin"))
+    twice = await told(stage, datetime(2027, 10, 31, 2, 30))  # noqa: DTZ001 read in the job's zone
+    assert "at 2027-10-31T00:30:00Z" in twice
+    sentence = "2027-10-31T02:30:00 comes twice in Europe/Berlin: this is the first time; the second is"
+    assert f"zone      {sentence} 2027-10-31T01:30:00Z" in twice
+    assert "comes twice" not in await told(stage, datetime(2027, 10, 31, 2, 30, tzinfo=UTC))
+
+
+@pytest.mark.parametrize(
+    "at",
+    [
+        datetime(9999, 12, 31, 23, 59, 59, tzinfo=UTC),
+        datetime(9999, 12, 31, 23, 59, 59, tzinfo=UTC).replace(tzinfo=None),
+        datetime(1, 1, 1, tzinfo=UTC),
+    ],
+)
+async def test_why_far_off_moments_are_never_due(stage: Stage, at: datetime) -> None:
+    await stage.mirror(resource(schedule="0 0 29 2 *", timeZone="Asia/Tokyo"))
+    assert "never due: it lies outside the years 1970 to 9000" in await told(stage, at)
+
+
+@pytest.mark.parametrize("year", [1970, 9000])
+async def test_why_the_first_and_last_years_are_answered(stage: Stage, year: int) -> None:
+    await stage.mirror(resource(schedule="0 0 29 2 *", timeZone="Asia/Tokyo"))
+    assert "never due" in await told(stage, datetime(year, 1, 1, tzinfo=UTC))
+    assert "never due" in await told(stage, datetime(year, 12, 31, 23, 59, 59, tzinfo=UTC))

@@ -1,0 +1,81 @@
+"""The command line without a server: exit codes that a script can tell apart, and moments that cannot be asked for."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from importlib.metadata import entry_points
+from pathlib import Path
+
+import pytest
+
+from scheduledjobs.cli import main as cli
+from scheduledjobs.cli.main import exit_code, main
+
+NOWHERE = "postgresql://nobody@127.0.0.1:1/nothing"
+
+
+def run(monkeypatch: pytest.MonkeyPatch, *arguments: str, url: str = NOWHERE) -> int:
+    monkeypatch.setenv("SCHEDULEDJOBS_DATABASE_URL", url)
+    monkeypatch.setattr(sys, "argv", ["scheduledjobs", *arguments])
+    return exit_code("scheduledjobs")
+
+
+@pytest.mark.parametrize("arguments", [["verify", "--since", "1h"], ["why", "a/b", "--at", "2026-01-01T00:00:00Z"]])
+def test_a_database_that_does_not_answer_is_not_a_no(
+    arguments: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(monkeypatch, *arguments) == 3
+    assert capsys.readouterr().err.startswith("scheduledjobs: connection failed")
+
+
+def test_an_error_that_nobody_expected_is_not_a_no(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(cli, "import_module", lambda _: 1 / 0)
+    assert run(monkeypatch, "verify", "--since", "1h") == 3
+    assert "ZeroDivisionError" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "url", "sentence"),
+    [
+        (["verify", "--since", "soon"], NOWHERE, "must be RFC 3339"),
+        (["verify", "--since", "1h"], "mysql://x", "SCHEDULEDJOBS_DATABASE_URL: must look like"),
+        (["verify", "--since", "0001-01-01T00:00:00+10:00"], NOWHERE, "must lie in the years 1970 to 9000"),
+        (["why", "a/b", "--at", "9999-12-31T23:59:59-10:00"], NOWHERE, "must lie in the years 1970 to 9000"),
+        (["why", "a/b", "--at", "0001-01-01T00:00:00"], NOWHERE, "must lie in the years 1970 to 9000"),
+        (["pause", "a/b", "--until", "9999-12-31T23:59:59-10:00"], NOWHERE, "must lie in the years 1970 to 9000"),
+        (["next", "* * * * *", "--after", "9999-12-31T23:59:59-10:00"], NOWHERE, "must lie in the years 1970 to 9000"),
+        (["nothing"], NOWHERE, "No such command"),
+    ],
+)
+def test_a_wrong_argument_or_setting_is_2(
+    arguments: list[str],
+    url: str,
+    sentence: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert run(monkeypatch, *arguments, url=url) == 2
+    assert sentence in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("after", ["9000-12-31T23:59:59-10:00", "1970-01-01T00:00:00+14:00"])
+def test_the_first_and_the_last_year_can_be_asked_for(after: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert run(monkeypatch, "next", "0 0 29 2 *", "--time-zone", "Asia/Tokyo", "--after", after) == 0
+
+
+def test_the_exit_codes_are_in_the_help(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(monkeypatch, "--help") == 0
+    assert "Exit codes: 0 done" in capsys.readouterr().out
+    assert run(monkeypatch, "verify", "--help") == 0
+    assert "3 if it could not be found" in capsys.readouterr().out
+
+
+def test_kubectl_finds_the_plugin_by_its_name() -> None:
+    (script,) = entry_points(group="console_scripts", name="kubectl-scheduledjobs")
+    assert script.load() is main
+    installed = Path(sys.executable).parent / script.name
+    said = subprocess.run([installed, "--help"], capture_output=True, text=True, check=True)
+    assert said.stdout.startswith("Usage: kubectl scheduledjobs [OPTIONS] COMMAND")

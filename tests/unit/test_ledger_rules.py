@@ -1,0 +1,75 @@
+"""What the ledger commands take for granted: which version was in force, and how far back history is kept."""
+
+from __future__ import annotations
+
+from datetime import UTC, date, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from scheduledjobs.core.expected import segments
+from scheduledjobs.core.schedule import FixedRate
+from scheduledjobs.ledger.read import read_history
+from scheduledjobs.ledger.verify import kept_from
+from scheduledjobs.ledger.why import in_force
+
+NOON = datetime(2026, 11, 24, 12, tzinfo=UTC)
+SECOND, MINUTE = timedelta(seconds=1), timedelta(minutes=1)
+
+
+def versions(*recorded: tuple[int, datetime]) -> list[tuple[int, FixedRate, None, datetime]]:
+    return [(number, FixedRate(MINUTE), None, since) for number, since in recorded]
+
+
+def test_of_versions_with_one_instant_the_last_recorded_counts() -> None:
+    found = segments(versions((1, NOON), (2, NOON + MINUTE), (3, NOON + MINUTE)))
+    assert [(s.version, s.since, s.until) for s in found] == [(1, NOON, NOON + MINUTE), (3, NOON + MINUTE, None)]
+
+
+def test_a_version_recorded_later_counts_from_its_instant_though_the_clock_was_set_back() -> None:
+    found = segments(versions((1, NOON), (2, NOON + 5 * MINUTE), (3, NOON + MINUTE)))
+    assert [(s.version, s.until) for s in found] == [(1, NOON + MINUTE), (3, None)]
+
+
+def row(seconds: int, fixed_delay: str, following: int | None, state: str = "ACTIVE") -> dict[str, Any]:
+    spec = {"handler": "log", "fixedDelay": fixed_delay}
+    next_fire_at = None if following is None else NOON + following * SECOND
+    since = NOON + seconds * SECOND
+    return {
+        "version": 1, "state": state, "spec": spec, "anchor_at": None, "effective_from": since, "recorded_at": since,
+        "next_fire_at": next_fire_at,
+    }  # fmt: skip
+
+
+def test_what_was_planned_is_kept_while_its_schedule_and_instant_last() -> None:
+    history = read_history([row(0, "9s", 9), row(0, "9s", None), row(0, "9s", 30), row(40, "9s", 49)])
+    assert history.planned[NOON] == {NOON + 9 * SECOND, NOON + 30 * SECOND}
+    again = read_history([row(0, "9s", 9), row(0, "5s", 5), row(0, "5s", None)])
+    assert again.planned[NOON] == {NOON + 5 * SECOND}
+
+
+def test_the_order_of_recording_decides_what_was_in_force() -> None:
+    active, gone = row(0, "9s", 9), {**row(0, "9s", None, "DELETED"), "recorded_at": NOON - 30 * SECOND}
+    assert in_force([active, gone], NOON + MINUTE) is gone
+    assert in_force([active, gone], NOON - MINUTE) is None
+    revived = row(-10, "9s", -1)
+    assert in_force([active, gone, revived], NOON + MINUTE) is revived
+
+
+DAYS = {date(2026, 11, day): False for day in (10, 20, 21, 22, 23, 24, 25, 26)}
+
+
+@pytest.mark.parametrize(
+    ("days", "first"),
+    [
+        (DAYS, 20),  # the 10th is there because something in it still runs
+        ({**DAYS, date(2026, 11, 20): True}, 21),
+        ({day: False for day in DAYS if day.day != 24}, 20),  # no leader has made today yet
+    ],
+)
+def test_history_is_kept_from_the_first_of_an_unbroken_row_of_days(days: dict[date, bool], first: int) -> None:
+    assert kept_from(days, NOON) == datetime(2026, 11, first, tzinfo=UTC)
+
+
+def test_a_log_without_days_keeps_nothing() -> None:
+    assert kept_from({}, NOON) == NOON
