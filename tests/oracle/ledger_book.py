@@ -202,6 +202,8 @@ class Book:
         self.newest = max((newest_of(row) for row in scheduled(look.rows)), default=NEVER)
         assert self.newest >= self.before, "a decided moment has lost its row"
         assert self.newest <= look.after or self.newest == self.before, ("decided early", self.newest, look.after)
+        if self.is_suspended and look.before < self.suspensions[-1].before:  # the clock was set back, and goes on
+            self.suspensions[-1].before = self.suspensions[-1].after = look.before
 
     def _believe(self, look: Look, reported: datetime) -> None:
         """Hold an effective_from against the time of the action, and what it may not be earlier than."""
@@ -244,7 +246,7 @@ class Book:
         """The next moment follows the end of the newest run."""
         if rows:
             last = max(rows, key=lambda row: row["fire_time"])
-            self.stretch.plan(max(last["finished_at"], newest_of(last)))
+            self.stretch.plan(max(last["finished_at"], newest_of(last), self.effective))
         else:
             self.stretch.begin(self.effective)
 
