@@ -22,6 +22,7 @@ from tests.oracle.ledger_oracle import Rules
 
 from scheduledjobs.core.resource import Resource
 from scheduledjobs.errors import StoreUnavailable, TermLost
+from scheduledjobs.ledger.verify import verify
 from scheduledjobs.steps.mirror import Gone, Seen
 from scheduledjobs.store.executions import claim_executions, complete_executions
 
@@ -370,3 +371,12 @@ class LedgerMachine(RuleBasedStateMachine):
             self.fire(0)
             for book in self.books.values():
                 book.hold_all()
+            self.world.run(self._verify())
+
+    async def _verify(self) -> None:
+        """`scheduledjobs verify` finds nothing amiss either, though it knows no more than the versions and the log."""
+        since = timedelta(days=2)
+        setting = self.world.clock_setting
+        found = await verify(self.world.url, lambda now: now - since, NAMESPACE, None, lambda *_: None, **setting)
+        assert found.findings == []
+        assert found.jobs == len(self.books)
