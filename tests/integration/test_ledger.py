@@ -59,6 +59,16 @@ async def test_verify_finds_nothing_in_a_log_that_is_right(stage: Stage) -> None
     assert list(lines(verdict))[-1].startswith(f"0 lost, 0 doubled, {verdict.moments} moments")
 
 
+async def test_verify_knows_a_one_shot_of_a_version_that_was_in_force_for_no_time(stage: Stage) -> None:
+    await stage.mirror(resource(runAt=(await stage.now() - HOUR).isoformat(), uid=UUID(int=1)))
+    stage.tick(seconds=-1)
+    await stage.mirror(resource(fixedRate="10s", uid=UUID(int=1), generation=2))
+    first, second = stage.rows("SELECT effective_from FROM job_definition_version ORDER BY seq")
+    assert first == second
+    assert len(stage.rows()) == 1
+    assert (await verified(stage)).findings == []
+
+
 def execute(stage: Stage, statement: str) -> None:
     with psycopg.connect(stage.url, autocommit=True) as conn:
         conn.execute(statement.encode())

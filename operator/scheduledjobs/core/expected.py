@@ -42,16 +42,21 @@ def segments(versions: Sequence[tuple[int, Schedule | None, datetime | None, dat
     """Return the segments of versions (number, schedule, anchor, effective_from) in the order they were recorded.
 
     What is recorded later counts from its effective_from on, so a version that began no earlier was in force for no
-    time: one with the same instant, or one of before the clock was set back.
+    time: one with the same instant, or one of before the clock was set back. A one-shot of it was due nevertheless, if
+    its moment had come: it is whenever it is recorded.
     """
     found: list[Segment] = []
     for number, schedule, anchor, since in versions:
-        while found and found[-1].since >= since:
+        while found and found[-1].since >= since and not _had_come(found[-1].schedule, since):
             found.pop()
         if found:
             found[-1] = replace(found[-1], until=since)
         found.append(Segment(number, schedule, anchor, since, None))
     return found
+
+
+def _had_come(schedule: Schedule | None, since: datetime) -> bool:
+    return isinstance(schedule, OneShot) and schedule.run_at < since
 
 
 def due_moments(found: Sequence[Segment], since: datetime, until: datetime) -> list[datetime]:
