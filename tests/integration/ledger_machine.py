@@ -34,7 +34,7 @@ ROWS = (
     " visible_at = 'infinity' AS is_held, nullif(visible_at, 'infinity') AS visible_at"
     " FROM job_execution_log ORDER BY fire_time, id"
 )
-OLD = 8
+OLD = 4
 """After so many actions a job may be deleted."""
 
 ENDED = "SELECT job_id, effective_from FROM job_definition_version WHERE state = 'DELETED'"

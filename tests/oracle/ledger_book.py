@@ -157,7 +157,6 @@ class Book:
         self.is_deleted = True
         self._hold(look, "Deleted", was_suspended=was_suspended)
         self._must_be_decided(look.before - TICK)
-        assert not [row for row in look.rows if row["state"] == "PENDING"]
 
     def end_pauses(self, look: Look) -> None:
         """Pauses whose time has come were ended."""
@@ -272,6 +271,7 @@ class Book:
             self.stretch.planned = None
         self._hold_plan(look.job)
         self._hold_overlap(look.rows)
+        assert not (self.is_deleted and [row for row in look.rows if row["state"] == "PENDING"]), "of a deleted job"
         self.rows = look.rows
         last = self.suspensions[-1] if self.suspensions else None
         if last is not None and last.until is not None and self.stretch.run_at is None:
