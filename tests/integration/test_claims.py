@@ -4,13 +4,22 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from datetime import timedelta
+from typing import cast
 
 import psycopg
+import pytest
 from tests.integration.conftest import Stage
+from tests.integration.plans import tables_read_whole
 
+from scheduledjobs.handlers.assignment import Assignment
+from scheduledjobs.handlers.runner import Runner
+from scheduledjobs.steps.claim import Claim
+from scheduledjobs.steps.complete import Complete
 from scheduledjobs.store.executions import claim_fairly, lock_claims
-from scheduledjobs.store.sessions import connect
+from scheduledjobs.store.sessions import Sessions, connect
 
 INSERT = """
 INSERT INTO job_execution_log
@@ -19,17 +28,24 @@ SELECT now() - %(ago)s, %(namespace)s, 'job', 'PENDING', %(trigger)s, 'log', gen
     n::text
 FROM generate_series(1, %(count)s) AS n
 """
-JOB = """
+ENDED = """
+INSERT INTO job_execution_log (fire_time, namespace, job_name, state, trigger, handler, job_id, version, run_key)
+SELECT now() - interval '1 minute', 'flood', 'job', 'SUCCEEDED', 'SCHEDULE', 'log', gen_random_uuid(), 1, n::text
+FROM generate_series(1, 20000) AS n
+"""
+JOBS = """
 INSERT INTO job_definition (id, namespace, name, version, resource_version, spec, state, reason, effective_from,
     created_at, updated_at)
-VALUES (gen_random_uuid(), %s, 'job', 1, 1, '{}', 'ACTIVE', 'Scheduled', now(), now(), now())
+SELECT gen_random_uuid(), 'flood', 'job-' || n, 1, 1, '{}', 'ACTIVE', 'Scheduled', now(), now(), now()
+FROM generate_series(1, 2000) AS n
+"""
+HELD = """
+SELECT id FROM job_execution_log WHERE state = 'PENDING' ORDER BY visible_at, id LIMIT %s FOR UPDATE
 """
 
 
 def waiting(stage: Stage, namespace: str, count: int, ago: int, trigger: str = "SCHEDULE") -> None:
     with psycopg.connect(stage.url, autocommit=True) as conn:
-        if not conn.execute("SELECT 1 FROM job_definition WHERE namespace = %s", [namespace]).fetchone():
-            conn.execute(JOB, [namespace])
         values = {"namespace": namespace, "count": count, "ago": timedelta(seconds=ago), "trigger": trigger}
         conn.execute(INSERT, values)
 
@@ -86,3 +102,87 @@ async def test_the_turns_of_a_namespace_are_read_from_an_index(stage: Stage) -> 
             ((read,),) = await (await conn.execute(ROWS_READ)).fetchall()
     assert Counter(row["namespace"] for row in claimed) == {"flood": 9, "small": 1}
     assert read < 100  # each row that may be taken, and each that is, once or twice: not the flood
+
+
+@pytest.mark.parametrize("name", ["claim_fairly", "claim_executions"])
+async def test_a_claim_reads_no_table_whole_however_much_there_is(stage: Stage, name: str) -> None:
+    waiting(stage, "flood", 20_000, ago=60)
+    waiting(stage, "small", 1, ago=1)
+    with psycopg.connect(stage.url, autocommit=True) as conn:
+        conn.execute(ENDED)
+        conn.execute(JOBS)
+        conn.execute("ANALYZE")
+    limits = {"limited": True, "per_namespace": 100, "global": 100, "choice": 40} if name == "claim_fairly" else {}
+    async with connect(stage.url, "test") as conn:
+        parameters = {"replica": await stage.replica(), "handlers": ["log"], "slots": 10, **limits}
+        assert await tables_read_whole(conn, name, **parameters) == set()
+
+
+async def test_two_that_claim_fairly_at_once_both_fill_their_slots(stage: Stage) -> None:
+    waiting(stage, "flood", 100, ago=60)
+    waiting(stage, "small", 8, ago=1)
+    first, second = await stage.replica(), await stage.replica()
+    async with connect(stage.url, "test") as one, connect(stage.url, "test") as other, one.transaction():
+        mine = await claim_fairly(one, first, ["log"], 10, 0, 0)
+        theirs = await claim_fairly(other, second, ["log"], 10, 0, 0)
+    assert len({row["id"] for row in [*mine, *theirs]}) == 20
+    assert Counter(row["namespace"] for row in theirs) == {"flood": 7, "small": 3}
+
+
+class Slots:
+    """Slots that are taken until the test empties them."""
+
+    def __init__(self, count: int) -> None:
+        self.count = self.free_slots = count
+        self.running: list[Assignment] = []
+
+    def submit(self, assignments: Sequence[Assignment]) -> None:
+        self.running += assignments
+        self.free_slots -= len(assignments)
+
+    def empty(self) -> None:
+        self.free_slots = self.count
+
+
+@asynccontextmanager
+async def claims(stage: Stage, slots: Slots, limit: int = 0) -> AsyncIterator[Claim]:
+    async with Sessions(stage.url, "test", size=1) as sessions:
+        complete = Complete(sessions, lambda *_: None, lambda *_: None)
+        step = Claim(sessions, cast("Runner", slots), complete, stage.specs, ["log"], lambda: True, limit=limit)
+        step.replica = await stage.replica()
+        yield step
+
+
+async def test_a_fair_claim_that_others_left_short_is_tried_again_at_once(stage: Stage) -> None:
+    waiting(stage, "flood", 100, ago=60)
+    slots = Slots(5)
+    async with claims(stage, slots) as step, connect(stage.url, "other") as other:
+        assert await step.step() == 0.0
+        async with other.transaction():
+            await other.execute(HELD, [60])
+            slots.empty()
+            assert await step.step() == 0.0  # all that was chosen is being claimed by the other
+            assert slots.free_slots == 5
+            assert await step.step() == 0.0
+            assert slots.free_slots == 0
+
+
+async def test_a_claim_that_finds_nothing_waits_for_the_poll(stage: Stage) -> None:
+    waiting(stage, "flood", 100, ago=60)
+    slots = Slots(5)
+    async with claims(stage, slots) as step, connect(stage.url, "other") as other:
+        assert await step.step() == 0.0
+        async with other.transaction():
+            await other.execute(HELD, [100])
+            slots.empty()
+            assert [await step.step() for _ in range(3)] == [0.0, None, None]
+
+
+async def test_a_claim_that_a_limit_stops_waits_for_the_poll(stage: Stage) -> None:
+    waiting(stage, "flood", 100, ago=60)
+    slots = Slots(5)
+    async with claims(stage, slots, limit=5) as step:
+        assert await step.step() == 0.0
+        slots.empty()
+        assert await step.step() is None
+    assert len(slots.running) == 5

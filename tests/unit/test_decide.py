@@ -8,7 +8,7 @@ from uuid import UUID
 
 import pytest
 
-from scheduledjobs.core.decide import TICK, decide, due, newest_due, settle
+from scheduledjobs.core.decide import AT_ONCE, TICK, decide, due, newest_due, settle
 from scheduledjobs.core.job import Job, NewExecution
 from scheduledjobs.core.reasons import JobState, Reason, State, Trigger
 from scheduledjobs.core.schedule import FixedDelay, FixedRate, OneShot, Window, parse_schedule
@@ -68,6 +68,60 @@ def test_moments_late_by_at_most_the_grace_fire_in_order() -> None:
     decision = decide(job(), LONG_AGO, NOON + MINUTE)
     assert [row.fire_time for row in decision.executions] == [NOON, NOON + MINUTE]
     assert {row.trigger for row in decision.executions} == {Trigger.SCHEDULE}
+
+
+EVERY_SECOND = FixedRate(SECOND)
+
+
+def decided_in_parts(made: Job, now: datetime, most: int) -> list[tuple[NewExecution, ...]]:
+    parts = []
+    while newest_due(made, now) is not None:
+        decision = decide(made, LONG_AGO, now, most=most)
+        parts.append(decision.executions)
+        made = replace(
+            made,
+            next_fire_at=decision.next_fire_at,
+            next_due_at=decision.next_due_at,
+            last_fire_time=decision.last_fire_time,
+        )
+    return parts
+
+
+@pytest.mark.parametrize("policy_name", ["FireOnce", "FireAll", "Skip"])
+def test_moments_within_the_grace_are_decided_in_parts_as_they_would_be_at_once(policy_name: str) -> None:
+    made = job(schedule=EVERY_SECOND, anchor_at=NOON - SECOND, misfire=policy(policy_name, grace="24h"))
+    now = NOON + 24 * SECOND
+    parts = decided_in_parts(made, now, most=10)
+    assert [len(part) for part in parts] == [10, 10, 5]
+    assert sum(parts, ()) == decide(made, LONG_AGO, now).executions
+
+
+def test_skip_misses_what_is_over_the_grace_with_the_first_part() -> None:
+    made = job(schedule=EVERY_SECOND, anchor_at=NOON - SECOND, misfire=policy("Skip", grace="20s"))
+    now = NOON + 60 * SECOND
+    parts = decided_in_parts(made, now, most=10)
+    assert [row.reason for row in parts[0]] == [Reason.TOO_LATE] + [None] * 10
+    assert sum(parts, ()) == decide(made, LONG_AGO, now).executions
+
+
+@pytest.mark.parametrize("policy_name", ["FireOnce", "FireAll"])
+def test_what_is_later_than_the_grace_is_decided_together(policy_name: str) -> None:
+    made = job(schedule=EVERY_SECOND, anchor_at=NOON - SECOND, misfire=policy(policy_name, grace="20s"))
+    now = NOON + 60 * SECOND
+    assert decided_in_parts(made, now, most=10) == [decide(made, LONG_AGO, now).executions]
+
+
+def test_suspended_moments_are_one_range_however_many_they_are() -> None:
+    made = job(schedule=EVERY_SECOND, anchor_at=NOON - SECOND, state=JobState.SUSPENDED)
+    ((row,),) = decided_in_parts(made, NOON + HOUR, most=10)
+    assert row.moment_count == 3601
+
+
+def test_one_decision_never_fires_more_than_a_thousand_moments() -> None:
+    made = job(schedule=EVERY_SECOND, anchor_at=NOON - SECOND, misfire=policy("FireOnce", grace="24h"))
+    decision = decide(made, LONG_AGO, NOON + 20 * HOUR)
+    assert len(decision.executions) == AT_ONCE == 1000
+    assert decision.next_fire_at == decision.next_due_at == NOON + 1000 * SECOND
 
 
 def test_later_than_the_grace_one_run_stands_for_all() -> None:

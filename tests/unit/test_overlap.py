@@ -5,8 +5,11 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from itertools import count, repeat
 
+import pytest
+
+from scheduledjobs.core import overlap
 from scheduledjobs.core.job import NewExecution
-from scheduledjobs.core.overlap import Live, in_the_way, settle_overlap
+from scheduledjobs.core.overlap import Live, _replaced, in_the_way, settle_overlap
 from scheduledjobs.core.reasons import Reason, State, Trigger
 from scheduledjobs.core.spec import ConcurrencyPolicy
 
@@ -78,6 +81,27 @@ def test_replace_of_two_moments_at_once_the_newer_wins() -> None:
     first, second = settle_overlap(REPLACE, [RUN, later], [], count(1)).rows
     assert (first.state, first.reason) == (State.SKIPPED, Reason.REPLACED)
     assert second.state is State.PENDING
+
+
+def test_replace_of_many_moments_settles_each_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    replaced: list[NewExecution] = []
+
+    def give_way(row: NewExecution) -> NewExecution:
+        replaced.append(row)
+        return _replaced(row)
+
+    monkeypatch.setattr(overlap, "_replaced", give_way)
+    moments = [NewExecution(NOON + n * MINUTE, State.PENDING) for n in range(50)]
+    rows = settle_overlap(REPLACE, moments, [RUNNING], count(1)).rows
+    assert [row.fire_time for row in replaced] == [row.fire_time for row in moments[:-1]]
+    assert [row.reason for row in rows] == [Reason.REPLACED] * 49 + [Reason.REPLACING]
+
+
+def test_replace_takes_the_place_of_a_whole_catch_up_chain() -> None:
+    later = NewExecution(NOON + 5 * MINUTE, State.PENDING)
+    rows = settle_overlap(REPLACE, [*chain(3), later], [], count(1)).rows
+    assert [row.reason for row in rows] == [Reason.REPLACED] * 3 + [None]
+    assert [row.is_held for row in rows] == [False] * 4
 
 
 def test_a_catch_up_chain_counts_as_one_run() -> None:

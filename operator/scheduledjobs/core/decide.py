@@ -1,4 +1,4 @@
-"""Every undecided moment of a job is decided together: it fires, or a row says why it did not.
+"""Every undecided moment of a job is decided together, up to a bound: it fires, or a row says why it did not.
 
 The rules in their order (design: deciding moments):
 
@@ -10,6 +10,11 @@ The rules in their order (design: deciding moments):
 6. Else the misfire policy: FireOnce runs the newest, told what it stands for, the others are MISSED/Coalesced; FireAll
    runs the newest `limit` one after the other, older ones are MISSED/OverLimit; Skip runs those within the grace, the
    others are MISSED/TooLate.
+
+Of the moments that fire as if on time (5, and the rest of Skip), one decision takes the oldest 1,000 at most: a day's
+grace of a job of every second would be 86,400 rows in one transaction. What is left is decided next, by the same rules.
+Since such moments fire in their order, that is as if the leader had looked in between. What the policies make up is
+bounded by itself, so it is always decided together.
 
 Lateness counts from when a moment may fire: its fire time and its jitter. Range rows end at each UTC midnight, so that
 a day can be dropped whole.
@@ -29,9 +34,18 @@ from scheduledjobs.core.schedule import moments, next_fire
 from scheduledjobs.core.spec import ConcurrencyPolicy, MisfirePolicy
 
 TICK = timedelta(microseconds=1)
+SECOND = timedelta(seconds=1)
+"""No schedule has moments nearer to each other."""
+
+AT_ONCE = 1000
+"""How many moments fire as if on time from one decision: about a tenth of a second of writing."""
+
 DAY = timedelta(days=1)
 SINGLE_MOMENT = frozenset({ScheduleKind.ONE_SHOT, ScheduleKind.FIXED_DELAY})
 """Kinds that have one undecided moment at most: what follows is known only when it has run."""
+
+NEVER_FIRING = frozenset({JobState.SUSPENDED, JobState.INVALID})
+"""States whose moments become range rows, however many there are."""
 
 
 def due(job: Job, fire_time: datetime) -> datetime:
@@ -39,15 +53,29 @@ def due(job: Job, fire_time: datetime) -> datetime:
     return due_at(job.id, job.schedule, job.jitter, fire_time, job.anchor_at)
 
 
-def decide(job: Job, keep_from: datetime, now: datetime) -> Decision:
+def decide(job: Job, keep_from: datetime, now: datetime, *, most: int = AT_ONCE) -> Decision:
     """Return what becomes of the moments of `job` from its `next_fire_at` to those due at `now`, both inclusive.
 
-    `keep_from` is the oldest instant that history is kept for: older moments get no row. `ValueError` if none is due.
+    Of those that fire as if on time, the oldest `most`; the decision's next_fire_at is then due already. `keep_from` is
+    the oldest instant that history is kept for: older moments get no row. `ValueError` if none is due.
     """
     newest = newest_due(job, now)
     if newest is None:
         raise ValueError(f"job {job.id} has no moment due at {now}")
-    return _decided(job, keep_from, newest, now, None)
+    return _decided(job, keep_from, _last_of(job, keep_from, newest, now, most), now, None)
+
+
+def _last_of(job: Job, keep_from: datetime, newest: datetime, now: datetime, most: int) -> datetime:
+    """Return the last moment to decide now: `newest`, or an older one if too many would fire as if on time."""
+    assert job.next_fire_at is not None  # noqa: S101 the caller looked
+    if newest - job.next_fire_at < most * SECOND or job.state in NEVER_FIRING or job.schedule.kind in SINGLE_MOMENT:
+        return newest
+    start = max(job.next_fire_at, keep_from)
+    in_time = _from(job, start, newest, now - job.starting_deadline)
+    on_time = _from(job, in_time, newest, now - job.misfire.grace)
+    if job.misfire.policy is not MisfirePolicy.SKIP and _first(job, in_time, newest) < on_time:
+        return newest
+    return next(islice(moments(job.schedule, on_time - TICK, newest, job.anchor_at), most - 1, None), newest)
 
 
 def settle(job: Job, keep_from: datetime, before: datetime, now: datetime, change: Reason) -> Decision | None:

@@ -59,9 +59,10 @@ def settle_overlap(
     if policy is ConcurrencyPolicy.ALLOW:
         return Outcome(tuple(rows))
     settled: list[NewExecution] = []
-    present = list(live)
-    stop: list[int] = []
+    there = before = _Present.of(live)
+    stop: tuple[int, ...] = ()
     fate: NewExecution | None = None
+    given_way = 0  # so many of the settled have given way to a newer one: each is looked at once
     for row in rows:
         if row.state is not State.PENDING:
             settled.append(row)
@@ -69,29 +70,49 @@ def settle_overlap(
             settled.append(_like(row, fate))
         else:
             if policy is ConcurrencyPolicy.REPLACE:
-                stop += [run.id for run in live if run.id not in stop]
-                settled = [_replaced(one) for one in settled]
-                present = list(live)
-            fate = _one(policy, replace(row, id=next(ids)) if row.id is None else row, present)
+                stop = tuple(run.id for run in live)
+                settled[given_way:] = [_replaced(one) for one in settled[given_way:]]
+                given_way = len(settled)
+                there = before
+            fate = _one(policy, replace(row, id=next(ids)) if row.id is None else row, there)
             settled.append(fate)
-            if fate.state is State.PENDING:
-                present.append(Live(fate.id or 0, is_pending=True, is_held=fate.is_held, reason=fate.reason))
-    return Outcome(tuple(settled), tuple(stop))
+            there = there.and_also(fate)
+    return Outcome(tuple(settled), stop)
 
 
-def _one(policy: ConcurrencyPolicy, row: NewExecution, live: Sequence[Live]) -> NewExecution:
-    if not live:
+@dataclass(frozen=True, slots=True)
+class _Present:
+    """What a newcomer needs to know of the runs before it: the id of the one in front, and of the one that waits."""
+
+    front: int | None
+    waiting: int | None
+
+    @classmethod
+    def of(cls, live: Sequence[Live]) -> _Present:
+        front = next((run.id for run in live if not run.is_held), live[0].id if live else None)
+        return cls(front, next((run.id for run in live if run.is_held and run.reason in WAITING), None))
+
+    def and_also(self, row: NewExecution) -> _Present:
+        if row.state is not State.PENDING:
+            return self
+        number = row.id or 0
+        waits = row.is_held and row.reason in WAITING
+        return _Present(
+            number if self.front is None else self.front, number if waits and self.waiting is None else self.waiting
+        )
+
+
+def _one(policy: ConcurrencyPolicy, row: NewExecution, there: _Present) -> NewExecution:
+    if there.front is None:
         return row
-    front = next((run.id for run in live if not run.is_held), live[0].id)
     if policy is ConcurrencyPolicy.FORBID:
-        message = f"execution {front} had not ended"
-        return replace(row, state=State.SKIPPED, reason=Reason.OVERLAP, message=message, blocked_by=front)
-    waiting = next((run.id for run in live if run.is_held and run.reason in WAITING), None)
-    if policy is ConcurrencyPolicy.QUEUE and waiting is not None:
-        message = f"execution {waiting} was waiting already"
-        return replace(row, state=State.SKIPPED, reason=Reason.QUEUE_FULL, message=message, blocked_by=waiting)
+        message = f"execution {there.front} had not ended"
+        return replace(row, state=State.SKIPPED, reason=Reason.OVERLAP, message=message, blocked_by=there.front)
+    if policy is ConcurrencyPolicy.QUEUE and there.waiting is not None:
+        message = f"execution {there.waiting} was waiting already"
+        return replace(row, state=State.SKIPPED, reason=Reason.QUEUE_FULL, message=message, blocked_by=there.waiting)
     reason = Reason.QUEUED if policy is ConcurrencyPolicy.QUEUE else Reason.REPLACING
-    return replace(row, reason=reason, is_held=True, blocked_by=front)
+    return replace(row, reason=reason, is_held=True, blocked_by=there.front)
 
 
 def _like(row: NewExecution, first: NewExecution) -> NewExecution:

@@ -19,6 +19,9 @@ ENDED = "scheduledjobs_ended"
 STOP = "scheduledjobs_stop"
 """Channel: running executions are asked to stop."""
 
+CHOICE = 4
+"""A fair claim looks at so many times its slots, to find enough where others are claiming at the same moment."""
+
 
 async def find_live_executions(conn: Connection, job_ids: Sequence[UUID]) -> list[Row]:
     """Return the executions of these jobs that have not ended, oldest first within a job."""
@@ -59,13 +62,17 @@ async def claim_executions(conn: Connection, replica: UUID, handlers: Sequence[s
 async def claim_fairly(
     conn: Connection, replica: UUID, handlers: Sequence[str], slots: int, limit: int, limit_per_namespace: int
 ) -> list[Row]:
-    """As claim_executions, namespaces in turn and within the limits on what runs (0: none); see lock_claims."""
+    """As claim_executions, namespaces in turn and within the limits on what runs (0: none); see lock_claims.
+
+    It may return fewer than `slots` though more wait: many others have just taken what it looked at.
+    """
     return await fetch_all(
         conn,
         "claim_fairly",
         replica=replica,
         handlers=list(handlers),
         slots=slots,
+        choice=CHOICE * slots,
         limited=bool(limit or limit_per_namespace),
         per_namespace=limit_per_namespace,
         **{"global": limit},

@@ -21,8 +21,9 @@ SET state = 'RUNNING',
     started_at = scheduler_now(),
     lateness_ms = CASE WHEN e.run_key = '' AND e.attempt = 0
         THEN extract(epoch FROM scheduler_now() - coalesce(e.due_at, e.fire_time)) * 1000 ELSE e.lateness_ms END
-FROM picked
-WHERE e.id = picked.id AND e.fire_time = picked.fire_time
+-- As arrays, since the planner takes these for short: of the CTE it thinks that it is long, and reads the whole log.
+FROM unnest(ARRAY(SELECT id FROM picked), ARRAY(SELECT fire_time FROM picked)) AS p (id, fire_time)
+WHERE e.id = p.id AND e.fire_time = p.fire_time
 RETURNING
     e.id, e.fire_time, e.namespace, e.job_name, e.job_id, e.version, e.run_key, e.attempt, e.trigger, e.claim_no,
     e.handler, e.payload, e.missed_count, e.first_missed_at, e.claimed_at,

@@ -1,11 +1,18 @@
--- Take up to so many executions under contention: on-time before catch-ups, namespaces in turn, then by due time. Each
--- namespace's part is read from an index of its own, so one namespace's flood costs the others nothing: IS FALSE, since
--- Postgres makes <> of "= false", which no index orders. With limits, the caller has taken the advisory lock of claims
--- in a statement before this one, or two would count the same slots.
+-- Take up to so many executions under contention: on-time before catch-ups, namespaces in turn, then by due time. The
+-- namespaces that wait, and each one's part, are read from one index of the waiting, a namespace a probe: neither the
+-- number of jobs nor one namespace's flood costs the others anything. (IS FALSE, since Postgres makes <> of "= false",
+-- which no index orders.) More is chosen than taken, since others claim the same rows at the same time. With limits, the
+-- caller has taken the advisory lock of claims in a statement before this one, or two would count the same slots.
 WITH RECURSIVE spaces (namespace) AS (
-    (SELECT namespace FROM job_definition ORDER BY namespace LIMIT 1)
+    (SELECT namespace FROM job_execution_log WHERE state = 'PENDING' ORDER BY namespace LIMIT 1)
     UNION ALL
-    SELECT (SELECT j.namespace FROM job_definition AS j WHERE j.namespace > s.namespace ORDER BY j.namespace LIMIT 1)
+    SELECT (
+        SELECT e.namespace
+        FROM job_execution_log AS e
+        WHERE e.state = 'PENDING' AND e.namespace > s.namespace
+        ORDER BY e.namespace
+        LIMIT 1
+    )
     FROM spaces AS s
     WHERE s.namespace IS NOT NULL
 ), running AS MATERIALIZED (
@@ -29,7 +36,7 @@ WITH RECURSIVE spaces (namespace) AS (
                 AND c.visible_at <= scheduler_now()
                 AND (c.start_before IS NULL OR c.start_before > scheduler_now()) AND c.handler = ANY(%(handlers)s)
             ORDER BY c.visible_at, c.id
-            LIMIT %(slots)s
+            LIMIT %(choice)s
         )
         UNION ALL
         (
@@ -39,7 +46,7 @@ WITH RECURSIVE spaces (namespace) AS (
                 AND c.visible_at <= scheduler_now()
                 AND (c.start_before IS NULL OR c.start_before > scheduler_now()) AND c.handler = ANY(%(handlers)s)
             ORDER BY c.visible_at, c.id
-            LIMIT %(slots)s
+            LIMIT %(choice)s
         )
     ) AS e
     WHERE s.namespace IS NOT NULL
@@ -48,16 +55,21 @@ WITH RECURSIVE spaces (namespace) AS (
     FROM waiting AS w
     WHERE %(per_namespace)s::bigint = 0 OR w.turn <= %(per_namespace)s::bigint
     ORDER BY w.is_catch_up, w.turn, w.visible_at, w.id
+    LIMIT %(choice)s
+), picked AS MATERIALIZED (
+    -- Locked one by one, in the order chosen, until there are enough.
+    SELECT free.id, free.fire_time
+    FROM chosen AS c
+    CROSS JOIN LATERAL (
+        SELECT e.id, e.fire_time
+        FROM job_execution_log AS e
+        WHERE e.id = c.id AND e.fire_time = c.fire_time AND e.state = 'PENDING' AND e.visible_at <= scheduler_now()
+        FOR UPDATE SKIP LOCKED
+    ) AS free
     LIMIT CASE
         WHEN %(global)s::bigint = 0 THEN %(slots)s::bigint
         ELSE greatest(0, least(%(slots)s::bigint, %(global)s::bigint - (SELECT coalesce(sum(n), 0) FROM running)))
     END
-), picked AS MATERIALIZED (
-    SELECT e.id, e.fire_time
-    FROM job_execution_log AS e
-    JOIN chosen AS c ON c.id = e.id AND c.fire_time = e.fire_time
-    WHERE e.state = 'PENDING' AND e.visible_at <= scheduler_now()
-    FOR UPDATE OF e SKIP LOCKED
 )
 UPDATE job_execution_log AS e
 SET state = 'RUNNING',
@@ -69,8 +81,9 @@ SET state = 'RUNNING',
     started_at = scheduler_now(),
     lateness_ms = CASE WHEN e.run_key = '' AND e.attempt = 0
         THEN extract(epoch FROM scheduler_now() - coalesce(e.due_at, e.fire_time)) * 1000 ELSE e.lateness_ms END
-FROM picked
-WHERE e.id = picked.id AND e.fire_time = picked.fire_time
+-- As arrays, since the planner takes these for short: of the CTE it thinks that it is long, and reads the whole log.
+FROM unnest(ARRAY(SELECT id FROM picked), ARRAY(SELECT fire_time FROM picked)) AS p (id, fire_time)
+WHERE e.id = p.id AND e.fire_time = p.fire_time
 RETURNING
     e.id, e.fire_time, e.namespace, e.job_name, e.job_id, e.version, e.run_key, e.attempt, e.trigger, e.claim_no,
     e.handler, e.payload, e.missed_count, e.first_missed_at, e.claimed_at,
