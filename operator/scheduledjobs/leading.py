@@ -12,12 +12,12 @@ from uuid import UUID
 import structlog
 
 from scheduledjobs import metrics
-from scheduledjobs.core.job import Job, NewExecution
+from scheduledjobs.core.job import Job, JobName, NewExecution
 from scheduledjobs.core.plan import Judge
 from scheduledjobs.core.reasons import NEVER_RUN_STATES, JobState, Reason, State
 from scheduledjobs.core.resource import RUN_NOW, Resource, ResourceMeta
 from scheduledjobs.core.spec import ConcurrencyPolicy
-from scheduledjobs.errors import StoreError, TermLost
+from scheduledjobs.errors import TermLost
 from scheduledjobs.handlers import Registry
 from scheduledjobs.kube.client import KubeClient
 from scheduledjobs.kube.feed import keep_feeding
@@ -240,16 +240,17 @@ class Leading:
             meta, reason, f"{last['outcome']}: {last.get('message') or reason} (fire time {last['fireTime']})"
         )
 
-    def _on_fire_failed(self, job: Job, error: StoreError) -> None:
+    def _on_fire_failed(self, job: JobName, error: Exception) -> None:
         asyncio.get_running_loop().create_task(self._mark_failed(job, error)).add_done_callback(_noted)
 
-    async def _mark_failed(self, job: Job, error: StoreError) -> None:
+    async def _mark_failed(self, job: JobName, error: Exception) -> None:
+        message = str(error) or type(error).__name__
         async with self._leader.write() as conn:
-            await fail_fire(conn, job.id, str(error)[:512])
+            await fail_fire(conn, job.id, message[:512])
         self.report.mark([job.id])
         meta = self.report.meta(job.id)
         if meta is not None:
-            self.announce.say(meta, Reason.FIRE_FAILED, str(error))
+            self.announce.say(meta, Reason.FIRE_FAILED, message)
 
     def _on_missed(self, rows: Iterable[Row]) -> None:
         self.report.mark(row["job_id"] for row in rows)

@@ -14,7 +14,7 @@ import pytest
 from psycopg.rows import dict_row
 from psycopg.types.datetime import TimestamptzLoader
 
-from scheduledjobs.core.job import Job, NewExecution
+from scheduledjobs.core.job import Job, JobName, NewExecution
 from scheduledjobs.core.plan import Judge
 from scheduledjobs.core.resource import Resource, ResourceMeta
 from scheduledjobs.handlers import load_registry
@@ -53,7 +53,7 @@ class ReadInfinity(TimestamptzLoader):
         return datetime.max.replace(tzinfo=UTC) if bytes(data) == b"infinity" else super().load(data)
 
 
-def _fail(job: Job, error: Exception) -> None:
+def _fail(job: JobName, error: Exception) -> None:
     raise AssertionError(f"{job.name}: {error}")
 
 
@@ -67,7 +67,7 @@ class Stage:
     fired: list[NewExecution] = field(default_factory=list)
     written: list[Written] = field(default_factory=list)
     living: dict[tuple[str, str], Resource] = field(default_factory=dict)
-    on_failed: Callable[[Job, Exception], None] = _fail
+    on_failed: Callable[[JobName, Exception], None] = _fail
     handlers: set[str] = field(default_factory=lambda: set(REGISTRY.names()))
 
     @property
@@ -122,11 +122,17 @@ class Stage:
     async def _on_written(self, written: Written) -> None:
         self.written.append(written)
 
-    async def fire(self, *, may_fire_old: bool = True, sweep: bool = False) -> None:
-        """Fire everything that is due."""
+    @asynccontextmanager
+    async def firing(self, *, may_fire_old: bool = True) -> AsyncIterator[Fire]:
+        """A leader that is about to fire, a step at a time."""
         async with self.leader() as leader:
             step = Fire(leader, await self._clock(), self.specs, KEPT, self._on_fired, self.on_failed)
             step.may_fire_old = may_fire_old
+            yield step
+
+    async def fire(self, *, may_fire_old: bool = True, sweep: bool = False) -> None:
+        """Fire everything that is due."""
+        async with self.firing(may_fire_old=may_fire_old) as step:
             while await step.step() == 0.0:
                 pass
             if sweep:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import json
 from datetime import timedelta
 from typing import Any
 
@@ -11,8 +13,12 @@ from tests.integration.conftest import KEPT, Stage, resource
 from tests.integration.ledger_world import Shaky
 
 from scheduledjobs.core.decide import decide
-from scheduledjobs.errors import StoreUnavailable, TermLost
+from scheduledjobs.core.job import Decision, Job
+from scheduledjobs.core.reasons import Reason
+from scheduledjobs.errors import SpecError, StoreUnavailable, TermLost
+from scheduledjobs.steps import fire
 from scheduledjobs.steps.fire import Fire, _advance_row
+from scheduledjobs.steps.specs import Specs
 from scheduledjobs.store.jobs import advance_jobs, load_due_jobs
 from scheduledjobs.store.leadership import Leader
 
@@ -251,3 +257,63 @@ async def test_claims_take_what_is_on_time_before_catch_ups(stage: Stage) -> Non
     await stage.fire()
     first: list[dict[str, Any]] = await stage.claim(await stage.replica(), slots=1)
     assert [row["job_name"] for row in first] == ["prompt"]
+
+
+def names_of(stage: Stage) -> list[str]:
+    return [row["job_name"] for row in stage.rows("SELECT DISTINCT job_name FROM job_execution_log ORDER BY job_name")]
+
+
+async def test_a_job_whose_spec_cannot_be_read_does_not_stop_the_others(stage: Stage) -> None:
+    await stage.mirror(*[resource(f"job-{number}", fixedRate="1s") for number in range(3)])
+    write_spec(stage, "job-1", UNREADABLE)
+    failed: list[str] = []
+    stage.on_failed = lambda job, _error: failed.append(job.name)
+    stage.specs = Specs()
+    stage.tick(seconds=1.5)
+    await stage.fire()
+    assert names_of(stage) == ["job-0", "job-2"]
+    assert failed == ["job-1"]
+
+
+UNREADABLE = '{"handler": "log", "onTheMoon": true}'
+"""A spec that another version of the program may have written."""
+
+
+def write_spec(stage: Stage, name: str, spec: str) -> None:
+    with psycopg.connect(stage.url, autocommit=True) as conn:
+        conn.execute("UPDATE job_definition SET spec = %s WHERE name = %s", [spec, name])
+
+
+async def test_a_job_that_can_be_read_again_fires(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fire, "RETRY_SECONDS", 1.0)
+    stage.on_failed = lambda *_: None
+    await stage.mirror(resource(fixedRate="10s"))
+    readable, job_id = json.dumps(stage.job()["spec"]), stage.job()["id"]
+    stage.tick(seconds=9.5)
+    async with stage.firing() as step, asyncio.timeout(10):
+        await step.step()  # it is planned, then a version comes that cannot be read, then one that can
+        for spec in (UNREADABLE, readable):
+            write_spec(stage, "job", spec)
+            stage.specs._kept.clear()
+            await step.reload([job_id])
+        while not stage.rows():
+            await asyncio.sleep(min(await step.step(), 0.1))
+
+
+@pytest.mark.parametrize("error", [OverflowError("date value out of range"), SpecError(Reason.INVALID_SPEC, "unheard")])
+async def test_a_job_whose_moments_cannot_be_decided_does_not_stop_the_others(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    def fail_one(job: Job, *args: Any) -> Decision:
+        if job.name == "job-1":
+            raise error
+        return decide(job, *args)
+
+    monkeypatch.setattr(fire, "decide", fail_one)
+    await stage.mirror(*[resource(f"job-{number}", fixedRate="1s") for number in range(3)])
+    failed: list[tuple[str, Exception]] = []
+    stage.on_failed = lambda job, found: failed.append((job.name, found))
+    stage.tick(seconds=1.5)
+    await stage.fire()
+    assert names_of(stage) == ["job-0", "job-2"]
+    assert failed == [("job-1", error)]

@@ -14,6 +14,15 @@ from scheduledjobs.core.spec import ConcurrencyPolicy, JobSpec, Misfire
 
 
 @dataclass(frozen=True, slots=True)
+class JobName:
+    """Which job, where its spec cannot be read or does not matter."""
+
+    id: UUID
+    namespace: str
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
 class Job:
     """One job whose schedule can be read: what deciding its moments needs.
 

@@ -8,15 +8,16 @@ A fire is one transaction, in this order:
 2. the jobs' plans move by compare-and-set, which refuses to be early by the database's own clock;
 3. in a later statement, what is live is read for the jobs that moved, and their rows are inserted.
 
-A job that did not move was changed by somebody, or it is not due yet: it is loaded again. A batch that fails is
-halved until the job that cannot be fired stands alone; that job is reported and tried again later, the others fire.
+A job that did not move was changed by somebody, or it is not due yet: it is loaded again. A batch that fails, for
+whatever reason, is halved until the job that cannot be fired stands alone; that job is reported and tried again later,
+the others fire. So is one that cannot even be read.
 """
 
 from __future__ import annotations
 
 import asyncio
 import heapq
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
@@ -24,15 +25,16 @@ from uuid import UUID
 import structlog
 
 from scheduledjobs.core.decide import decide, newest_due
-from scheduledjobs.core.job import Decision, Job, NewExecution
+from scheduledjobs.core.job import Decision, Job, JobName, NewExecution
 from scheduledjobs.core.reasons import JobState
 from scheduledjobs.core.spec import MisfirePolicy
-from scheduledjobs.errors import StoreError, StoreUnavailable, TermLost
+from scheduledjobs.errors import StoreUnavailable, TermLost
 from scheduledjobs.steps.clock import Clock
 from scheduledjobs.steps.record import Days, record
 from scheduledjobs.steps.specs import Specs
 from scheduledjobs.store.jobs import advance_jobs, load_due_jobs, load_jobs
 from scheduledjobs.store.leadership import Leader
+from scheduledjobs.store.queries import Row
 
 log = structlog.get_logger(__name__)
 
@@ -95,7 +97,7 @@ class Fire:
         specs: Specs,
         retention: timedelta,
         on_fired: Callable[[Sequence[Job], Sequence[tuple[Job, NewExecution]]], None],
-        on_failed: Callable[[Job, StoreError], None],
+        on_failed: Callable[[JobName, Exception], None],
     ) -> None:
         self._leader = leader
         self._clock = clock
@@ -143,21 +145,29 @@ class Fire:
         """Look ahead: plan every active job that is due within the horizon."""
         async with self._leader.session() as conn:
             rows = await load_due_jobs(conn, HORIZON, FIRING, MOST_LOADED)
-        self.plan(self._specs.job(row) for row in rows)
+        self.plan(self._read(rows))
         self._reload_at = self._clock.now() + (RELOAD_SECONDS if len(rows) < MOST_LOADED else 0.0)
+
+    def _read(self, rows: Iterable[Row]) -> Iterator[Job]:
+        """Yield the jobs of rows; one that cannot be read, by this version of the program, costs the others nothing."""
+        for row in rows:
+            try:
+                yield self._specs.job(row)
+            except Exception as error:  # noqa: BLE001 whatever is wrong with it
+                self._put_off(JobName(row["id"], row["namespace"], row["name"]), error)
 
     async def reload(self, ids: Sequence[UUID]) -> None:
         """Plan these jobs as the database has them now: they were mirrored, released or changed under a fire."""
         async with self._leader.session() as conn:
             rows = await load_jobs(conn, ids)
-        self.plan(self._specs.job(row) for row in rows if row["state"] in FIRING)
+        self.plan(self._read(row for row in rows if row["state"] in FIRING))
         self.wake.set()
 
     async def sweep(self) -> None:
         """Write the skipped moments of suspended and not runnable jobs into their range rows."""
         async with self._leader.session() as conn:
             rows = await load_due_jobs(conn, timedelta(0), SKIPPING, MOST_LOADED)
-        jobs = [self._specs.job(row) for row in rows]
+        jobs = list(self._read(rows))
         for start in range(0, len(jobs), BATCH):
             await self._fire_halving(jobs[start : start + BATCH])
 
@@ -198,18 +208,21 @@ class Fire:
             self._days.forget()
             self._reload_at = 0.0
             raise
-        except StoreError as error:
+        except Exception as error:  # noqa: BLE001 one job's defect must not end the look-ahead
             self._days.forget()
             if len(jobs) > 1:
                 half = len(jobs) // 2
                 await self._fire_halving(jobs[:half])
                 await self._fire_halving(jobs[half:])
             else:
-                self._put_off(jobs[0], error)
+                self._put_off(JobName(jobs[0].id, jobs[0].namespace, jobs[0].name), error)
 
-    def _put_off(self, job: Job, error: StoreError) -> None:
+    def _put_off(self, job: JobName, error: Exception) -> None:
+        self._planned.pop(job.id, None)
         self._not_before[job.id] = self._clock.now() + RETRY_SECONDS
-        log.error("job cannot be fired", namespace=job.namespace, job=job.name, error=str(error))
+        log.error(
+            "job cannot be fired", namespace=job.namespace, job=job.name, error=str(error) or type(error).__name__
+        )
         self._on_failed(job, error)
 
     async def fire(self, jobs: Sequence[Job]) -> None:
