@@ -1,8 +1,8 @@
 """Fire: decide due moments by inserting execution rows, many jobs a transaction, each exactly once.
 
 The leader looks ahead: it loads the jobs due in the next seconds, waits for the soonest on a local timer, and fires
-all that are due in one batch. What is later than its grace is made up a few jobs at a time, after what is on time.
-A fire is one transaction, in this order:
+all that are due in one batch. What is late is loaded apart, some jobs a look, and made up a few rows at a time, after
+what is on time. A fire is one transaction, in this order:
 
 1. the term is checked (a leader that was replaced writes nothing);
 2. the jobs' plans move by compare-and-set, which refuses to be early by the database's own clock;
@@ -27,12 +27,12 @@ import structlog
 from scheduledjobs.core.decide import decide, newest_due
 from scheduledjobs.core.job import Decision, Job, JobName, NewExecution
 from scheduledjobs.core.reasons import JobState
-from scheduledjobs.core.spec import MisfirePolicy
 from scheduledjobs.errors import StoreUnavailable, TermLost
 from scheduledjobs.steps.clock import Clock
+from scheduledjobs.steps.late import Late, is_old, lateness
 from scheduledjobs.steps.record import Days, record
 from scheduledjobs.steps.specs import Specs
-from scheduledjobs.store.jobs import advance_jobs, load_due_jobs, load_jobs
+from scheduledjobs.store.jobs import advance_jobs, load_due_jobs, load_jobs, load_late_jobs
 from scheduledjobs.store.leadership import Leader
 from scheduledjobs.store.queries import Row
 
@@ -42,6 +42,10 @@ HORIZON = timedelta(seconds=10)
 RELOAD_SECONDS = 4.0
 LONGEST_TIMER_SECONDS = 1.0
 MOST_LOADED = 20_000
+PROMPT = timedelta(seconds=5)
+"""What is late by no more counts as on time: a few rows a job. The rest is the backlog, loaded and made up apart."""
+
+MOST_LATE = 1_000
 BATCH = 500
 LATE_ROWS = 300
 """About how many rows the late jobs may write between two looks at what is on time."""
@@ -50,41 +54,6 @@ RETRY_SECONDS = 30.0
 FIRING = frozenset({JobState.ACTIVE})
 SKIPPING = frozenset({JobState.SUSPENDED, JobState.INVALID})
 """States whose moments only lengthen a range row: a slow sweep is enough for them."""
-
-
-class Late:
-    """Jobs whose moments are to be made up: a herd of them must not delay what is on time, so a few at a time.
-
-    Those that write few rows go first; a job that waits is known by its newest plan.
-    """
-
-    def __init__(self) -> None:
-        self._jobs: dict[UUID, Job] = {}
-        self._queue: list[tuple[int, float, UUID]] = []
-
-    def __len__(self) -> int:
-        return len(self._jobs)
-
-    def put(self, job: Job) -> None:
-        """Take a job in, or its newer plan."""
-        assert job.next_due_at is not None  # noqa: S101 only jobs that are due are late
-        if job.id not in self._jobs:
-            heapq.heappush(self._queue, (most_rows(job), job.next_due_at.timestamp(), job.id))
-        self._jobs[job.id] = job
-
-    def take(self, rows: int) -> list[Job]:
-        """Return and remove the next jobs, together not over so many rows, but one at least."""
-        taken: list[Job] = []
-        while self._queue and (not taken or rows >= self._queue[0][0]):
-            cost, _, job_id = heapq.heappop(self._queue)
-            taken.append(self._jobs.pop(job_id))
-            rows -= cost
-        return taken
-
-
-def most_rows(job: Job) -> int:
-    """Return about how many rows the making up of a job writes."""
-    return job.misfire.limit if job.misfire.policy is MisfirePolicy.FIRE_ALL else 2
 
 
 class Fire:
@@ -111,6 +80,7 @@ class Fire:
         self._late = Late()
         self._not_before: dict[UUID, float] = {}
         self._reload_at = 0.0
+        self._reload_late_at = 0.0
         self.wake = asyncio.Event()
         self.may_fire_old = False
         """False until the term's first complete compare: an old moment may belong to a job that is gone."""
@@ -122,31 +92,54 @@ class Fire:
         due = self._take_due()
         for start in range(0, len(due), BATCH):
             await self._fire_halving(due[start : start + BATCH])
-        if late := self._late.take(LATE_ROWS):
+        if late := self._take_late():
             await self._fire_halving(late)
+        elif self._clock.now() >= self._reload_late_at:
+            await self.load_late()
         if self._late:
             return 0.0
         soonest = self._queue[0][0] if self._queue else float("inf")
-        return min(self._clock.seconds_until(min(soonest, self._reload_at)), LONGEST_TIMER_SECONDS)
+        next_at = min(soonest, self._reload_at, self._reload_late_at)
+        return min(self._clock.seconds_until(next_at), LONGEST_TIMER_SECONDS)
 
     def allow_old(self) -> None:
         """From now on a moment older than the grace may fire: the mirror has been compared, or has waited enough."""
         if not self.may_fire_old:
             self.may_fire_old = True
-            self._reload_at = 0.0
-            self.wake.set()
+            self.look_again()
 
     def look_again(self) -> None:
         """Look ahead anew: the database's clock was set, and what was far off may be due."""
-        self._reload_at = 0.0
+        self._reload_at = self._reload_late_at = 0.0
         self.wake.set()
 
     async def load(self) -> None:
-        """Look ahead: plan every active job that is due within the horizon."""
+        """Look ahead: plan every active job that is due within the horizon, and not in the backlog."""
+        now = self._clock.now()
         async with self._leader.session() as conn:
-            rows = await load_due_jobs(conn, HORIZON, FIRING, MOST_LOADED)
+            rows = await load_due_jobs(conn, HORIZON, FIRING, MOST_LOADED, late=PROMPT, excluded=self._excluded(now))
         self.plan(self._read(rows))
-        self._reload_at = self._clock.now() + (RELOAD_SECONDS if len(rows) < MOST_LOADED else 0.0)
+        self._reload_at = now + RELOAD_SECONDS
+        if len(rows) == MOST_LOADED:  # what follows is due no sooner than the last of these
+            self._reload_at = min(self._reload_at, max(now, rows[-1]["next_due_at"].timestamp()))
+
+    async def load_late(self) -> None:
+        """Plan some jobs of the backlog; when these are made up, there may be more."""
+        now = self._now()
+        async with self._leader.session() as conn:
+            rows = await load_late_jobs(conn, PROMPT, MOST_LATE, self._excluded(now.timestamp()))
+        jobs = list(self._read(rows))
+        self.plan(jobs)
+        # Old ones that may not fire yet would be loaded again at once, and again.
+        has_more = len(rows) == MOST_LATE and (self.may_fire_old or not all(is_old(job, now) for job in jobs))
+        self._reload_late_at = now.timestamp() + (0.0 if has_more else RELOAD_SECONDS)
+
+    def _excluded(self, now: float) -> list[UUID]:
+        """Return the jobs that are put off, or they would be loaded again and again, and nothing behind them."""
+        ended = [job_id for job_id, at in self._not_before.items() if at <= now and job_id not in self._planned]
+        for job_id in ended:
+            del self._not_before[job_id]
+        return [job_id for job_id, at in self._not_before.items() if at > now]
 
     def _read(self, rows: Iterable[Row]) -> Iterator[Job]:
         """Yield the jobs of rows; one that cannot be read, by this version of the program, costs the others nothing."""
@@ -165,11 +158,14 @@ class Fire:
 
     async def sweep(self) -> None:
         """Write the skipped moments of suspended and not runnable jobs into their range rows."""
+        now, waiting = self._now(), Late()
         async with self._leader.session() as conn:
-            rows = await load_due_jobs(conn, timedelta(0), SKIPPING, MOST_LOADED)
-        jobs = list(self._read(rows))
-        for start in range(0, len(jobs), BATCH):
-            await self._fire_halving(jobs[start : start + BATCH])
+            excluded = self._excluded(now.timestamp())
+            rows = await load_due_jobs(conn, timedelta(0), SKIPPING, MOST_LOADED, excluded=excluded)
+        for job in self._read(rows):
+            waiting.put(job, now)
+        while jobs := waiting.take(BATCH):
+            await self._fire_halving(jobs)
 
     def plan(self, jobs: Iterable[Job]) -> None:
         """Take jobs into the look-ahead; one that is there already is replaced."""
@@ -187,7 +183,7 @@ class Fire:
         return max(job.next_due_at.timestamp(), self._not_before.get(job.id, 0.0))
 
     def _take_due(self) -> list[Job]:
-        now = self._clock.now()
+        now, at = self._clock.now(), self._now()
         due: list[Job] = []
         while self._queue and self._queue[0][0] <= now:
             planned_at, job_id = heapq.heappop(self._queue)
@@ -195,18 +191,25 @@ class Fire:
             if job is None or self._due_at(job) != planned_at:
                 continue  # planned again since, for another moment: that entry counts
             del self._planned[job_id]
-            if self._due_at(job) >= now - job.misfire.grace.total_seconds():
+            if lateness(job, at) <= PROMPT:
                 due.append(job)
-            elif self.may_fire_old:
-                self._late.put(job)
+            elif self.may_fire_old or not is_old(job, at):
+                self._late.put(job, at)
         return due
+
+    def _take_late(self) -> list[Job]:
+        late, now = self._late.take(LATE_ROWS), self._now()
+        return [job for job in late if self.may_fire_old or not is_old(job, now)]
+
+    def _now(self) -> datetime:
+        return datetime.fromtimestamp(self._clock.now(), UTC)
 
     async def _fire_halving(self, jobs: Sequence[Job]) -> None:
         try:
             await self.fire(jobs)
         except (TermLost, StoreUnavailable):
             self._days.forget()
-            self._reload_at = 0.0
+            self._reload_at = self._reload_late_at = 0.0
             raise
         except Exception as error:  # noqa: BLE001 one job's defect must not end the look-ahead
             self._days.forget()
@@ -227,7 +230,7 @@ class Fire:
 
     async def fire(self, jobs: Sequence[Job]) -> None:
         """Decide the due moments of `jobs` in one transaction and tell `on_fired`; plan what comes next."""
-        now = datetime.fromtimestamp(self._clock.now(), UTC)
+        now = self._now()
         keep_from = now - self._retention
         decided = {job.id: (job, decide(job, keep_from, now)) for job in jobs if newest_due(job, now)}
         async with self._leader.write() as conn:

@@ -11,6 +11,8 @@ from scheduledjobs.core.reasons import JobState
 from scheduledjobs.store.queries import Row, batch, fetch_all, fetch_one
 from scheduledjobs.store.sessions import Connection
 
+EVER = timedelta(days=36_500)
+
 
 async def database_now(conn: Connection) -> datetime:
     """Return the database's time, cut to the millisecond; aware UTC."""
@@ -20,10 +22,31 @@ async def database_now(conn: Connection) -> datetime:
     return now
 
 
-async def load_due_jobs(conn: Connection, horizon: timedelta, states: Iterable[JobState], most: int) -> list[Row]:
-    """Return the rows of jobs due within `horizon`, soonest first, at most `most`."""
-    seconds = horizon.total_seconds()
-    return await fetch_all(conn, "load_due_jobs", horizon_seconds=seconds, states=[str(s) for s in states], most=most)
+async def load_due_jobs(
+    conn: Connection,
+    horizon: timedelta,
+    states: Iterable[JobState],
+    most: int,
+    *,
+    late: timedelta = EVER,
+    excluded: Sequence[UUID] = (),
+) -> list[Row]:
+    """Return the rows of jobs due within `horizon` and late by less than `late`, soonest first, at most `most`."""
+    return await fetch_all(
+        conn,
+        "load_due_jobs",
+        horizon_seconds=horizon.total_seconds(),
+        late_seconds=late.total_seconds(),
+        states=[str(s) for s in states],
+        excluded=list(excluded),
+        most=most,
+    )
+
+
+async def load_late_jobs(conn: Connection, late: timedelta, most: int, excluded: Sequence[UUID]) -> list[Row]:
+    """Return the rows of active jobs late by `late` or more, the least late first, at most `most`."""
+    seconds = late.total_seconds()
+    return await fetch_all(conn, "load_late_jobs", late_seconds=seconds, excluded=list(excluded), most=most)
 
 
 async def load_jobs(conn: Connection, ids: Sequence[UUID]) -> list[Row]:
