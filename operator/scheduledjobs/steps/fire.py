@@ -29,6 +29,7 @@ from scheduledjobs.core.job import Decision, Job, JobName, NewExecution
 from scheduledjobs.core.reasons import JobState
 from scheduledjobs.errors import StoreUnavailable, TermLost
 from scheduledjobs.steps.clock import Clock
+from scheduledjobs.steps.halve import halving
 from scheduledjobs.steps.late import Late, is_old, lateness
 from scheduledjobs.steps.record import Days, record
 from scheduledjobs.steps.specs import Specs
@@ -205,20 +206,20 @@ class Fire:
         return datetime.fromtimestamp(self._clock.now(), UTC)
 
     async def _fire_halving(self, jobs: Sequence[Job]) -> None:
+        async def write(part: Sequence[Job]) -> None:
+            try:
+                await self.fire(part)
+            except BaseException:
+                self._days.forget()
+                raise
+
         try:
-            await self.fire(jobs)
+            await halving(
+                jobs, write, lambda job, error: self._put_off(JobName(job.id, job.namespace, job.name), error)
+            )
         except (TermLost, StoreUnavailable):
-            self._days.forget()
             self._reload_at = self._reload_late_at = 0.0
             raise
-        except Exception as error:  # noqa: BLE001 one job's defect must not end the look-ahead
-            self._days.forget()
-            if len(jobs) > 1:
-                half = len(jobs) // 2
-                await self._fire_halving(jobs[:half])
-                await self._fire_halving(jobs[half:])
-            else:
-                self._put_off(JobName(jobs[0].id, jobs[0].namespace, jobs[0].name), error)
 
     def _put_off(self, job: JobName, error: Exception) -> None:
         self._planned.pop(job.id, None)
