@@ -11,6 +11,7 @@ import pytest
 from tests.integration.conftest import Stage, resource
 
 from scheduledjobs.steps.mirror import Gone
+from scheduledjobs.steps.specs import Specs
 from scheduledjobs.store.executions import cancel_execution, find_stops, return_abandoned
 from scheduledjobs.store.sessions import connect
 
@@ -385,3 +386,19 @@ async def test_a_job_created_again_under_its_name_has_no_past(stage: Stage) -> N
         (1, "MISSED", "Deleted"),
         (2, "PENDING", None),
     ]
+
+
+async def test_one_job_that_cannot_be_read_does_not_stop_the_release_of_others(stage: Stage) -> None:
+    await stage.mirror(resource("bad", fixedDelay="1s"), resource("good", fixedDelay="1s"))
+    stage.tick(seconds=1.1)
+    await stage.fire()
+    replica = await stage.replica()
+    for claimed in await stage.claim(replica):
+        await stage.complete(replica, claimed)
+    with psycopg.connect(stage.url, autocommit=True) as conn:
+        conn.execute("UPDATE job_definition SET spec = '{\"handler\": 7}' WHERE name = 'bad'")
+    stage.specs = Specs()
+    await stage.release()
+    planned = {row["name"]: row["next_fire_at"] for row in stage.rows("SELECT name, next_fire_at FROM job_definition")}
+    assert planned["bad"] is None
+    assert planned["good"] is not None

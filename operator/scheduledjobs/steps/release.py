@@ -18,6 +18,7 @@ from scheduledjobs import metrics
 from scheduledjobs.core.decide import due
 from scheduledjobs.core.job import Job
 from scheduledjobs.core.schedule import first_fire, following_fire
+from scheduledjobs.steps.halve import halving
 from scheduledjobs.steps.specs import Specs
 from scheduledjobs.store.executions import miss_unstarted, request_stops
 from scheduledjobs.store.leadership import Leader
@@ -59,6 +60,7 @@ class Release:
         self._specs = specs
         self._on_released = on_released
         self._on_missed = on_missed
+        self._told: set[UUID] = set()
         self._passes = 0
         self._looks = 1
         self.wake = asyncio.Event()
@@ -68,7 +70,7 @@ class Release:
         async with self._leader.session() as conn:
             waiting = await find_waiting_jobs(conn)
         if waiting:
-            await self.release(waiting)
+            await halving(waiting, self.release, self._tell_bad)
         async with self._leader.write() as conn:
             missed = await miss_unstarted(conn)
         if missed:
@@ -91,6 +93,11 @@ class Release:
         if cancelled:
             log.warning("executions of deleted jobs cancelled", count=cancelled)
             metrics.repairs("cancelled").inc(cancelled)
+
+    def _tell_bad(self, job_id: UUID, error: Exception) -> None:
+        if job_id not in self._told:  # once: it is tried again each second
+            self._told.add(job_id)
+            log.error("job cannot be released", job_id=str(job_id), exc_info=error)
 
     async def _release_held(self) -> None:
         async with self._leader.session() as conn:
