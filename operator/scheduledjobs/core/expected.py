@@ -38,25 +38,30 @@ class Segment:
             yield from moments(self.schedule, first - TICK, last - TICK, self.anchor)
 
 
-def segments(versions: Sequence[tuple[int, Schedule | None, datetime | None, datetime]]) -> list[Segment]:
-    """Return the segments of versions (number, schedule, anchor, effective_from) in the order they were recorded.
+Version = tuple[int, Schedule | None, datetime | None, datetime, datetime]
+"""Number, schedule, anchor, effective_from and recorded_at."""
+
+
+def segments(versions: Sequence[Version]) -> list[Segment]:
+    """Return the segments of versions in the order they were recorded.
 
     What is recorded later counts from its effective_from on, so a version that began no earlier was in force for no
     time: one with the same instant, or one of before the clock was set back. A one-shot of it was due nevertheless, if
-    its moment had come: it is whenever it is recorded.
+    its moment had come when the later one was recorded: it is due whenever it is recorded.
     """
     found: list[Segment] = []
-    for number, schedule, anchor, since in versions:
-        while found and found[-1].since >= since and not _had_come(found[-1].schedule, since):
+    for number, schedule, anchor, since, recorded_at in versions:
+        while found and found[-1].since >= since and not _had_come(found[-1].schedule, min(since, recorded_at)):
             found.pop()
         if found:
-            found[-1] = replace(found[-1], until=since)
+            is_once = isinstance(found[-1].schedule, OneShot)
+            found[-1] = replace(found[-1], until=min(since, recorded_at) if is_once else since)
         found.append(Segment(number, schedule, anchor, since, None))
     return found
 
 
-def _had_come(schedule: Schedule | None, since: datetime) -> bool:
-    return isinstance(schedule, OneShot) and schedule.run_at < since
+def _had_come(schedule: Schedule | None, at: datetime) -> bool:
+    return isinstance(schedule, OneShot) and schedule.run_at < at
 
 
 def due_moments(found: Sequence[Segment], since: datetime, until: datetime) -> list[datetime]:
