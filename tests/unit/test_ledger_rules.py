@@ -31,12 +31,21 @@ def test_a_version_recorded_later_counts_from_its_instant_though_the_clock_was_s
     assert [(s.version, s.until) for s in found] == [(1, NOON + MINUTE), (3, None)]
 
 
-@pytest.mark.parametrize(("run_at", "due"), [(NOON - 2 * MINUTE, True), (NOON - SECOND, False)])
-def test_a_one_shot_was_due_if_its_moment_had_come_when_it_was_replaced(run_at: datetime, due: bool) -> None:  # noqa: FBT001
+@pytest.mark.parametrize(
+    ("run_at", "has_row", "due"),
+    [(NOON - 2 * MINUTE, False, True), (NOON - SECOND, False, False), (NOON - SECOND, True, True)],
+    ids=["it had come", "it had not come yet", "it had come before the clock was set back"],
+)
+def test_a_one_shot_was_due_if_its_moment_had_come_when_it_was_replaced(
+    run_at: datetime,
+    has_row: bool,  # noqa: FBT001
+    due: bool,  # noqa: FBT001
+) -> None:
     once: Version = (1, OneShot(run_at), None, NOON, NOON)
     after_the_clock_was_set_back: Version = (2, FixedRate(MINUTE), None, NOON, NOON - MINUTE)
-    found = due_moments(segments([once, after_the_clock_was_set_back]), NOON - MINUTE * 5, NOON)
-    assert found == ([run_at] if due else [])
+    found = segments([once, after_the_clock_was_set_back])
+    decided = {run_at} if has_row else set()
+    assert due_moments(found, NOON - MINUTE * 5, NOON, decided) == ([run_at] if due else [])
 
 
 def row(seconds: int, fixed_delay: str, following: int | None, state: str = "ACTIVE") -> dict[str, Any]:
