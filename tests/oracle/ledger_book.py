@@ -153,7 +153,7 @@ class Book:
         was_suspended = self.is_suspended
         assert look.ended_at is not None
         self._believe(look, look.ended_at)
-        self.stretch.close(self.effective)
+        self._close(look)
         self.is_deleted = True
         self._hold(look, "Deleted", was_suspended=was_suspended)
         self._must_be_decided(look.before - TICK)
@@ -230,9 +230,13 @@ class Book:
 
     def _open(self, look: Look, stretch_at: Callable[[datetime], Stretch]) -> None:
         if self.stretches:
-            self.stretch.close(self.effective)
+            self._close(look)
         self.stretches.append(stretch_at(self.effective))
         self._count_anew(look.rows)
+
+    def _close(self, look: Look) -> None:
+        """A one-shot was due if its moment had come, though the version after it may count from later."""
+        self.stretch.close(self.effective if self.stretch.run_at is None else min(self.effective, look.after))
 
     def _count_anew(self, rows: Sequence[Row]) -> None:
         """A chain counts from the effective_from, or from the end of the run that goes on."""

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from scheduledjobs.core.expected import segments
-from scheduledjobs.core.schedule import FixedRate
+from scheduledjobs.core.expected import Version, due_moments, segments
+from scheduledjobs.core.schedule import FixedRate, OneShot
 from scheduledjobs.ledger.read import read_history
 from scheduledjobs.ledger.verify import kept_from
 from scheduledjobs.ledger.why import in_force
@@ -17,8 +17,8 @@ NOON = datetime(2026, 11, 24, 12, tzinfo=UTC)
 SECOND, MINUTE = timedelta(seconds=1), timedelta(minutes=1)
 
 
-def versions(*recorded: tuple[int, datetime]) -> list[tuple[int, FixedRate, None, datetime]]:
-    return [(number, FixedRate(MINUTE), None, since) for number, since in recorded]
+def versions(*recorded: tuple[int, datetime]) -> list[Version]:
+    return [(number, FixedRate(MINUTE), None, since, since) for number, since in recorded]
 
 
 def test_of_versions_with_one_instant_the_last_recorded_counts() -> None:
@@ -29,6 +29,23 @@ def test_of_versions_with_one_instant_the_last_recorded_counts() -> None:
 def test_a_version_recorded_later_counts_from_its_instant_though_the_clock_was_set_back() -> None:
     found = segments(versions((1, NOON), (2, NOON + 5 * MINUTE), (3, NOON + MINUTE)))
     assert [(s.version, s.until) for s in found] == [(1, NOON + MINUTE), (3, None)]
+
+
+@pytest.mark.parametrize(
+    ("run_at", "has_row", "due"),
+    [(NOON - 2 * MINUTE, False, True), (NOON - SECOND, False, False), (NOON - SECOND, True, True)],
+    ids=["it had come", "it had not come yet", "it had come before the clock was set back"],
+)
+def test_a_one_shot_was_due_if_its_moment_had_come_when_it_was_replaced(
+    run_at: datetime,
+    has_row: bool,  # noqa: FBT001
+    due: bool,  # noqa: FBT001
+) -> None:
+    once: Version = (1, OneShot(run_at), None, NOON, NOON)
+    after_the_clock_was_set_back: Version = (2, FixedRate(MINUTE), None, NOON, NOON - MINUTE)
+    found = segments([once, after_the_clock_was_set_back])
+    decided = {run_at} if has_row else set()
+    assert due_moments(found, NOON - MINUTE * 5, NOON, decided) == ([run_at] if due else [])
 
 
 def row(seconds: int, fixed_delay: str, following: int | None, state: str = "ACTIVE") -> dict[str, Any]:

@@ -6,7 +6,7 @@ fixedDelay follow from the ends of its runs, so they are not known from versions
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Container, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
@@ -23,6 +23,8 @@ class Segment:
     anchor: datetime | None
     since: datetime
     until: datetime | None
+    replaced_at: datetime | None = None
+    """When the next version was recorded: before `until`, where the clock was set back."""
 
     def holds(self, moment: datetime) -> bool:
         """Return whether this segment is in force at an instant."""
@@ -38,34 +40,43 @@ class Segment:
             yield from moments(self.schedule, first - TICK, last - TICK, self.anchor)
 
 
-def segments(versions: Sequence[tuple[int, Schedule | None, datetime | None, datetime]]) -> list[Segment]:
-    """Return the segments of versions (number, schedule, anchor, effective_from) in the order they were recorded.
+Version = tuple[int, Schedule | None, datetime | None, datetime, datetime]
+"""Number, schedule, anchor, effective_from and recorded_at."""
+
+
+def segments(versions: Sequence[Version]) -> list[Segment]:
+    """Return the segments of versions in the order they were recorded.
 
     What is recorded later counts from its effective_from on, so a version that began no earlier was in force for no
-    time: one with the same instant, or one of before the clock was set back. A one-shot of it was due nevertheless, if
-    its moment had come: it is whenever it is recorded.
+    time: one with the same instant, or one of before the clock was set back. It may have had a one-shot nevertheless.
     """
     found: list[Segment] = []
-    for number, schedule, anchor, since in versions:
-        while found and found[-1].since >= since and not _had_come(found[-1].schedule, since):
+    for number, schedule, anchor, since, recorded_at in versions:
+        while found and found[-1].since >= since and not _is_once_before(found[-1].schedule, since):
             found.pop()
         if found:
-            found[-1] = replace(found[-1], until=since)
+            found[-1] = replace(found[-1], until=since, replaced_at=recorded_at)
         found.append(Segment(number, schedule, anchor, since, None))
     return found
 
 
-def _had_come(schedule: Schedule | None, since: datetime) -> bool:
-    return isinstance(schedule, OneShot) and schedule.run_at < since
+def _is_once_before(schedule: Schedule | None, at: datetime) -> bool:
+    return isinstance(schedule, OneShot) and schedule.run_at < at
 
 
-def due_moments(found: Sequence[Segment], since: datetime, until: datetime) -> list[datetime]:
-    """Return every moment that was due in [since, until), rising; without those of a fixedDelay."""
+def due_moments(
+    found: Sequence[Segment], since: datetime, until: datetime, decided: Container[datetime] = ()
+) -> list[datetime]:
+    """Return every moment that was due in [since, until), rising; without those of a fixedDelay.
+
+    `decided` are moments that have a row: where the clock was set back, versions do not tell whether a one-shot was
+    fired before that, or replaced before its moment came again.
+    """
     due: list[datetime] = []
     newest: datetime | None = None
     for segment in found:
         if isinstance(segment.schedule, OneShot):
-            once = _once(segment, segment.schedule, newest)
+            once = _once(segment, segment.schedule, newest, decided)
             run = [once] if once is not None and since <= once < until else []
             newest = once or newest
         else:
@@ -75,7 +86,13 @@ def due_moments(found: Sequence[Segment], since: datetime, until: datetime) -> l
     return sorted(due)
 
 
-def _once(segment: Segment, schedule: OneShot, newest: datetime | None) -> datetime | None:
+def _once(
+    segment: Segment, schedule: OneShot, newest: datetime | None, decided: Container[datetime]
+) -> datetime | None:
     """A one-shot is due whenever it is recorded, unless a newer version came first, or a later moment was decided."""
-    replaced = segment.until is not None and schedule.run_at >= segment.until
-    return None if replaced or (newest is not None and schedule.run_at <= newest) else schedule.run_at
+    run_at = schedule.run_at
+    is_replaced = segment.until is not None and run_at >= segment.until
+    if is_replaced or (newest is not None and run_at <= newest):
+        return None
+    had_come = segment.replaced_at is None or run_at < segment.replaced_at or run_at in decided
+    return run_at if had_come else None

@@ -26,9 +26,8 @@ class History:
 def read_history(versions: Sequence[Row]) -> History:
     """Return the history of a job's version rows, as store.ledger.verify_versions reads them."""
     schedules = [_schedule(version) for version in versions]
-    found = segments(
-        [(v["version"], s, v["anchor_at"], v["effective_from"]) for v, s in zip(versions, schedules, strict=True)]
-    )
+    known = zip(versions, schedules, strict=True)
+    found = segments([(v["version"], s, v["anchor_at"], v["effective_from"], v["recorded_at"]) for v, s in known])
     return History(found, _planned(versions, schedules))
 
 
