@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from datetime import timedelta
+from time import monotonic
 from typing import cast
 
 import psycopg
@@ -145,16 +146,19 @@ class Slots:
 
 
 @asynccontextmanager
-async def claims(stage: Stage, slots: Slots, limit: int = 0) -> AsyncIterator[Claim]:
+async def claims(
+    stage: Stage, slots: Slots, limit: int = 0, clock: Callable[[], float] | None = None
+) -> AsyncIterator[Claim]:
     async with Sessions(stage.url, "test", size=1) as sessions:
         complete = Complete(sessions, lambda *_: None, lambda *_: None)
-        step = Claim(sessions, cast("Runner", slots), complete, stage.specs, ["log"], lambda: True, limit=limit)
+        runner = cast("Runner", slots)
+        step = Claim(sessions, runner, complete, stage.specs, ["log"], lambda: True, clock or monotonic, limit=limit)
         step.replica = await stage.replica()
         yield step
 
 
 async def test_a_fair_claim_that_others_left_short_is_tried_again_at_once(stage: Stage) -> None:
-    waiting(stage, "flood", 100, ago=60)
+    waiting(stage, "flood", 200, ago=60)
     slots = Slots(5)
     async with claims(stage, slots) as step, connect(stage.url, "other") as other:
         assert await step.step() == 0.0
@@ -186,3 +190,20 @@ async def test_a_claim_that_a_limit_stops_waits_for_the_poll(stage: Stage) -> No
         slots.empty()
         assert await step.step() is None
     assert len(slots.running) == 5
+
+
+async def test_another_namespace_has_its_turn_within_half_a_second_of_a_flood(stage: Stage) -> None:
+    waiting(stage, "flood", 200, ago=60)
+    now, slots = 0.0, Slots(5)
+    async with claims(stage, slots, clock=lambda: now) as step:
+        for _ in range(2):  # the second one is fair, and finds the flood alone
+            slots.empty()
+            await step.step()
+        waiting(stage, "small", 1, ago=1)
+        slots.empty()
+        await step.step()
+        assert {a.namespace for a in slots.running} == {"flood"}
+        now += 0.5
+        slots.empty()
+        await step.step()
+    assert "small" in {a.namespace for a in slots.running[-5:]}

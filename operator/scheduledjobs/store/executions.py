@@ -19,8 +19,9 @@ ENDED = "scheduledjobs_ended"
 STOP = "scheduledjobs_stop"
 """Channel: running executions are asked to stop."""
 
-CHOICE = 4
-"""A fair claim looks at so many times its slots, to find enough where others are claiming at the same moment."""
+MOST_SPARE = 100
+"""A fair claim looks at up to so many more than its slots, at most four times as many, to find enough where others are
+claiming at the same moment; what it looks at costs it about as much as what it takes."""
 
 
 async def find_live_executions(conn: Connection, job_ids: Sequence[UUID]) -> list[Row]:
@@ -72,7 +73,7 @@ async def claim_fairly(
         replica=replica,
         handlers=list(handlers),
         slots=slots,
-        choice=CHOICE * slots,
+        choice=slots + min(3 * slots, MOST_SPARE),
         limited=bool(limit or limit_per_namespace),
         per_namespace=limit_per_namespace,
         **{"global": limit},
