@@ -69,6 +69,16 @@ async def test_verify_knows_a_one_shot_of_a_version_that_was_in_force_for_no_tim
     assert (await verified(stage)).findings == []
 
 
+async def test_verify_knows_that_a_one_shot_before_the_moments_of_a_fixed_delay_is_not_due(stage: Stage) -> None:
+    past = (await stage.now() - HOUR).isoformat()
+    await stage.mirror(resource(fixedDelay="10s", uid=UUID(int=1)))
+    stage.tick(seconds=11)
+    await stage.fire()
+    await stage.mirror(resource(runAt=past, uid=UUID(int=1), generation=2))
+    assert stage.job()["state"] == "COMPLETED"
+    assert (await verified(stage)).findings == []
+
+
 def execute(stage: Stage, statement: str) -> None:
     with psycopg.connect(stage.url, autocommit=True) as conn:
         conn.execute(statement.encode())

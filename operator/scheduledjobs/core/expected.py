@@ -6,7 +6,7 @@ fixedDelay follow from the ends of its runs, so they are not known from versions
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
@@ -65,12 +65,12 @@ def _is_once_before(schedule: Schedule | None, at: datetime) -> bool:
 
 
 def due_moments(
-    found: Sequence[Segment], since: datetime, until: datetime, decided: Container[datetime] = ()
+    found: Sequence[Segment], since: datetime, until: datetime, decided: Collection[datetime] = ()
 ) -> list[datetime]:
     """Return every moment that was due in [since, until), rising; without those of a fixedDelay.
 
-    `decided` are moments that have a row: where the clock was set back, versions do not tell whether a one-shot was
-    fired before that, or replaced before its moment came again.
+    `decided` are the fire times of rows. Versions alone do not tell whether a one-shot comes after the moments of a
+    fixedDelay, nor whether it was fired before the clock was set back, or replaced before its moment came again.
     """
     due: list[datetime] = []
     newest: datetime | None = None
@@ -79,15 +79,18 @@ def due_moments(
             once = _once(segment, segment.schedule, newest, decided)
             run = [once] if once is not None and since <= once < until else []
             newest = once or newest
+        elif isinstance(segment.schedule, FixedDelay):
+            run = []
+            newest = max(filter(segment.holds, decided), default=newest)
         else:
             run = list(segment.moments(since, until))
+            newest = run[-1] if run else newest
         due += run
-        newest = run[-1] if run else newest
     return sorted(due)
 
 
 def _once(
-    segment: Segment, schedule: OneShot, newest: datetime | None, decided: Container[datetime]
+    segment: Segment, schedule: OneShot, newest: datetime | None, decided: Collection[datetime]
 ) -> datetime | None:
     """A one-shot is due whenever it is recorded, unless a newer version came first, or a later moment was decided."""
     run_at = schedule.run_at

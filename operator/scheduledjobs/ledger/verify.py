@@ -129,7 +129,7 @@ def _verify_named(job: Row, found: Sequence[Segment], rows: Sequence[Row], until
     others = [row for row in rows if not any(segment.holds(row["fire_time"]) for segment in delays)]
     verdict.moments += len(rows) - len(others)
     decided_until = _decided_until(job, until)
-    due = due_moments(found, verdict.since, until + TICK, {row["fire_time"] for row in others})
+    due = due_moments(found, verdict.since, until + TICK, {row["fire_time"] for row in rows})
     decided = [moment for moment in due if moment < decided_until]
     verdict.undecided += len(due) - len(decided)
     verdict.moments += len(decided)
