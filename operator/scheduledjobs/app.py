@@ -22,7 +22,7 @@ from scheduledjobs import __version__, metrics
 from scheduledjobs.core.reasons import FAILURE_STATES, Reason, ScheduleKind, State, camel
 from scheduledjobs.core.spec import ConcurrencyPolicy, MisfirePolicy
 from scheduledjobs.core.term import Trust
-from scheduledjobs.errors import KubeUnavailable, StoreUnavailable
+from scheduledjobs.errors import KubeUnavailable, SchemaTooOld, StoreUnavailable
 from scheduledjobs.handlers import load_registry
 from scheduledjobs.handlers.assignment import Assignment, Ending
 from scheduledjobs.handlers.http import allow
@@ -46,8 +46,8 @@ from scheduledjobs.steps.stops import Stops
 from scheduledjobs.store.executions import ENDED, STOP, WORK
 from scheduledjobs.store.leadership import Leader, claim_cluster
 from scheduledjobs.store.listen import listen
-from scheduledjobs.store.migrate import migrate
-from scheduledjobs.store.sessions import Sessions
+from scheduledjobs.store.migrate import check_schema, migrate
+from scheduledjobs.store.sessions import Sessions, connect
 from scheduledjobs.web.health import HealthServer, Pulse
 
 log = structlog.get_logger(__name__)
@@ -138,11 +138,17 @@ class App:
 
     async def _prepare(self) -> None:
         """Wait for the database and the API server, each named in one line while it does not answer."""
-        await self._until_answered("SCHEDULEDJOBS_DATABASE_URL", self._migrate, StoreUnavailable)
+        schema = self._migrate if self._settings.migrate else self._see_schema
+        await self._until_answered("SCHEDULEDJOBS_DATABASE_URL", schema, StoreUnavailable, SchemaTooOld)
         await self._until_answered("KUBECONFIG", self._claim_cluster, KubeUnavailable)
 
     async def _migrate(self) -> None:
         await migrate(self._url, tell=lambda line: log.info("migrating", step=line))
+        self._has_schema = True
+
+    async def _see_schema(self) -> None:
+        async with connect(self._url, "scheduledjobs start") as conn:
+            await check_schema(conn)
         self._has_schema = True
 
     async def _claim_cluster(self) -> None:
@@ -150,7 +156,7 @@ class App:
         async with Sessions(self._url, "scheduledjobs start", size=1) as sessions, sessions.session() as conn:
             await claim_cluster(conn, cluster)
 
-    async def _until_answered(self, setting: str, ask: Any, unavailable: type[Exception]) -> None:
+    async def _until_answered(self, setting: str, ask: Any, *unavailable: type[Exception]) -> None:
         while True:
             try:
                 await ask()

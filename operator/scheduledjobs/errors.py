@@ -7,6 +7,7 @@ ScheduledJobsError
 │   ├── StoreUnavailable     no connection, or it broke: try again later
 │   ├── TermLost             another leader's term is in force: step down
 │   └── SchemaError          the database's schema is not the one this program needs
+│       └── SchemaTooOld     and `scheduledjobs migrate` mends that
 ├── KubeError                the API server refused or cannot be reached
 │   ├── KubeUnavailable      no answer, or a 5xx or 429: try again later
 │   ├── Conflict             409: somebody else changed the object first
@@ -54,6 +55,10 @@ class TermLost(StoreError):
 
 class SchemaError(StoreError):
     """The database's schema is older, newer or other than this program needs."""
+
+
+class SchemaTooOld(SchemaError):
+    """The database has no schema, or an older one than this program needs."""
 
 
 class KubeError(ScheduledJobsError):

@@ -22,6 +22,9 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix="SCHEDULEDJOBS_", frozen=True, extra="ignore")
 
     database_url: SecretStr = Field(description="PostgreSQL 15 or newer, as postgresql://user:password@host:5432/name")
+    migrate: bool = Field(
+        default=True, description="Bring the schema up to date at the start; false: wait until somebody has"
+    )
     hostname: str = Field(default_factory=socket.gethostname, min_length=1, description="How this replica is called")
     slots: int = Field(default=32, ge=1, le=10_000, description="How many handlers run at once on this replica")
     handlers: CommaList = Field(default=(), description="Python modules with handlers, comma-separated")

@@ -29,6 +29,7 @@ COMMANDS = {
     "why": "Explain what became of one moment.",
     "history": "Show the versions of a job and what changed.",
     "cancel": "Cancel an execution that waits or runs.",
+    "smoke": "Make a job, see it run, read its row, delete it.",
     "next": "Show when a cron expression fires next.",
 }
 MODULES = {"next": "next_fires", "run-now": "run_now"}

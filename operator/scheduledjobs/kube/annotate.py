@@ -5,15 +5,13 @@ The credentials are the person's own (KUBECONFIG), so the API server's audit log
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
-from pathlib import Path
 
 from kubernetes.aio import config
 
 from scheduledjobs.core.resource import Resource
 from scheduledjobs.errors import SettingsError
-from scheduledjobs.kube.client import KubeClient
+from scheduledjobs.kube.client import KubeClient, kubeconfig
 from scheduledjobs.kube.listing import collection_path
 
 MERGE_PATCH = {"Content-Type": "application/merge-patch+json"}
@@ -30,7 +28,7 @@ async def annotate(kube: KubeClient, resource: Resource, changes: Mapping[str, s
 
 def context() -> tuple[str, str | None]:
     """Return the namespace and user of the kubeconfig's current context: ("default", None) where it names none."""
-    path = os.environ.get("KUBECONFIG") or str(Path.home() / ".kube" / "config")
+    path = kubeconfig()
     try:
         _, current = config.list_kube_config_contexts(config_file=path)
     except (config.ConfigException, OSError, ValueError) as error:

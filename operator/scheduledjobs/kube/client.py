@@ -9,7 +9,6 @@ import asyncio
 import os
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from pathlib import Path
 from typing import Any
 
 import aiohttp
@@ -108,10 +107,15 @@ async def open_client() -> AsyncIterator[KubeClient]:
         await kube.api.close()
 
 
+def kubeconfig() -> str:
+    """Return the path of the file with a person's credentials, whether or not it is there."""
+    return os.environ.get("KUBECONFIG") or os.path.expanduser("~/.kube/config")  # noqa: PTH111 no home is no error
+
+
 async def load_configuration() -> client.Configuration:
     """Return the configuration of KUBECONFIG, of ~/.kube/config, or of the pod."""
     configuration = client.Configuration()
-    path = os.environ.get("KUBECONFIG") or str(Path.home() / ".kube" / "config")
+    path = kubeconfig()
     try:
         if "KUBERNETES_SERVICE_HOST" in os.environ and "KUBECONFIG" not in os.environ:
             config.load_incluster_config(client_configuration=configuration)

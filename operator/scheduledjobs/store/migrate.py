@@ -15,7 +15,7 @@ from pathlib import Path
 
 from psycopg import errors
 
-from scheduledjobs.errors import SchemaError
+from scheduledjobs.errors import SchemaError, SchemaTooOld
 from scheduledjobs.store.partitions import DAYS_AHEAD, ensure_days
 from scheduledjobs.store.sessions import Connection, connect
 
@@ -103,8 +103,8 @@ async def check_schema(conn: Connection) -> None:
     try:
         known = await _recorded(conn)
     except errors.UndefinedTable:
-        raise SchemaError("the database has no schema yet: run `scheduledjobs migrate`") from None
+        raise SchemaTooOld("the database has no schema yet: run `scheduledjobs migrate`") from None
     migrations = load_migrations()
     _check(known, migrations)
     if len(known) < len(migrations):
-        raise SchemaError("the database's schema is older than this program needs: run `scheduledjobs migrate`")
+        raise SchemaTooOld("the database's schema is older than this program needs: run `scheduledjobs migrate`")
