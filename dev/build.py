@@ -1,4 +1,7 @@
-"""The programs of the control plane: KUBEBUILDER_ASSETS if set, else built once from their Go modules and cached."""
+"""The programs of the control plane and Helm: built once from their Go modules and cached.
+
+KUBEBUILDER_ASSETS, where it is set, has the control plane's.
+"""
 
 from __future__ import annotations
 
@@ -16,6 +19,8 @@ from dev.processes import end_as_on_ctrl_c, locked, put_off_interrupts, say
 
 KUBERNETES = "v1.37.2"
 ETCD = "v3.7.3"
+HELM4, HELM3 = "helm-v4.3.1", "helm-v3.22.0"
+HELMS = (HELM4, HELM3)
 MODULES = Path(__file__).parent / "controlplane"
 PROGRAMS = {
     "etcd": ("etcd", "go.etcd.io/etcd/server/v3", ""),
@@ -24,7 +29,10 @@ PROGRAMS = {
         "k8s.io/kubernetes/cmd/kube-apiserver",
         f"-X k8s.io/component-base/version.gitVersion={KUBERNETES}",
     ),
+    HELM4: ("helm4", "helm.sh/helm/v4/cmd/helm", f"-X helm.sh/helm/v4/internal/version.version={HELM4[5:]}"),
+    HELM3: ("helm3", "helm.sh/helm/v3/cmd/helm", f"-X helm.sh/helm/v3/internal/version.version={HELM3[5:]}"),
 }
+MINUTES = {"etcd": 1, "kube-apiserver": 4, HELM4: 2, HELM3: 2}
 
 
 def cache() -> Path:
@@ -34,9 +42,9 @@ def cache() -> Path:
 
 
 def program(name: str) -> Path:
-    """Return the path of etcd or kube-apiserver, building it first if it is nowhere."""
+    """Return the path of one of PROGRAMS, building it first if it is nowhere."""
     assets = os.environ.get("KUBEBUILDER_ASSETS")
-    if assets:
+    if assets and name not in HELMS:
         found = Path(assets) / name
         if not found.exists():
             raise SystemExit(f"scheduledjobs: KUBEBUILDER_ASSETS={assets} has no {name}")
@@ -55,7 +63,7 @@ def _build(name: str, target: Path) -> None:
     # The compiler's own garbage collector costs a third of the time; the limit keeps a small machine alive.
     environment = {"GOGC": "off", "GOMEMLIMIT": "3GiB", "CGO_ENABLED": "0", "GOFLAGS": "-mod=readonly"}
     command = [go(), "build", "-trimpath", "-ldflags", f"-s -w {flags}", "-o", str(unfinished), package]
-    say(f"building {name} from its Go modules, once (etcd takes about a minute, kube-apiserver four, on two cores)")
+    say(f"building {name} from its Go modules, once (about {MINUTES[name]} min on two cores)")
     started = time.monotonic()
     process: subprocess.Popen[bytes] | None = None
     try:

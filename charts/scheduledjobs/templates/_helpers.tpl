@@ -1,0 +1,110 @@
+{{- define "scheduledjobs.name" -}}
+{{- default .Chart.Name .Values.nameOverride | trunc 63 | trimSuffix "-" }}
+{{- end }}
+
+{{- define "scheduledjobs.fullname" -}}
+{{- if .Values.fullnameOverride }}
+{{- .Values.fullnameOverride | trunc 52 | trimSuffix "-" }}
+{{- else if contains (include "scheduledjobs.name" .) .Release.Name }}
+{{- .Release.Name | trunc 52 | trimSuffix "-" }}
+{{- else }}
+{{- printf "%s-%s" .Release.Name (include "scheduledjobs.name" .) | trunc 52 | trimSuffix "-" }}
+{{- end }}
+{{- end }}
+
+{{- define "scheduledjobs.selectorLabels" -}}
+app.kubernetes.io/name: {{ include "scheduledjobs.name" . }}
+app.kubernetes.io/instance: {{ .Release.Name }}
+app.kubernetes.io/component: operator
+{{- end }}
+
+{{- define "scheduledjobs.commonLabels" -}}
+helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" | trunc 63 | trimSuffix "-" }}
+app.kubernetes.io/name: {{ include "scheduledjobs.name" . }}
+app.kubernetes.io/instance: {{ .Release.Name }}
+app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
+app.kubernetes.io/managed-by: {{ .Release.Service }}
+app.kubernetes.io/part-of: scheduledjobs
+{{- end }}
+
+{{- define "scheduledjobs.labels" -}}
+{{ include "scheduledjobs.commonLabels" . }}
+app.kubernetes.io/component: operator
+{{- end }}
+
+{{- define "scheduledjobs.serviceAccountName" -}}
+{{- if .Values.serviceAccount.create }}
+{{- default (include "scheduledjobs.fullname" .) .Values.serviceAccount.name }}
+{{- else }}
+{{- default "default" .Values.serviceAccount.name }}
+{{- end }}
+{{- end }}
+
+{{- define "scheduledjobs.image" -}}
+{{- if .Values.image.digest }}
+{{- printf "%s@%s" .Values.image.repository .Values.image.digest }}
+{{- else }}
+{{- printf "%s:%s" .Values.image.repository (default .Chart.AppVersion .Values.image.tag) }}
+{{- end }}
+{{- end }}
+
+{{- define "scheduledjobs.demoPostgresName" -}}
+{{ include "scheduledjobs.fullname" . }}-postgres
+{{- end }}
+
+{{- define "scheduledjobs.databaseSecret" -}}
+{{- if .Values.demoPostgres.enabled }}
+{{- if .Values.database.existingSecret }}
+{{- fail "set one of database.existingSecret and demoPostgres.enabled, not both" }}
+{{- end }}
+{{- include "scheduledjobs.demoPostgresName" . }}
+{{- else }}
+{{- required "set database.existingSecret to a Secret that holds the address of your PostgreSQL under the key uri (or demoPostgres.enabled=true, to try)" .Values.database.existingSecret }}
+{{- end }}
+{{- end }}
+
+{{- define "scheduledjobs.databaseEnv" -}}
+- name: SCHEDULEDJOBS_DATABASE_URL
+  valueFrom:
+    secretKeyRef:
+      name: {{ include "scheduledjobs.databaseSecret" . }}
+      key: {{ if .Values.demoPostgres.enabled }}uri{{ else }}{{ .Values.database.key }}{{ end }}
+{{- end }}
+
+{{/* Restricted, as the Pod Security Standards have it. */}}
+{{- define "scheduledjobs.podSecurityContext" -}}
+runAsNonRoot: true
+runAsUser: 65532
+runAsGroup: 65532
+fsGroup: 65532
+seccompProfile: {type: RuntimeDefault}
+{{- end }}
+
+{{- define "scheduledjobs.securityContext" -}}
+allowPrivilegeEscalation: false
+readOnlyRootFilesystem: true
+capabilities: {drop: [ALL]}
+{{- end }}
+
+{{- define "scheduledjobs.jobRules" }}
+- apiGroups: [scheduledjobs.dev]
+  resources: [scheduledjobs]
+  verbs: [get, list, watch]
+- apiGroups: [scheduledjobs.dev]
+  resources: [scheduledjobs/status]
+  verbs: [patch]
+- apiGroups: [events.k8s.io]
+  resources: [events]
+  verbs: [create]
+{{- end }}
+
+{{- define "scheduledjobs.bindTo" }}
+subjects:
+- kind: ServiceAccount
+  name: {{ .account }}
+  namespace: {{ .namespace }}
+roleRef:
+  apiGroup: rbac.authorization.k8s.io
+  kind: {{ .kind }}
+  name: {{ .role }}
+{{- end }}

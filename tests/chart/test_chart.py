@@ -1,0 +1,225 @@
+"""The chart: what it renders under both Helms, what it refuses, and what a real API server says of it."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from dev.build import HELMS, program
+from dev.chart_docs import CHART, comments, readme, value_at
+from dev.controlplane import ControlPlane
+
+from scheduledjobs.settings import Settings
+
+ROOT = CHART.parents[1]
+CRD = "scheduledjobs.dev_scheduledjobs.yaml"
+SECRET = ("--set", "database.existingSecret=db")
+DEMO = ("--set", "demoPostgres.enabled=true")
+MATRIX = {
+    "secret": SECRET,
+    "demo": DEMO,
+    "demo without a volume": (*DEMO, "--set", "demoPostgres.storage="),
+    "namespaces": (*SECRET, "--set", "watchNamespaces={default,kube-public}"),
+    "one replica": (*SECRET, "--set", "replicas=1"),
+    "digest": (*SECRET, "--set", f"image.digest=sha256:{'a' * 64}"),
+    "no crd": (*SECRET, "--set", "crds.install=false"),
+    "crd not kept": (*SECRET, "--set", "crds.keep=false"),
+    "nothing optional": (
+        *SECRET,
+        "--set", "rbac.create=false,rbac.aggregate=false,serviceAccount.create=false,networkPolicy.enabled=false",
+        "--set", "podDisruptionBudget.enabled=false,metrics.annotations=false",
+    ),
+    "everything": (
+        *SECRET,
+        "--set", "handlers.modules={mine.reports},handlers.configMap=mine,sqlConnections.existingSecret=sql",
+        "--set", "imagePullSecrets[0].name=registry,priorityClassName=system-cluster-critical",
+        "--set", "operator.httpAllow={10.0.0.0/8},podLabels.team=a,podAnnotations.b=c,nodeSelector.d=e",
+        "--set", "tolerations[0].operator=Exists,extraEnv[0].name=A,extraEnv[0].value=b",
+        "--set", "extraVolumes[0].name=more,extraVolumes[0].emptyDir.sizeLimit=1Mi",
+        "--set", "extraVolumeMounts[0].name=more,extraVolumeMounts[0].mountPath=/more",
+        "--set-json", 'networkPolicy.metricsFrom=[{"namespaceSelector": {"matchLabels": {"name": "monitoring"}}}]',
+        "--set-json", 'networkPolicy.egress=[{"ports": [{"port": 5432}]}]',
+        "--set-json", 'affinity={"nodeAffinity": {}}',
+    ),
+}  # fmt: skip
+
+
+def helm(name: str, *words: str, check: bool = True) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([str(program(name)), *words], capture_output=True, text=True, check=check)
+
+
+def rendered(words: tuple[str, ...], name: str = HELMS[0]) -> list[dict[str, Any]]:
+    text = helm(name, "template", "release", str(CHART), "-n", "default", "--kube-version", "1.37.2", *words).stdout
+    return [item for item in yaml.safe_load_all(text) if item]
+
+
+def of(items: list[dict[str, Any]], kind: str) -> list[dict[str, Any]]:
+    return [item for item in items if item["kind"] == kind]
+
+
+def pod_of(items: list[dict[str, Any]]) -> dict[str, Any]:
+    (deployment,) = of(items, "Deployment")
+    spec: dict[str, Any] = deployment["spec"]["template"]
+    return spec
+
+
+def test_the_chart_has_a_byte_equal_copy_of_the_crd() -> None:
+    assert (CHART / "files" / CRD).read_bytes() == (ROOT / "crds" / CRD).read_bytes()
+
+
+@pytest.mark.parametrize("name", HELMS)
+def test_lint_finds_nothing(name: str) -> None:
+    done = helm(name, "lint", "--strict", str(CHART), *SECRET, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "1 chart(s) linted, 0 chart(s) failed" in done.stdout
+
+
+@pytest.mark.parametrize("case", MATRIX)
+def test_both_helms_render_the_same_and_an_api_server_takes_it(cluster: ControlPlane, case: str) -> None:
+    items = rendered(MATRIX[case])
+    if "demo" not in case:  # its password is random
+        assert items == rendered(MATRIX[case], HELMS[1])
+    taken = [item for item in items if item["kind"] not in ("Pod", "CustomResourceDefinition")]
+    text = json.dumps({"apiVersion": "v1", "kind": "List", "items": taken})
+    done = cluster.kubectl("create", "--dry-run=server", "--validate=strict", "-f", "-", stdin=text)
+    assert "created (server dry run)" in done.stdout
+    crds = of(items, "CustomResourceDefinition")
+    assert len(crds) == (case != "no crd")
+    for crd in crds:
+        cluster.kubectl("apply", "--dry-run=server", "--validate=strict", "-f", "-", stdin=json.dumps(crd))
+        kept = crd["metadata"].get("annotations", {}).get("helm.sh/resource-policy")
+        assert kept == (None if case == "crd not kept" else "keep")
+
+
+@pytest.mark.parametrize("case", ["secret", "demo", "everything"])
+def test_pods_are_restricted_as_the_api_server_enforces_it(cluster: ControlPlane, case: str) -> None:
+    cluster.kubectl("create", "namespace", f"restricted-{case}")
+    cluster.kubectl("label", "namespace", f"restricted-{case}", "pod-security.kubernetes.io/enforce=restricted")
+    items = rendered(MATRIX[case])
+    templates = [item["spec"]["template"] for item in items if item["kind"] in ("Deployment", "StatefulSet")]
+    for template in [*templates, *of(items, "Pod")]:
+        spec = {**template["spec"], "serviceAccountName": "default"}
+        spec.pop("priorityClassName", None)
+        spec["volumes"] = [*spec.get("volumes", []), *([] if case != "demo" else [{"name": "data", "emptyDir": {}}])]
+        pod = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "x"}, "spec": spec}
+        cluster.kubectl("create", "serviceaccount", "default", "-n", f"restricted-{case}", check=False)
+        words = ("create", "--dry-run=server", "-n", f"restricted-{case}", "-f", "-")
+        assert "created" in cluster.kubectl(*words, stdin=json.dumps(pod)).stdout
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        ((), "set database.existingSecret to a Secret that holds the address of your PostgreSQL"),
+        ((*SECRET, *DEMO), "set one of database.existingSecret and demoPostgres.enabled, not both"),
+        ((*SECRET, "--set", "replica=3"), "replica"),
+        ((*SECRET, "--set", "operator.slot=3"), "slot"),
+        ((*SECRET, "--set", "replicas=0"), "replicas"),
+        ((*SECRET, "--set", "image.digest=latest"), "digest"),
+        ((*SECRET, "--set", "watchNamespaces={Upper}"), "watchNamespaces"),
+        ((*SECRET, "--kube-version", "1.30.0"), "1.31"),
+    ],
+)
+@pytest.mark.parametrize("name", HELMS)
+def test_a_value_that_cannot_be_right_is_refused_by_name(name: str, words: tuple[str, ...], sentence: str) -> None:
+    done = helm(name, "template", "release", str(CHART), "--kube-version", "1.37.2", *words, check=False)
+    assert done.returncode != 0
+    assert sentence in done.stderr, done.stderr
+
+
+def test_with_namespaces_nothing_is_granted_for_the_whole_cluster() -> None:
+    items = rendered((*MATRIX["namespaces"], "--set", "rbac.aggregate=false"))
+    assert of(items, "ClusterRole") == of(items, "ClusterRoleBinding") == []
+    assert {role["metadata"]["namespace"] for role in of(items, "Role")} >= {"default", "kube-public", "kube-system"}
+
+
+def test_no_right_on_what_the_operator_has_no_use_for() -> None:
+    items = [item for item in rendered(SECRET) if "aggregate-to" not in json.dumps(item["metadata"])]
+    roles = [r for kind in ("Role", "ClusterRole") for r in of(items, kind) if "smoke" not in r["metadata"]["name"]]
+    rules = [(resource, verb) for role in roles for rule in role["rules"] for resource in rule["resources"]
+             for verb in rule["verbs"]]  # fmt: skip
+    assert sorted(rules) == [
+        ("events", "create"),
+        ("leases", "create"), ("leases", "get"), ("leases", "patch"),
+        ("namespaces", "get"),
+        ("scheduledjobs", "get"), ("scheduledjobs", "list"), ("scheduledjobs", "watch"),
+        ("scheduledjobs/status", "patch"),
+    ]  # fmt: skip
+
+
+def test_the_pod_outlives_the_drain() -> None:
+    spec = pod_of(rendered((*SECRET, "--set", "operator.drainSeconds=100")))["spec"]
+    assert spec["terminationGracePeriodSeconds"] == 115
+
+
+def test_a_digest_goes_before_the_tag() -> None:
+    (container,) = pod_of(rendered(MATRIX["digest"]))["spec"]["containers"]
+    assert container["image"] == f"scheduledjobs@sha256:{'a' * 64}"
+
+
+def test_liveness_asks_neither_database_nor_leadership() -> None:
+    (container,) = pod_of(rendered(SECRET))["spec"]["containers"]
+    paths = {name: container[f"{name}Probe"]["httpGet"]["path"] for name in ("startup", "readiness", "liveness")}
+    assert paths == {"startup": "/livez", "readiness": "/readyz", "liveness": "/livez"}
+
+
+def test_handlers_and_connections_reach_the_operator() -> None:
+    (container,) = pod_of(rendered(MATRIX["everything"]))["spec"]["containers"]
+    env = {entry["name"]: entry for entry in container["env"]}
+    assert env["SCHEDULEDJOBS_HANDLERS"]["value"] == "mine.reports"
+    assert env["PYTHONPATH"]["value"] == "/handlers"
+    assert env["SCHEDULEDJOBS_SQL_CONNECTIONS"]["valueFrom"]["secretKeyRef"]["name"] == "sql"
+
+
+def test_every_variable_is_one_of_the_settings_and_defaults_agree() -> None:
+    (container,) = pod_of(rendered(MATRIX["everything"]))["spec"]["containers"]
+    names = {entry["name"] for entry in container["env"]} - {"PYTHONPATH", "A"}
+    assert names <= {f"SCHEDULEDJOBS_{name.upper()}" for name in Settings.model_fields}
+    (plain,) = pod_of(rendered(SECRET))["spec"]["containers"]
+    changed = {"SCHEDULEDJOBS_MIGRATE", "SCHEDULEDJOBS_LEASE_NAME"}
+    for entry in plain["env"]:
+        if "value" in entry and entry["name"] not in changed:
+            default = Settings.model_fields[entry["name"].removeprefix("SCHEDULEDJOBS_").lower()].default
+            assert float(entry["value"]) == float(default) if entry["value"].isdigit() else entry["value"] == default
+
+
+def test_values_schema_and_readme_name_the_same_things() -> None:
+    text = (CHART / "values.yaml").read_text()
+    values, schema = yaml.safe_load(text), json.loads((CHART / "values.schema.json").read_text())
+    described = {path for path, _ in comments(text)}
+    assert described == set(leaves(values, schema))
+    for path in described:
+        value_at(values, path)
+    assert (CHART / "README.md").read_text() == readme(), "run: python -m dev.chart_docs"
+
+
+def leaves(values: Any, schema: dict[str, Any], path: str = "") -> list[str]:
+    found = []
+    for key, value in values.items():
+        known = schema["properties"][key]
+        if isinstance(value, dict) and "properties" in known and key != "resources":
+            assert set(known["properties"]) == set(value), key
+            assert known["additionalProperties"] is False, key
+            found += leaves(value, known, f"{path}{key}.")
+        else:
+            found.append(f"{path}{key}")
+    return found
+
+
+def test_the_chart_is_the_version_of_the_program() -> None:
+    chart = yaml.safe_load((CHART / "Chart.yaml").read_text())
+    assert chart["appVersion"] == chart["version"] == __import__("scheduledjobs").__version__
+
+
+def test_notes_warn_of_the_demo_database() -> None:
+    words = ("install", "release", str(CHART), "--dry-run=client", "-n", "default", *DEMO)
+    assert "WARNING: demoPostgres" in helm(HELMS[0], *words).stdout
+
+
+def test_the_image_has_no_file_that_it_has_no_use_for() -> None:
+    kept = set(Path(ROOT / ".dockerignore").read_text().split())
+    assert kept == {"*", "!requirements", "!pyproject.toml", "!README.md", "!migrations", "!operator", "**/__pycache__"}
