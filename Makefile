@@ -33,6 +33,14 @@ unit: .venv/ready  ## Run the unit tests: no server, under ten seconds
 test: .venv/ready programs  ## Run all tests, on a real PostgreSQL and a real API server
 	@$(BIN)/pytest
 
+e2e: .venv/ready  ## Run the end-to-end tests on real pods: kind, a node, or CLUSTER=current
+	@$(BIN)/python -c "from dev.build import HELM4, program; program(HELM4)"
+	@SCHEDULEDJOBS_E2E=1 $(BIN)/pytest --timeout 600 -x tests/e2e
+
+chart: .venv/ready  ## Copy the CRD into the chart and write the chart's README
+	@cp crds/*.yaml charts/scheduledjobs/files/
+	@$(BIN)/python -m dev.chart_docs
+
 check: .venv/ready  ## Format, lint, types, layers, migrations
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
@@ -46,5 +54,6 @@ bench: .venv/ready programs  ## Measure executions per second, and lateness at 1
 lock: .venv/ready  ## Pin the newest versions that pyproject.toml allows (needs uv)
 	uv pip compile --universal --python-version 3.11 --generate-hashes --no-header pyproject.toml -o requirements/run.txt
 	uv pip compile --universal --python-version 3.11 --generate-hashes --no-header pyproject.toml --group dev -o requirements/dev.txt
+	echo 'hatchling>=1.33' | uv pip compile --universal --python-version 3.11 --generate-hashes --no-header - -o requirements/build.txt
 
-.PHONY: help venv programs demo up down unit test check bench lock
+.PHONY: help venv programs demo up down unit test e2e chart check bench lock

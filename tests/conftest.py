@@ -18,6 +18,9 @@ from dev.processes import end_as_on_ctrl_c
 
 from scheduledjobs.store.migrate import migrate
 
+collect_ignore = [] if os.environ.get("SCHEDULEDJOBS_E2E") else ["e2e"]
+"""The end-to-end tests need a node: `make e2e` runs them."""
+
 numbers = count(1)
 
 
