@@ -47,7 +47,7 @@ from scheduledjobs.store.executions import ENDED, STOP, WORK
 from scheduledjobs.store.leadership import Leader, claim_cluster
 from scheduledjobs.store.listen import listen
 from scheduledjobs.store.migrate import check_schema, migrate
-from scheduledjobs.store.sessions import Sessions, connect
+from scheduledjobs.store.sessions import POINT_READS, Sessions, connect
 from scheduledjobs.web.health import HealthServer, Pulse
 
 log = structlog.get_logger(__name__)
@@ -79,7 +79,8 @@ class App:
         self._registry = load_registry(settings.handlers)
         self._runner = Runner(self._registry, settings.slots, self._on_end, self._on_return)
         self._control = Sessions(self._url, "scheduledjobs control", size=3, statement_timeout="5s")
-        self._work = Sessions(self._url, "scheduledjobs work", size=3, statement_timeout="30s")
+        self._work = Sessions(self._url, "scheduledjobs work", size=2, statement_timeout="30s")
+        self._claims = Sessions(self._url, "scheduledjobs claim", size=1, statement_timeout="30s", **POINT_READS)
         self._upkeep = Sessions(self._url, "scheduledjobs upkeep", size=1, lock_timeout="5s")
         self._notify = Notify(self._control)
         self._complete = Complete(self._work, self._on_written, self._on_returned)
@@ -107,7 +108,7 @@ class App:
 
     def _new_claim(self) -> Claim:
         return Claim(
-            self._work,
+            self._claims,
             self._runner,
             self._complete,
             self._specs,
@@ -128,7 +129,7 @@ class App:
             log.info("serving probes and metrics", port=health.port, hostname=self._settings.hostname)
             if not await self._unless_stopped(self._prepare()):
                 return
-            for sessions in (self._control, self._work, self._upkeep):
+            for sessions in (self._control, self._work, self._claims, self._upkeep):
                 await stack.enter_async_context(sessions)
             self._runner.start()
             tasks = {name: self._start(name, *loop) for name, loop in self._loops().items()}

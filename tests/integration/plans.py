@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from psycopg import sql as composed
@@ -14,18 +14,26 @@ from scheduledjobs.store.queries import sql
 from scheduledjobs.store.sessions import Connection
 
 
-async def tables_read_whole(conn: Connection, name: str, **params: Any) -> set[str]:
-    """Run a statement and take it back, once a plan; return the tables whose rows it read one after the other."""
+async def tables_read_whole(
+    conn: Connection, name: str, after_planning: Callable[[], None] | None = None, **params: Any
+) -> set[str]:
+    """Run a statement and take it back, once a plan; return the tables whose rows it read one after the other.
+
+    With `after_planning` only the kept plan is tried: made before that call, run after it.
+    """
     query = PostgresQuery(Transformer(conn))
     query.convert(sql(name), params)
     found: set[str] = set()
-    for mode in ("force_generic_plan", "force_custom_plan"):
+    for mode in ("force_generic_plan", "force_custom_plan") if after_planning is None else ("force_generic_plan",):
         async with conn.transaction(force_rollback=True):
             await conn.execute(f"SET LOCAL plan_cache_mode = {mode}".encode())
             await conn.execute(f"PREPARE {mode} AS ".encode() + query.query)
             values = composed.SQL(", ").join([composed.Literal(params[key]) for key in query._order or ()])
             explain = composed.SQL("EXPLAIN (ANALYZE, FORMAT JSON) EXECUTE {} ({})")
             cursor = conn.cursor(row_factory=tuple_row)
+            if after_planning is not None:
+                await cursor.execute(composed.SQL("EXPLAIN EXECUTE {} ({})").format(composed.Identifier(mode), values))
+                after_planning()
             await cursor.execute(explain.format(composed.Identifier(mode), values))
             ((plans,),) = await cursor.fetchall()
             found |= {node["Relation Name"] for plan in plans for node in _nodes(plan["Plan"]) if _reads_whole(node)}

@@ -20,7 +20,7 @@ from scheduledjobs.handlers.runner import Runner
 from scheduledjobs.steps.claim import Claim
 from scheduledjobs.steps.complete import Complete
 from scheduledjobs.store.executions import claim_fairly, lock_claims
-from scheduledjobs.store.sessions import Sessions, connect
+from scheduledjobs.store.sessions import POINT_READS, Sessions, connect
 
 INSERT = """
 INSERT INTO job_execution_log
@@ -114,9 +114,22 @@ async def test_a_claim_reads_no_table_whole_however_much_there_is(stage: Stage, 
         conn.execute(JOBS)
         conn.execute("ANALYZE")
     limits = {"limited": True, "per_namespace": 100, "global": 100, "choice": 40} if name == "claim_fairly" else {}
-    async with connect(stage.url, "test") as conn:
+    async with connect(stage.url, "test", **POINT_READS) as conn:
         parameters = {"replica": await stage.replica(), "handlers": ["log"], "slots": 10, **limits}
         assert await tables_read_whole(conn, name, **parameters) == set()
+
+
+@pytest.mark.parametrize("name", ["claim_fairly", "claim_executions"])
+async def test_a_claim_that_was_planned_while_nothing_was_there_reads_no_table_whole(stage: Stage, name: str) -> None:
+    def fill() -> None:
+        with psycopg.connect(stage.url, autocommit=True) as conn:
+            conn.execute(ENDED)
+        waiting(stage, "flood", 100, ago=60)
+
+    limits = {"limited": True, "per_namespace": 100, "global": 100, "choice": 40} if name == "claim_fairly" else {}
+    async with connect(stage.url, "test", **POINT_READS) as conn:
+        parameters = {"replica": await stage.replica(), "handlers": ["log"], "slots": 10, **limits}
+        assert await tables_read_whole(conn, name, fill, **parameters) == set()
 
 
 async def test_two_that_claim_fairly_at_once_both_fill_their_slots(stage: Stage) -> None:

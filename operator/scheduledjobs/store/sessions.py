@@ -31,6 +31,12 @@ KEEPALIVE: dict[str, Any] = {
 }
 """A peer that vanished without a FIN is noticed after about ten seconds, on both sides of the link."""
 
+POINT_READS = {"enable_seqscan": "off", "enable_hashjoin": "off", "enable_mergejoin": "off"}
+"""Settings of a session whose statements only ever want a few rows by an index.
+
+A plan that is kept may have been made while a day's partition was empty, when reading it whole is cheapest, and stays
+until the next ANALYZE: by then it reads a hundred thousand rows for each claim."""
+
 
 def options(**settings: str) -> str:
     """Return libpq's `options` for server settings of one session: `options(lock_timeout="2s")`."""
