@@ -192,6 +192,6 @@ async def _until_served(kube: KubeClient, namespaces: Sequence[str]) -> None:
     is_told = False
     while not await is_served(kube, namespaces):
         if not is_told:
-            log.warning("the API server does not know scheduledjobs: is the CRD installed?")
+            log.warning("the API server does not know scheduledjobs: crds.install=true, or kubectl apply -f crds/")
             is_told = True
         await asyncio.sleep(2.0)
