@@ -73,7 +73,7 @@ class Replica:
     wake_claim: Callable[[], None]
     wake_stops: Callable[[], None]
     restore_signals: Callable[[], None]
-    tick: Callable[[str], None]
+    tick: Callable[[str, float], None]
     forget: Callable[[str], None]
 
 

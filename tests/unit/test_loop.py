@@ -86,10 +86,30 @@ def test_a_step_of_the_database_clock_is_noticed_and_followed() -> None:
 def test_a_loop_that_stands_still_is_named() -> None:
     now = 0.0
     pulse = Pulse(lambda: now)
-    pulse.tick("fire")
-    pulse.tick("claim")
-    now = 61.0
-    pulse.tick("claim")
+    pulse.tick("fire", 1.0)
+    pulse.tick("claim", 1.0)
+    now = 62.0
+    pulse.tick("claim", 1.0)
     assert pulse.stalled() == ["fire"]
     pulse.forget("fire")
     assert pulse.stalled() == []
+
+
+async def test_a_loop_that_comes_round_every_ten_minutes_does_not_stand_still_between() -> None:
+    now, ticked = 0.0, asyncio.Event()
+    pulse = Pulse(lambda: now)
+
+    def tick(name: str, seconds: float) -> None:
+        pulse.tick(name, seconds)
+        ticked.set()
+
+    async def step() -> None:
+        pass
+
+    task = asyncio.create_task(keep("prune", step, every_seconds=600, tick=tick))
+    await asyncio.wait_for(ticked.wait(), 5)
+    now = 660.0
+    assert pulse.stalled() == []
+    now = 661.0
+    assert pulse.stalled() == ["prune"]
+    task.cancel()

@@ -29,11 +29,12 @@ async def keep(
     *,
     every_seconds: float,
     wake: asyncio.Event | None = None,
-    tick: Callable[[str], None] = lambda _name: None,
+    tick: Callable[[str, float], None] = lambda _name, _seconds: None,
 ) -> None:
     """Run `step` again and again until cancelled: when its time has come, or `wake` is set.
 
-    `tick(name)` is called after each pass, failed or not: it says that the loop itself is alive.
+    `tick(name, seconds)` is called after each pass, failed or not: it says that the loop itself is alive, and when it
+    will come round again.
     """
     failures = 0
     while True:
@@ -49,8 +50,9 @@ async def keep(
             wait = min(0.1 * 2**failures, LONGEST_WAIT_SECONDS)
             if failures & (failures - 1) == 0:  # the 1st, 2nd, 4th, 8th...: an outage must not fill the log
                 report_failure(name, error, failures)
-        tick(name)
-        await pause(every_seconds if wait is None else wait, wake if failures == 0 else None)
+        wait = every_seconds if wait is None else wait
+        tick(name, wait)
+        await pause(wait, wake if failures == 0 else None)
 
 
 def report_failure(step: str, error: Exception, failures: int) -> None:

@@ -17,24 +17,24 @@ STALLED_SECONDS = 60.0
 
 
 class Pulse:
-    """When each loop has last come round."""
+    """When each loop should have come round again."""
 
     def __init__(self, monotonic: Callable[[], float] = time.monotonic) -> None:
         self._monotonic = monotonic
-        self._ticked_at: dict[str, float] = {}
+        self._due_at: dict[str, float] = {}
 
-    def tick(self, loop: str) -> None:
-        """The loop of this name has come round."""
-        self._ticked_at[loop] = self._monotonic()
+    def tick(self, loop: str, seconds: float) -> None:
+        """The loop of this name has come round, and will again in so many seconds."""
+        self._due_at[loop] = self._monotonic() + seconds
 
     def forget(self, loop: str) -> None:
         """The loop has ended on purpose."""
-        self._ticked_at.pop(loop, None)
+        self._due_at.pop(loop, None)
 
     def stalled(self) -> list[str]:
-        """Return the loops that have not come round for a minute."""
+        """Return the loops that should have come round a minute ago."""
         now = self._monotonic()
-        return sorted(name for name, at in self._ticked_at.items() if now - at > STALLED_SECONDS)
+        return sorted(name for name, at in self._due_at.items() if now - at > STALLED_SECONDS)
 
 
 Checks = Callable[[], Mapping[str, bool]]
