@@ -69,6 +69,16 @@ async def test_brings_what_is_there_and_what_changes() -> None:
         assert not any(request.startswith(("PATCH", "POST", "PUT", "DELETE")) for request in api.requests)
 
 
+async def test_watches_under_a_user_id_that_has_no_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    def nameless() -> str:
+        raise KeyError("getpwuid(): uid not found: 65532")
+
+    monkeypatch.setattr("getpass.getuser", nameless)
+    async with serve() as api, feeding(api) as found:
+        await until(lambda: api.watchers)
+        assert found.broken == 0
+
+
 async def test_an_object_that_cannot_be_read_does_not_block_the_others() -> None:
     async with serve() as api:
         api.objects = [thing("bad", resourceVersion="not a number"), thing("good")]

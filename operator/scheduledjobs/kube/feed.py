@@ -130,6 +130,7 @@ async def feed(
 
     stop = asyncio.Event()
     where: dict[str, Any] = {"namespaces": list(namespaces)} if namespaces else {"clusterwide": True}
+    where["identity"] = "scheduledjobs"  # or kopf asks for the name of the user, who has none in a pod
     try:
         tasks = await kopf.spawn_tasks(
             registry=registry,
