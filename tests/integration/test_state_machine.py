@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from random import Random
 from typing import Any
 
@@ -18,6 +18,7 @@ from hypothesis import seed as with_seed
 from hypothesis.stateful import run_state_machine_as_test
 from tests.integration.ledger_machine import LedgerMachine
 from tests.integration.ledger_world import World
+from tests.oracle.ledger_oracle import Rules
 
 RUNS = int(os.environ.get("SCHEDULEDJOBS_TEST_RUNS", "200"))
 SEED = int(os.environ.get("SCHEDULEDJOBS_TEST_SEED", "0")) or Random().randrange(1, 2**31)
@@ -30,6 +31,17 @@ def world(database: str) -> Iterator[World]:
     made = World(database)
     yield made
     made.close()
+
+
+def test_a_one_shot_whose_pause_ended_unseen_is_decided_by_the_suspension_after_it(world: World) -> None:
+    """What the machine found once: the pause ends, the moment is due, and the edit decides it, all in one action."""
+    state = type("Machine", (LedgerMachine,), {"world": world})()
+    rules = Rules("FireOnce", 5, timedelta(days=1), timedelta(0))
+    state.begin(datetime(2027, 3, 10, 10, 17, 23, 400000, UTC), "once", "Forbid", rules, retries=False)
+    state.pause(5)
+    state.nobody_leads(100)
+    state.suspend_or_resume(suspend=True)
+    state.teardown()
 
 
 @pytest.mark.timeout(300 + 2 * RUNS)
