@@ -58,6 +58,9 @@ def say(capsys: pytest.CaptureFixture[str], line: str) -> None:
         print(f"\n  {line}", end="", flush=True)
 
 
+OPERATORS = "app.kubernetes.io/component=operator"
+
+
 def test_installs_and_two_pods_are_ready(cluster: Cluster, chart_before: Path, capsys: Any) -> None:
     done = cluster.helm("install", RELEASE, str(chart_before), "-n", NAMESPACE, *values(OLD))
     assert "WARNING: demoPostgres" in done.stdout
@@ -143,7 +146,7 @@ def test_handlers_come_from_a_mounted_module_and_from_an_image(cluster: Cluster)
 
 def test_an_edit_while_nobody_was_there_is_found(cluster: Cluster) -> None:
     cluster.kubectl("scale", f"deployment/{RELEASE}", "-n", NAMESPACE, "--replicas=0")
-    until(lambda: not cluster.get("pods", "-l", "app.kubernetes.io/component=operator")["items"], 90)
+    until(lambda: not cluster.get("pods", "-l", OPERATORS)["items"], 90)
     cluster.apply(job("tick-0", fixedRate="2s", concurrencyPolicy="Allow"))
     cluster.kubectl("delete", "sjob", "tick-1", "-n", NAMESPACE)
     cluster.kubectl("scale", f"deployment/{RELEASE}", "-n", NAMESPACE, "--replicas=2")
@@ -185,6 +188,21 @@ def granted(cluster: Cluster) -> set[tuple[str, str, str]]:
             found |= {(g, r, v) for rule in item["rules"] for g in rule["apiGroups"] for r in rule["resources"]
                       for v in rule["verbs"]}  # fmt: skip
     return found
+
+
+def test_no_pod_was_restarted_and_no_watch_gave_up(cluster: Cluster) -> None:
+    """A leader has loops that come round every ten minutes; it is given the time to be taken for stalled."""
+    names = cluster.pods()
+    born = min(pod["status"]["startTime"] for pod in cluster.get("pods", "-l", OPERATORS)["items"])
+    until(lambda: cluster.sql(f"SELECT now() > '{born}'::timestamptz + interval '100 seconds'") == [["True"]], 120, 1.0)
+    for pod in cluster.get("pods", "-l", OPERATORS)["items"]:
+        assert [state["restartCount"] for state in pod["status"]["containerStatuses"]] == [0], pod["metadata"]["name"]
+    said = "".join(cluster.kubectl("logs", "-n", NAMESPACE, name, "-c", "operator") for name in names)
+    assert "leading" in said
+    assert "gave up" not in said
+    assert "unforeseen" not in said
+    events = cluster.kubectl("get", "events", "-n", NAMESPACE)
+    assert "Liveness probe failed" not in events
 
 
 LATER = "INSERT INTO schema_migration VALUES (9999, '9999_later', '')"
