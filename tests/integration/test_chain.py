@@ -63,6 +63,28 @@ async def test_a_release_that_never_came_is_lost_and_one_in_flight_is_undecided(
     assert await found(stage, HOUR) == [stalled]  # it stalls still, however short the range
 
 
+async def test_a_release_follows_the_run_that_ended_last_though_newer_moments_were_skipped(stage: Stage) -> None:
+    await mirror(stage, fixedDelay=None, fixedRate="5s")
+    for _ in range(3):  # the first one waits, the others are skipped
+        stage.tick(seconds=5.1)
+        await stage.fire()
+    await mirror(stage, 2, fixedRate=None)
+    stage.tick(hours=3)
+    replica = await stage.replica()
+    (claimed,) = await stage.claim(replica)
+    await stage.complete(replica, claimed)
+    stage.tick(seconds=8)
+    verdict = await verified(stage)
+    assert (verdict.findings, verdict.undecided) == ([], 1)
+    await stage.release()
+    (ended,) = [row["finished_at"] for row in stage.rows() if row["state"] == "SUCCEEDED"]
+    assert stage.job()["next_fire_at"] == ended + 5 * SECOND
+    await stage.fire()
+    for since in (HOUR, 10 * HOUR):
+        verdict = await verified(stage, since)
+        assert (verdict.findings, verdict.undecided) == ([], 0)
+
+
 @pytest.mark.parametrize("change", [{"suspend": True}, {"fixedDelay": "7s"}, {"fixedDelay": None, "fixedRate": "1h"}])
 async def test_a_change_before_the_release_owes_no_moment(stage: Stage, change: dict[str, object]) -> None:
     await mirror(stage)

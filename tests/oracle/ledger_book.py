@@ -249,10 +249,13 @@ class Book:
                 self.stretch.begin(self.effective)
 
     def _plan_chain(self, rows: Sequence[Row]) -> None:
-        """The next moment follows the end of the newest run."""
+        """The next moment follows the end of the newest run, or of one that went on through the last change."""
         if rows:
             last = max(rows, key=lambda row: row["fire_time"])
-            self.stretch.plan(max(last["finished_at"], newest_of(last), self.effective))
+            ends = [last["finished_at"]]
+            if last["fire_time"] < self.effective:
+                ends += [row["finished_at"] for row in rows if row["finished_at"] > self.effective]
+            self.stretch.plan(max(*ends, newest_of(last), self.effective))
         else:
             self.stretch.begin(self.effective)
 

@@ -3,7 +3,8 @@
 So they cannot be recomputed from versions alone, as those of the other kinds are (core/expected.py). What is owed:
 
 1. what the versions of a segment were recorded with as the next moment: its first, unless that waited for a run;
-2. after a row, nothing but the delay after its end; a job's next moment follows its newest row in the same way;
+2. after a row, nothing but the delay after its end, or after that of a run that went on through the change before; a
+   job's next moment follows its newest row in the same way;
 3. the newest moment that the job says was decided;
 4. while the job is active: a next moment, unless a run has not ended. The release of one may be in flight.
 
@@ -81,7 +82,7 @@ class Chain:
         is_unknown = previous is None or not segment.holds(newest(previous))
         if moment == first or previous is None or (is_unknown and first in self.history.planned[segment.since]):
             return  # or the row before it is not kept; or the first moment, which is another one, has been looked for
-        after = _after(segment, previous)
+        after = self._after(segment, previous)
         if moment == after:
             return
         detail = f"{who} at {moment.isoformat()} does not follow from row {previous['id']}"
@@ -97,13 +98,14 @@ class Chain:
             self._check_link(segment, last, following, "the next moment")
             self.undecided += self.since <= following <= self.now
         elif self.job["state"] == JobState.ACTIVE and not any(is_live(row) for row in self.rows):
-            expected = _first(segment) if last is None else _after(segment, last)
+            expected = _first(segment) if last is None else self._after(segment, last)
             if expected is not None and expected <= self.now and _first(segment) not in self._reported:
-                self._add_unreleased(expected, last)
+                self._add_unreleased(expected)
 
-    def _add_unreleased(self, moment: datetime, last: Row | None) -> None:
-        ended = moment if last is None or last["finished_at"] is None else last["finished_at"]
-        if max(moment, ended, self.job["updated_at"]) > self.now - IN_FLIGHT:
+    def _add_unreleased(self, moment: datetime) -> None:
+        """Nothing is live, so whatever ended last, the newest row or one before it, the release followed that."""
+        ends = [row["finished_at"] for row in self.rows if row["finished_at"] is not None]
+        if max(moment, self.job["updated_at"], *ends) > self.now - IN_FLIGHT:
             self.undecided += 1
         else:
             self._add("lost", moment, "it was never released: the job waits for no run, and has no next moment")
@@ -123,6 +125,18 @@ class Chain:
     def _add(self, kind: str, moment: datetime, detail: str) -> None:
         self.gaps.append(Gap(kind, moment, detail))
         self._reported.add(moment)
+
+    def _after(self, segment: Segment, previous: Row) -> datetime | None:
+        """The moment that follows a row: a delay after its end, or after the end of a run that went on through the
+        change with which the segment began."""
+        if previous["finished_at"] is None or is_live(previous):
+            return None
+        ends = [previous["finished_at"]]
+        if previous["fire_time"] < segment.since:
+            until = bisect_left(self.rows, segment.since, key=_fire_time)
+            ends += [row["finished_at"] for row in self.rows[:until] if row["finished_at"] is not None]
+        assert segment.schedule is not None  # noqa: S101 the caller looked
+        return following_fire(segment.schedule, max(ends), newest(previous), segment.since)
 
     def _has_row(self, moment: datetime) -> bool:
         position = bisect_right(self.rows, moment, key=_fire_time)
@@ -148,10 +162,3 @@ def is_live(row: Row) -> bool:
 def _first(segment: Segment) -> datetime | None:
     assert segment.schedule is not None  # noqa: S101 the caller looked
     return first_fire(segment.schedule, segment.since, segment.anchor)
-
-
-def _after(segment: Segment, previous: Row) -> datetime | None:
-    if previous["finished_at"] is None or is_live(previous):
-        return None
-    assert segment.schedule is not None  # noqa: S101 the caller looked
-    return following_fire(segment.schedule, previous["finished_at"], newest(previous), segment.since)

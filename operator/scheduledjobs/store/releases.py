@@ -22,7 +22,10 @@ async def lock_waiting_jobs(conn: Connection, ids: Sequence[UUID]) -> list[Row]:
 
 
 async def find_last_runs(conn: Connection, ids: Sequence[UUID]) -> dict[UUID, datetime | None]:
-    """Return when the newest scheduled run of each job ended, None while it is live; jobs without one are left out."""
+    """Return when the run of each job ended that its next moment follows, None while it is live.
+
+    Jobs without a scheduled row are left out.
+    """
     return {row["job_id"]: row["finished_at"] for row in await fetch_all(conn, "find_last_runs", ids=list(ids))}
 
 
