@@ -242,19 +242,25 @@ def what_is_said(cluster: Cluster) -> str:
     return logs + states + cluster.kubectl("get", "events", "-n", NAMESPACE)
 
 
+LEFT = "pod,service,deployment,statefulset,sa,cm,secret,role,rolebinding,networkpolicy,pdb,pvc,lease,scheduledjob"
+OF_THE_NAMESPACE = {"serviceaccount/default", "configmap/kube-root-ca.crt", "configmap/ours"}
+
+
+def left(cluster: Cluster) -> set[str]:
+    return set(cluster.kubectl("get", LEFT, "-n", NAMESPACE, "-o", "name").split()) - OF_THE_NAMESPACE
+
+
 def test_an_uninstall_leaves_the_crd_and_its_jobs(cluster: Cluster, capsys: Any) -> None:
+    jobs = {name for name in left(cluster) if name.startswith("scheduledjob.")}
+    assert "scheduledjob.scheduledjobs.dev/tick-2" in jobs
     cluster.helm("uninstall", RELEASE, "-n", NAMESPACE, "--wait")
-    left = cluster.kubectl(
-        "get", "all,sa,cm,secret,role,rolebinding,networkpolicy,pdb,lease", "-n", NAMESPACE, "-o", "name"
-    ).split()
-    wide = cluster.kubectl("get", "crd,clusterrole,clusterrolebinding", "-o", "name", "-A").split()
+    kept = {"lease.coordination.k8s.io/scheduledjobs", "pod/scheduledjobs-smoke", *jobs}
+    until(lambda: left(cluster) == kept, 90, 1.0)
+    wide = cluster.kubectl("get", "crd,clusterrole,clusterrolebinding", "-o", "name").split()
     ours = [name for name in wide if "scheduledjobs" in name]
-    say(capsys, f"left in the namespace: {left}")
+    say(capsys, f"left in the namespace: {sorted(kept - jobs)} and {len(jobs)} ScheduledJobs")
     say(capsys, f"left in the cluster: {ours}")
     assert ours == ["customresourcedefinition.apiextensions.k8s.io/scheduledjobs.scheduledjobs.dev"]
-    made_by_release = [name for name in left if RELEASE in name and "scheduledjob.scheduledjobs.dev" not in name]
-    assert made_by_release == ["lease.coordination.k8s.io/scheduledjobs"]
-    assert "scheduledjob.scheduledjobs.dev/tick-2" in left
 
 
 def test_the_image_runs_as_anybody_on_a_read_only_root(cluster: Cluster, capsys: Any) -> None:
