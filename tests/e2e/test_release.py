@@ -58,7 +58,14 @@ def say(capsys: pytest.CaptureFixture[str], line: str) -> None:
         print(f"\n  {line}", end="", flush=True)
 
 
+JOB = "scheduledjob.scheduledjobs.dev/"
+LEFT = "pod,service,deployment,statefulset,sa,cm,secret,role,rolebinding,networkpolicy,pdb,pvc,lease,scheduledjob"
+OF_THE_NAMESPACE = {"serviceaccount/default", "configmap/kube-root-ca.crt", "configmap/ours"}
 OPERATORS = "app.kubernetes.io/component=operator"
+
+
+def left(cluster: Cluster) -> set[str]:
+    return set(cluster.kubectl("get", LEFT, "-n", NAMESPACE, "-o", "name").split()) - OF_THE_NAMESPACE
 
 
 def test_installs_and_two_pods_are_ready(cluster: Cluster, chart_before: Path, capsys: Any) -> None:
@@ -106,6 +113,7 @@ def test_an_upgrade_loses_and_doubles_nothing(cluster: Cluster, capsys: Any) -> 
     names = json.loads(cluster.kubectl("get", "crd", "scheduledjobs.scheduledjobs.dev", "-o", "json"))["spec"]["names"]
     assert names["shortNames"] == ["sjob", "sjobs"]
     say(capsys, f"upgrade: {verified(cluster)}; longest time without a start {longest_gap(cluster, began)}")
+    say(capsys, f"left by the upgrade: {sorted(name for name in left(cluster) if not name.startswith(JOB))}")
 
 
 def test_an_eviction_loses_and_doubles_nothing(cluster: Cluster, capsys: Any) -> None:
@@ -159,6 +167,7 @@ def test_a_rollback_works_on_the_same_schema(cluster: Cluster, capsys: Any) -> N
     cluster.helm("rollback", RELEASE, "-n", NAMESPACE, "--wait", "--timeout", "240s")
     cluster.wait_ready()
     say(capsys, f"rollback: {verified(cluster)}")
+    say(capsys, f"left by the rollback: {sorted(name for name in left(cluster) if not name.startswith(JOB))}")
 
 
 def test_the_rights_granted_are_those_used(cluster: Cluster, capsys: Any) -> None:
@@ -234,6 +243,22 @@ def test_what_keeps_a_pod_from_starting_is_named(
         cluster.sql("DELETE FROM schema_migration WHERE number = 9999")
 
 
+def test_a_right_that_is_missing_is_named(cluster: Cluster) -> None:
+    words = (f"database.existingSecret={RELEASE}-postgres", "crds.install=false", "demoPostgres.enabled=false")
+    settings = [word for value in (*words, "rbac.create=false") for word in ("--set", value)]
+    cluster.helm("install", "bad", CHART, "-n", NAMESPACE, *values(NEW), *settings)
+    until(
+        lambda: "cannot get resource" in (said := log_of_bad(cluster)) and "is not allowed to do this" in said, 90, 1.0
+    )
+    cluster.helm("uninstall", "bad", "-n", NAMESPACE, "--wait")
+
+
+def log_of_bad(cluster: Cluster) -> str:
+    return cluster.kubectl(
+        "logs", "-n", NAMESPACE, "-l", "app.kubernetes.io/instance=bad", "-c", "operator", check=False
+    )
+
+
 def what_is_said(cluster: Cluster) -> str:
     """Where a person looks: events, the pod's state, the log of its container that waits or failed."""
     label = ("-n", NAMESPACE, "-l", "app.kubernetes.io/instance=bad")
@@ -242,17 +267,9 @@ def what_is_said(cluster: Cluster) -> str:
     return logs + states + cluster.kubectl("get", "events", "-n", NAMESPACE)
 
 
-LEFT = "pod,service,deployment,statefulset,sa,cm,secret,role,rolebinding,networkpolicy,pdb,pvc,lease,scheduledjob"
-OF_THE_NAMESPACE = {"serviceaccount/default", "configmap/kube-root-ca.crt", "configmap/ours"}
-
-
-def left(cluster: Cluster) -> set[str]:
-    return set(cluster.kubectl("get", LEFT, "-n", NAMESPACE, "-o", "name").split()) - OF_THE_NAMESPACE
-
-
 def test_an_uninstall_leaves_the_crd_and_its_jobs(cluster: Cluster, capsys: Any) -> None:
-    jobs = {name for name in left(cluster) if name.startswith("scheduledjob.")}
-    assert "scheduledjob.scheduledjobs.dev/tick-2" in jobs
+    jobs = {name for name in left(cluster) if name.startswith(JOB)}
+    assert JOB + "tick-2" in jobs
     cluster.helm("uninstall", RELEASE, "-n", NAMESPACE, "--wait")
     kept = {"lease.coordination.k8s.io/scheduledjobs", "pod/scheduledjobs-smoke", *jobs}
     until(lambda: left(cluster) == kept, 90, 1.0)
@@ -261,6 +278,13 @@ def test_an_uninstall_leaves_the_crd_and_its_jobs(cluster: Cluster, capsys: Any)
     say(capsys, f"left in the namespace: {sorted(kept - jobs)} and {len(jobs)} ScheduledJobs")
     say(capsys, f"left in the cluster: {ours}")
     assert ours == ["customresourcedefinition.apiextensions.k8s.io/scheduledjobs.scheduledjobs.dev"]
+
+
+def test_a_crd_that_is_missing_is_named(cluster: Cluster) -> None:
+    cluster.kubectl("delete", "crd", "scheduledjobs.scheduledjobs.dev")
+    cluster.helm("install", "bad", CHART, "-n", NAMESPACE, *values(NEW), "--set", "crds.install=false")
+    until(lambda: "does not know scheduledjobs: crds.install=true" in log_of_bad(cluster), 120, 1.0)
+    cluster.helm("uninstall", "bad", "-n", NAMESPACE, "--wait")
 
 
 def test_the_image_runs_as_anybody_on_a_read_only_root(cluster: Cluster, capsys: Any) -> None:
@@ -274,13 +298,17 @@ def test_the_image_runs_as_anybody_on_a_read_only_root(cluster: Cluster, capsys:
     say(capsys, f"size of the image: {size / 1e6:.0f} MB, {(size - base) / 1e6:.0f} MB of it beside the base image")
 
 
+LOOK = """
+import importlib.util, os, shutil
+print([n for n in ("gcc", "cc", "go", "ld") if shutil.which(n)])
+print([n for n in ("pytest", "hypothesis", "mypy", "ruff", "tests", "dev") if importlib.util.find_spec(n)])
+print([os.path.join(d, n) for d, _, names in os.walk("/opt") for n in names
+       if n in (".env", ".netrc", "pip.conf", ".git-credentials") or n.endswith(".key") or "scheduledjobs/test" in d])
+"""
+
+
 def test_the_image_holds_no_secret_no_compiler_and_no_test(cluster: Cluster) -> None:
-    script = (
-        "import os, shutil, sysconfig; print([n for n in ('gcc', 'cc', 'go', 'ld') if shutil.which(n)]);"
-        "print([os.path.join(d, n) for d, _, names in os.walk('/opt') for n in names"
-        " if n.startswith('test_') or n in ('.env', '.netrc', 'pip.conf', '.git-credentials') or n.endswith('.key')])"
-    )
-    words = ("docker", "run", "--rm", "--network=none", "--entrypoint", "python", NEW, "-c", script)
-    assert run(*words).stdout.split() == ["[]", "[]"]
+    words = ("docker", "run", "--rm", "--network=none", "--entrypoint", "python", NEW, "-c", LOOK)
+    assert run(*words).stdout.split() == ["[]", "[]", "[]"]
     history = run("docker", "history", "--no-trunc", "--format", "{{.CreatedBy}}", NEW).stdout
     assert not re.search(r"password|token|secret|://[^ ]*@", history, re.IGNORECASE)
