@@ -153,15 +153,17 @@ async def test_what_a_handler_says_can_be_written_whatever_it_says(bench: Bench,
 
 
 async def test_an_attempt_that_is_stopped_before_it_began_frees_its_slot(bench: Bench) -> None:
-    held, ran = threading.Event(), threading.Event()
+    begun, held, ran = threading.Event(), threading.Event(), threading.Event()
 
     async def block(_execution: Execution, _payload: Any) -> None:
+        begun.set()
         held.wait(5)
 
     def late(_execution: Execution, _payload: Any) -> None:
         ran.set()
 
     bench.begin(block)
+    assert begun.wait(5)  # the loop stands still: what is begun and stopped now, it sees at once
     assignment = bench.begin(late)
     bench.runner.stop_attempt(assignment.id, 1, Stop(State.CANCELLED, Reason.REPLACED, "a newer run took its place"))
     held.set()
