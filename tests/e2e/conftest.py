@@ -95,10 +95,12 @@ def values(image: str) -> list[str]:
 @pytest.fixture(scope="session")
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     """The cluster, with every image loaded and the namespace made."""
-    for name in ("KUBECONFIG", "SCHEDULEDJOBS_DATABASE_URL"):
-        os.environ.pop(name, None)
     with target() as found:
+        for name in ("KUBECONFIG", "SCHEDULEDJOBS_DATABASE_URL"):
+            os.environ.pop(name, None)
         made = Cluster(found, tmp_path_factory.mktemp("e2e"))
+        if "scheduledjobs.scheduledjobs.dev" in made.kubectl("get", "crd", "-o", "name"):
+            pytest.exit("this cluster has ScheduledJobs already, and the tests would delete them: use another", 2)
         build(ROOT, NEW, base_image=found.base_image, version="0.1.0", revision=revision("HEAD"))
         run("docker", "tag", NEW, OLD) if not before(made.folder) else build(
             made.folder / "before", OLD, base_image=found.base_image, revision=revision("HEAD~1")
