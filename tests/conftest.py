@@ -18,17 +18,22 @@ from dev.processes import end_as_on_ctrl_c
 
 from scheduledjobs.store.migrate import migrate
 
-collect_ignore = [] if os.environ.get("SCHEDULEDJOBS_E2E") else ["e2e"]
+IS_E2E = bool(os.environ.get("SCHEDULEDJOBS_E2E"))
+collect_ignore = [] if IS_E2E else ["e2e"]
 """The end-to-end tests need a node: `make e2e` runs them."""
 
 numbers = count(1)
 
 
 def pytest_configure() -> None:
-    """Touch no cluster or database that the shell points at, and stop the servers at SIGTERM too."""
-    for name in ("CLUSTER", "DATABASE"):
-        os.environ.pop(name, None)
-    forget_shell()
+    """Touch no cluster or database that the shell points at, and stop the servers at SIGTERM too.
+
+    The end-to-end tests use the shell's cluster if they are asked to, and forget the shell then.
+    """
+    if not IS_E2E:
+        for name in ("CLUSTER", "DATABASE"):
+            os.environ.pop(name, None)
+        forget_shell()
     end_as_on_ctrl_c()
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import tarfile
 from collections.abc import Iterator
@@ -15,6 +14,7 @@ from typing import Any
 import pytest
 import yaml
 from dev.build import HELM4, program
+from dev.cluster import forget_shell
 from tests.e2e.images import POSTGRES, build, build_postgres
 from tests.e2e.targets import ROOT, Target, run, target
 
@@ -96,8 +96,7 @@ def values(image: str) -> list[str]:
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     """The cluster, with every image loaded and the namespace made."""
     with target() as found:
-        for name in ("KUBECONFIG", "SCHEDULEDJOBS_DATABASE_URL"):
-            os.environ.pop(name, None)
+        forget_shell()
         made = Cluster(found, tmp_path_factory.mktemp("e2e"))
         if "scheduledjobs.scheduledjobs.dev" in made.kubectl("get", "crd", "-o", "name"):
             pytest.exit("this cluster has ScheduledJobs already, and the tests would delete them: use another", 2)
