@@ -13,6 +13,9 @@ from psycopg.rows import tuple_row
 from scheduledjobs.store.queries import sql
 from scheduledjobs.store.sessions import Connection
 
+MANY = 10_000
+"""Rows that no point read looks at: a whole index walked is a table read whole too, where sequential scans are off."""
+
 
 async def tables_read_whole(
     conn: Connection, name: str, after_planning: Callable[[], None] | None = None, **params: Any
@@ -48,4 +51,7 @@ def _nodes(plan: dict[str, Any]) -> Iterator[dict[str, Any]]:
 
 def _reads_whole(node: dict[str, Any]) -> bool:
     rows = node["Actual Rows"] + node.get("Rows Removed by Filter", 0)
-    return bool(node["Node Type"] == "Seq Scan" and rows)
+    if node["Node Type"] == "Seq Scan":
+        return bool(rows)
+    is_scan = "Relation Name" in node and node["Node Type"] != "ModifyTable"
+    return is_scan and bool(rows * node["Actual Loops"] > MANY)
