@@ -37,6 +37,12 @@ e2e: .venv/ready  ## Run the end-to-end tests on real pods: kind, a node, or CLU
 	@$(BIN)/python -c "from dev.build import HELM4, program; program(HELM4)"
 	@SCHEDULEDJOBS_E2E=1 $(BIN)/pytest --timeout 600 -x tests/e2e
 
+faults: .venv/ready programs  ## Run the fault scenarios, about an hour: a table at the end (ONLY=words picks some)
+	@SCHEDULEDJOBS_FAULTS=1 $(BIN)/pytest -q --timeout 900 --ignore tests/faults/test_soak.py -k "$(ONLY)" tests/faults
+
+soak: .venv/ready programs  ## Run a random mix of faults for HOURS=6, memory watched
+	@SCHEDULEDJOBS_FAULTS=1 SCHEDULEDJOBS_SOAK_HOURS=$(or $(HOURS),6) $(BIN)/pytest -q --timeout 0 tests/faults/test_soak.py
+
 chart: .venv/ready  ## Copy the CRD into the chart and write the chart's README
 	@cp crds/*.yaml charts/scheduledjobs/files/
 	@$(BIN)/python -m dev.chart_docs
@@ -56,4 +62,4 @@ lock: .venv/ready  ## Pin the newest versions that pyproject.toml allows (needs 
 	uv pip compile --universal --python-version 3.11 --generate-hashes --no-header pyproject.toml --group dev -o requirements/dev.txt
 	echo 'hatchling>=1.33' | uv pip compile --universal --python-version 3.11 --generate-hashes --no-header - -o requirements/build.txt
 
-.PHONY: help venv programs demo up down unit test e2e chart check bench lock
+.PHONY: help venv programs demo up down unit test e2e faults soak chart check bench lock

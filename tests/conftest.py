@@ -19,8 +19,9 @@ from dev.processes import end_as_on_ctrl_c
 from scheduledjobs.store.migrate import migrate
 
 IS_E2E = bool(os.environ.get("SCHEDULEDJOBS_E2E"))
-collect_ignore = [] if IS_E2E else ["e2e"]
-"""The end-to-end tests need a node: `make e2e` runs them."""
+IS_FAULTS = bool(os.environ.get("SCHEDULEDJOBS_FAULTS"))
+collect_ignore = [*([] if IS_E2E else ["e2e"]), *([] if IS_FAULTS else ["faults"])]
+"""The end-to-end tests need a node, and the fault scenarios most of an hour: `make e2e` and `make faults` run them."""
 
 numbers = count(1)
 
