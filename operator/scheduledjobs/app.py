@@ -10,8 +10,9 @@ import asyncio
 import os
 import signal
 import time
-from collections.abc import Iterable, Sequence, Set
+from collections.abc import Sequence
 from contextlib import AsyncExitStack, suppress
+from functools import partial
 from secrets import token_hex
 from typing import Any
 from uuid import UUID
@@ -19,8 +20,7 @@ from uuid import UUID
 import structlog
 
 from scheduledjobs import __version__, metrics
-from scheduledjobs.core.reasons import FAILURE_STATES, Reason, ScheduleKind, State, camel
-from scheduledjobs.core.spec import ConcurrencyPolicy, MisfirePolicy
+from scheduledjobs.core.reasons import Reason, State
 from scheduledjobs.core.term import Trust
 from scheduledjobs.errors import KubeUnavailable, SchemaTooOld, StoreUnavailable
 from scheduledjobs.handlers import load_registry
@@ -38,12 +38,13 @@ from scheduledjobs.steps.complete import Complete
 from scheduledjobs.steps.elect import PROBE_SECONDS, Elect
 from scheduledjobs.steps.heartbeat import EVERY_SECONDS as BEAT_SECONDS
 from scheduledjobs.steps.heartbeat import Heartbeat
-from scheduledjobs.steps.loop import keep
+from scheduledjobs.steps.loop import PATIENCE_SECONDS, Loops, keep
 from scheduledjobs.steps.notify import Notify
+from scheduledjobs.steps.outcome import Outcome
 from scheduledjobs.steps.specs import Specs
 from scheduledjobs.steps.stops import EVERY_SECONDS as STOPS_SECONDS
 from scheduledjobs.steps.stops import Stops
-from scheduledjobs.store.executions import ENDED, STOP, WORK
+from scheduledjobs.store.executions import ENDED, FREE, STOP, WORK
 from scheduledjobs.store.leadership import Leader, claim_cluster
 from scheduledjobs.store.listen import listen
 from scheduledjobs.store.migrate import check_schema, migrate
@@ -55,7 +56,6 @@ log = structlog.get_logger(__name__)
 RETRY_SECONDS = 2.0
 READY_WITHIN_SECONDS = 10.0
 LAST_WORDS_SECONDS = 5.0
-HOLDING = frozenset({ConcurrencyPolicy.QUEUE, ConcurrencyPolicy.REPLACE})
 
 
 class App:
@@ -83,7 +83,8 @@ class App:
         self._claims = Sessions(self._url, "scheduledjobs claim", size=1, statement_timeout="30s", **POINT_READS)
         self._upkeep = Sessions(self._url, "scheduledjobs upkeep", size=1, lock_timeout="5s")
         self._notify = Notify(self._control)
-        self._complete = Complete(self._work, self._on_written, self._on_returned)
+        outcome = Outcome(self._specs, self._wake_claim, self._tell_release)
+        self._complete = Complete(self._work, outcome.written, outcome.returned)
         self._claim = self._new_claim()
         self._stops = Stops(self._control, self._runner)
         self._heartbeat = Heartbeat(
@@ -101,9 +102,19 @@ class App:
             on_clock_step=self._on_clock_step,
             state=self._state,
         )
-        door = LeaseDoor(kube, settings.lease_namespace, settings.lease_name)
-        self._elect = Elect(
-            door, self._control, self._url, self._holder, self._lead, settings.lease_seconds, self._on_lease
+        self._elect = self._new_elect()
+
+    def _new_elect(self) -> Elect:
+        settings = self._settings
+        return Elect(
+            LeaseDoor(self._kube, settings.lease_namespace, settings.lease_name),
+            self._control,
+            self._url,
+            self._holder,
+            self._lead,
+            settings.lease_seconds,
+            self._on_lease,
+            lambda: self._notify.send(FREE),
         )
 
     def _new_claim(self) -> Claim:
@@ -132,10 +143,11 @@ class App:
             for sessions in (self._control, self._work, self._claims, self._upkeep):
                 await stack.enter_async_context(sessions)
             self._runner.start()
-            tasks = {name: self._start(name, *loop) for name, loop in self._loops().items()}
-            tasks["listen"] = asyncio.create_task(self._keep_listening(), name="listen")
+            loops = Loops()
+            for name, loop in self._loops().items():
+                loops.start(name, partial(self._keep, name, *loop))
             await self._stop.wait()
-            await self._shut_down(tasks)
+            await self._shut_down(loops)
 
     async def _prepare(self) -> None:
         """Wait for the database and the API server, each named in one line while it does not answer."""
@@ -185,27 +197,28 @@ class App:
         return {
             "heartbeat": (self._heartbeat.step, BEAT_SECONDS, None),
             "trust": (self._check_trust, 0.5, None),
-            "elect": (self._elect.step, PROBE_SECONDS, None),
+            "elect": (self._elect.step, PROBE_SECONDS, self._elect.wake),
             "claim": (self._claim.step, POLL_SECONDS, self._claim.wake),
             "complete": (self._complete.step, 1.0, self._complete.wake),
             "stops": (self._stops.step, STOPS_SECONDS, self._stops.wake),
             "notify": (self._notify.step, 1.0, self._notify.wake),
+            "listen": (self._listen, 1.0, None),
         }
 
-    def _start(self, name: str, step: Any, seconds: float, wake: asyncio.Event | None) -> asyncio.Task[None]:
-        return asyncio.create_task(keep(name, step, every_seconds=seconds, wake=wake, tick=self._pulse.tick), name=name)
-
-    async def _keep_listening(self) -> None:
-        await keep("listen", self._listen, every_seconds=1.0)
+    async def _keep(self, name: str, step: Any, seconds: float, wake: asyncio.Event | None) -> None:
+        patience = float("inf") if name == "listen" else PATIENCE_SECONDS  # its one pass lasts as long as its session
+        await keep(name, step, every_seconds=seconds, wake=wake, tick=self._pulse.tick, patience=patience)
 
     async def _listen(self) -> None:
-        await listen(self._url, [WORK, ENDED, STOP], self._on_notify)
+        await listen(self._url, [WORK, ENDED, STOP, FREE], self._on_notify)
 
     def _on_notify(self, channel: str) -> None:
         if channel == WORK:
             self._claim.wake.set()
         elif channel == STOP:
             self._stops.wake.set()
+        elif channel == FREE:
+            self._elect.wake.set()
         elif self._leading is not None:
             self._leading.release.wake.set()
 
@@ -239,50 +252,12 @@ class App:
         self._complete.add_returned(assignments)
         self._claim.wake.set()
 
-    def _on_written(self, endings: Sequence[Ending], stale: Sequence[Ending], retried: Set[int]) -> None:
+    def _wake_claim(self) -> None:
         self._claim.wake.set()
-        metrics.STALE.inc(len(stale))
-        for ending in endings:
-            assignment = ending.assignment
-            if assignment.id in retried:
-                metrics.RETRIES.labels(handler=assignment.handler).inc()
-                continue
-            metrics.executions(assignment.handler, camel(ending.state)).inc()
-            took = (ending.finished_at - ending.started_at).total_seconds()
-            metrics.duration(assignment.handler).observe(took)
-            if not assignment.run_key and assignment.attempt == 1:
-                lateness = (ending.started_at - assignment.due_at).total_seconds()
-                metrics.lateness(assignment.handler).observe(lateness)
-            if ending.state in FAILURE_STATES:
-                log.warning(
-                    "execution failed",
-                    namespace=assignment.namespace,
-                    job=assignment.job_name,
-                    fire_time=assignment.fire_time.isoformat(),
-                    execution_id=assignment.id,
-                    state=ending.state,
-                    error=ending.message,
-                )
-        self._tell_release(ending.assignment for ending in endings)
 
-    def _on_returned(self, assignments: Sequence[Assignment], retried: Set[int]) -> None:
-        for assignment in assignments:
-            if assignment.id in retried:
-                metrics.RETRIES.labels(handler=assignment.handler).inc()
-        self._tell_release(assignments)
-
-    def _tell_release(self, ended: Iterable[Assignment]) -> None:
-        if any(self._is_waited_for(assignment) for assignment in ended):
-            self._notify.send(ENDED)
-            self._on_notify(ENDED)
-
-    def _is_waited_for(self, assignment: Assignment) -> bool:
-        known = self._specs.known(assignment.job_id, assignment.version)
-        if known is None:
-            return False
-        spec, schedule = known
-        holds = spec.concurrency_policy in HOLDING or spec.misfire.policy is MisfirePolicy.FIRE_ALL
-        return holds or schedule.kind is ScheduleKind.FIXED_DELAY
+    def _tell_release(self) -> None:
+        self._notify.send(ENDED)
+        self._on_notify(ENDED)
 
     def _on_registered(self, replica: UUID) -> None:
         self._claim.replica = self._complete.replica = self._stops.replica = replica
@@ -350,9 +325,9 @@ class App:
             self._hurry.set()
         self._stop.set()
 
-    async def _shut_down(self, tasks: dict[str, asyncio.Task[None]]) -> None:
+    async def _shut_down(self, loops: Loops) -> None:
         log.info("stopping", running=len(self._runner.running))
-        await _end(tasks.pop("elect"))
+        await loops.end("elect")
         await self._elect.step_down()
         self._claim.is_draining = True
         await self._drain(self._settings.drain_seconds)
@@ -362,8 +337,7 @@ class App:
         deadline = time.monotonic() + LAST_WORDS_SECONDS
         while self._complete.unwritten and time.monotonic() < deadline:  # noqa: ASYNC110 the writer is waited for, not an event
             await asyncio.sleep(0.02)
-        for task in tasks.values():
-            await _end(task)
+        await loops.end()
         await self._heartbeat.close()
         await self._runner.close()
         log.info("stopped")
@@ -375,12 +349,6 @@ class App:
             if not self._runner.running and not self._complete.unwritten:
                 return
             await asyncio.sleep(0.02)
-
-
-async def _end(task: asyncio.Task[None]) -> None:
-    task.cancel()
-    with suppress(asyncio.CancelledError):
-        await task
 
 
 async def run(settings: Settings) -> None:

@@ -30,7 +30,7 @@ from scheduledjobs.steps.compare import Compare
 from scheduledjobs.steps.fire import Fire, runs
 from scheduledjobs.steps.judge import EVERY_SECONDS as JUDGE_SECONDS
 from scheduledjobs.steps.judge import JudgeAgain
-from scheduledjobs.steps.loop import keep
+from scheduledjobs.steps.loop import PATIENCE_SECONDS, keep
 from scheduledjobs.steps.mirror import Gone, Inbox, Mirror, Seen
 from scheduledjobs.steps.mirror_batch import Written
 from scheduledjobs.steps.notify import Notify
@@ -55,6 +55,10 @@ log = structlog.get_logger(__name__)
 
 SWEEP_SECONDS = 10.0
 COMPARE_WITHIN_SECONDS = 30.0
+LONG_SECONDS = 1800.0
+LONG = frozenset({"compare", "judge", "prune"})
+"""Loops one pass of which may take long: it grows with the number of jobs, or waits for others' transactions."""
+
 QUIET_ROWS = frozenset({Reason.SUSPENDED, Reason.NOT_READY})
 """Reasons of rows that the condition tells of already."""
 
@@ -108,7 +112,11 @@ class Leading:
         try:
             async with asyncio.TaskGroup() as group:
                 for name, step, seconds, wake in self._loops():
-                    group.create_task(keep(name, step, every_seconds=seconds, wake=wake, tick=self._replica.tick))
+                    patience = LONG_SECONDS if name in LONG else PATIENCE_SECONDS
+                    tick = self._replica.tick
+                    group.create_task(
+                        keep(name, step, every_seconds=seconds, wake=wake, tick=tick, patience=patience), name=name
+                    )
                 group.create_task(self._feed())
                 group.create_task(self._compare_overdue())
         except BaseExceptionGroup as errors:

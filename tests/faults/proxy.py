@@ -68,6 +68,11 @@ class Trap:
     cut: bool = True
     sprung: threading.Event = field(default_factory=threading.Event)
 
+    def spring(self) -> None:
+        """Act, in a thread: what it does may end the connection, and with it the task that waits for it."""
+        self.act()
+        self.sprung.set()
+
 
 @dataclass(eq=False, slots=True)
 class Connection:
@@ -210,8 +215,7 @@ class Way:
         writer.write(data[:passed])
         with suppress(OSError):
             await writer.drain()
-        await asyncio.to_thread(trap.act)
-        trap.sprung.set()
+        await asyncio.to_thread(trap.spring)
         if trap.cut:
             raise ConnectionResetError
         writer.write(data[passed:])

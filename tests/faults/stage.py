@@ -39,6 +39,10 @@ BEGIN
 END $$;
 CREATE TRIGGER audit AFTER INSERT ON job_execution_log FOR EACH ROW EXECUTE FUNCTION audit();
 """
+COLUMNS = (  # not visible_at, which may be infinity
+    "id, job_id, namespace, job_name, version, fire_time, last_fire_time, moment_count, run_key, state, reason,"
+    " handler, attempt, trigger, claim_no, started_at, finished_at, lateness_ms"
+)
 SETTLED_SECONDS = 30.0
 
 
@@ -271,7 +275,7 @@ class Stage(Replicas):
             conn.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
             jobs = conn.execute("SELECT * FROM job_definition").fetchall()
             versions = conn.execute("SELECT * FROM job_definition_version").fetchall()
-            rows = conn.execute("SELECT * FROM job_execution_log").fetchall()
+            rows = conn.execute(f"SELECT {COLUMNS} FROM job_execution_log".encode()).fetchall()
             audit = conn.execute("SELECT * FROM audit").fetchall()
             last = max((row["id"] for row in rows), default=0)
         notes = [note for note in self.notes() if note["id"] <= last]

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import suppress
+from typing import Any
 
 import pytest
 import structlog
 
 from scheduledjobs.errors import StoreUnavailable, TermLost
 from scheduledjobs.steps.clock import Clock
-from scheduledjobs.steps.loop import keep
+from scheduledjobs.steps.loop import Loops, keep
 from scheduledjobs.web.health import Pulse
 
 
@@ -86,30 +87,88 @@ def test_a_step_of_the_database_clock_is_noticed_and_followed() -> None:
 def test_a_loop_that_stands_still_is_named() -> None:
     now = 0.0
     pulse = Pulse(lambda: now)
-    pulse.tick("fire", 1.0)
-    pulse.tick("claim", 1.0)
+    pulse.tick("fire", 61.0)
+    pulse.tick("claim", 61.0)
     now = 62.0
-    pulse.tick("claim", 1.0)
+    pulse.tick("claim", 61.0)
     assert pulse.stalled() == ["fire"]
     pulse.forget("fire")
     assert pulse.stalled() == []
 
 
+class Pulsing:
+    """A loop whose pulse is watched, its clock in the test's hand."""
+
+    def __init__(self, step: Any, **settings: Any) -> None:
+        self.now = 0.0
+        self.pulse = Pulse(lambda: self.now)
+        self.ticks: asyncio.Queue[float] = asyncio.Queue()
+        self.task = asyncio.create_task(keep("prune", step, every_seconds=600, tick=self._tick, **settings))
+
+    def _tick(self, name: str, seconds: float) -> None:
+        self.pulse.tick(name, seconds)
+        self.ticks.put_nowait(seconds)
+
+    async def __aenter__(self) -> Pulsing:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self.task.cancel()
+        with suppress(asyncio.CancelledError):
+            await self.task
+
+
 async def test_a_loop_that_comes_round_every_ten_minutes_does_not_stand_still_between() -> None:
-    now, ticked = 0.0, asyncio.Event()
-    pulse = Pulse(lambda: now)
-
-    def tick(name: str, seconds: float) -> None:
-        pulse.tick(name, seconds)
-        ticked.set()
-
     async def step() -> None:
         pass
 
-    task = asyncio.create_task(keep("prune", step, every_seconds=600, tick=tick))
-    await asyncio.wait_for(ticked.wait(), 5)
-    now = 660.0
-    assert pulse.stalled() == []
-    now = 661.0
-    assert pulse.stalled() == ["prune"]
-    task.cancel()
+    async with Pulsing(step) as loop:
+        assert await asyncio.wait_for(loop.ticks.get(), 5) == 60.0
+        assert await asyncio.wait_for(loop.ticks.get(), 5) == 660.0
+        loop.now = 660.0
+        assert loop.pulse.stalled() == []
+        loop.now = 661.0
+        assert loop.pulse.stalled() == ["prune"]
+
+
+async def test_a_loop_whose_first_pass_hangs_stands_still() -> None:
+    async with Pulsing(asyncio.Event().wait) as loop:
+        await asyncio.wait_for(loop.ticks.get(), 5)
+        loop.now = 61.0
+        assert loop.pulse.stalled() == ["prune"]
+
+
+async def test_a_pass_that_may_take_long_does_not_count_as_standing_still() -> None:
+    async with Pulsing(asyncio.Event().wait, patience=1800) as loop:
+        await asyncio.wait_for(loop.ticks.get(), 5)
+        loop.now = 1799.0
+        assert loop.pulse.stalled() == []
+
+
+@pytest.mark.parametrize("end", ["cancelled", "raised", "returned"])
+async def test_a_loop_that_ends_is_begun_again_and_that_is_said(end: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("scheduledjobs.steps.loop.AGAIN_SECONDS", 0.0)
+    begun: asyncio.Queue[asyncio.Task[Any] | None] = asyncio.Queue()
+    ends = [end]
+
+    async def run() -> None:
+        begun.put_nowait(asyncio.current_task())
+        how = ends.pop() if ends else None
+        if how == "raised":
+            raise MemoryError
+        if how != "returned":
+            await asyncio.Event().wait()
+
+    loops = Loops()
+    with structlog.testing.capture_logs() as logs:
+        loops.start("fire", run)
+        first = await asyncio.wait_for(begun.get(), 5)
+        if end == "cancelled":
+            assert first is not None
+            first.cancel()
+        second = await asyncio.wait_for(begun.get(), 5)
+    assert second is not first
+    assert [(log["event"], log["loop"]) for log in logs] == [("a loop has ended: it is begun again", "fire")]
+    await loops.end()
+    assert second is not None
+    assert second.cancelled()

@@ -48,9 +48,13 @@ class Elect:
         lead: Lead,
         lease_seconds: float,
         on_lease: Callable[[bool], None] = lambda _is_held: None,
+        on_released: Callable[[], None] = lambda: None,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
-        """`lead(leader)` runs the leader's steps until cancelled or `TermLost`; `on_lease(is_held)` hears each look."""
+        """`lead(leader)` runs the leader's steps until cancelled or `TermLost`; `on_lease(is_held)` hears each look.
+
+        `on_released()` is called once the Lease is free: others need not wait for their next look.
+        """
         self._door = door
         self._sessions = sessions
         self._url = url
@@ -58,12 +62,15 @@ class Elect:
         self._lead = lead
         self._lease_seconds = lease_seconds
         self._on_lease = on_lease
+        self._on_released = on_released
         self._monotonic = monotonic
         self._observation: Observation | None = None
         self._free_probes = 0
         self._leading: asyncio.Task[None] | None = None
         self._store_seen_at = monotonic()
         self.term: Term | None = None
+        self.wake = asyncio.Event()
+        """Set when another replica has released the Lease."""
 
     @property
     def is_leader(self) -> bool:
@@ -191,3 +198,4 @@ class Elect:
                 view = await self._door.read()
                 if view is not None and view.holder == self._holder:
                     await self._door.release(view, self._patience)
+                    self._on_released()

@@ -8,8 +8,9 @@ reason nobody foresaw is logged with its traceback and tried again too, so that 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import suppress
+from typing import Any
 
 import structlog
 
@@ -21,6 +22,10 @@ Step = Callable[[], Awaitable[float | None]]
 """One pass; it returns the seconds until its next one is due by itself, or None for the loop's own interval."""
 
 LONGEST_WAIT_SECONDS = 1.0
+PATIENCE_SECONDS = 60.0
+"""How long a pass may take before its loop counts as standing still."""
+
+AGAIN_SECONDS = 1.0
 
 
 async def keep(
@@ -30,13 +35,15 @@ async def keep(
     every_seconds: float,
     wake: asyncio.Event | None = None,
     tick: Callable[[str, float], None] = lambda _name, _seconds: None,
+    patience: float = PATIENCE_SECONDS,
 ) -> None:
     """Run `step` again and again until cancelled: when its time has come, or `wake` is set.
 
-    `tick(name, seconds)` is called after each pass, failed or not: it says that the loop itself is alive, and when it
-    will come round again.
+    `tick(name, seconds)` is called at the start and after each pass, failed or not: it says that the loop is alive,
+    and within how many seconds it will have said so again, `patience` of them for the pass itself.
     """
     failures = 0
+    tick(name, patience)
     while True:
         if wake is not None:
             wake.clear()
@@ -51,7 +58,7 @@ async def keep(
             if failures & (failures - 1) == 0:  # the 1st, 2nd, 4th, 8th...: an outage must not fill the log
                 report_failure(name, error, failures)
         wait = every_seconds if wait is None else wait
-        tick(name, wait)
+        tick(name, wait + patience)
         await pause(wait, wake if failures == 0 else None)
 
 
@@ -73,3 +80,35 @@ async def pause(seconds: float, wake: asyncio.Event | None) -> None:
                 await wake.wait()
     else:
         await asyncio.sleep(0)
+
+
+class Loops:
+    """The loops of one replica by name; one that ends without being told to is begun again, and that is said."""
+
+    def __init__(self) -> None:
+        self._tasks: dict[str, asyncio.Task[None]] = {}
+
+    def start(self, name: str, run: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        """Begin a loop, which is meant to go on until `end`."""
+        task = self._tasks[name] = asyncio.create_task(run(), name=name)
+        task.add_done_callback(lambda done: self._on_done(name, run, done))
+
+    def _on_done(self, name: str, run: Callable[[], Coroutine[Any, Any, None]], done: asyncio.Task[None]) -> None:
+        if self._tasks.get(name) is not done:
+            return  # it was told to end
+        log.error(
+            "a loop has ended: it is begun again", loop=name, exc_info=None if done.cancelled() else done.exception()
+        )
+        asyncio.get_running_loop().call_later(AGAIN_SECONDS, self._begin_again, name, run, done)
+
+    def _begin_again(self, name: str, run: Callable[[], Coroutine[Any, Any, None]], done: asyncio.Task[None]) -> None:
+        if self._tasks.get(name) is done:
+            self.start(name, run)
+
+    async def end(self, *names: str) -> None:
+        """End these loops, or all of them, one after the other."""
+        for name in names or list(self._tasks):
+            task = self._tasks.pop(name)
+            task.cancel()
+            with suppress(asyncio.CancelledError):
+                await task

@@ -15,9 +15,11 @@ WORK = "scheduledjobs_work"
 ENDED = "scheduledjobs_ended"
 """Channel: executions ended that the leader waits for."""
 
-
 STOP = "scheduledjobs_stop"
 """Channel: running executions are asked to stop."""
+
+FREE = "scheduledjobs_free"
+"""Channel: a leader has released the Lease."""
 
 MOST_SPARE = 100
 """A fair claim looks at up to so many more than its slots, at most four times as many, to find enough where others are

@@ -13,18 +13,16 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 from scheduledjobs.errors import SettingsError
 
-STALLED_SECONDS = 60.0
-
 
 class Pulse:
-    """When each loop should have come round again."""
+    """When each loop will have come round again, at the latest."""
 
     def __init__(self, monotonic: Callable[[], float] = time.monotonic) -> None:
         self._monotonic = monotonic
         self._due_at: dict[str, float] = {}
 
     def tick(self, loop: str, seconds: float) -> None:
-        """The loop of this name has come round, and will again in so many seconds."""
+        """The loop of this name is alive, and will have said so again within so many seconds."""
         self._due_at[loop] = self._monotonic() + seconds
 
     def forget(self, loop: str) -> None:
@@ -32,9 +30,9 @@ class Pulse:
         self._due_at.pop(loop, None)
 
     def stalled(self) -> list[str]:
-        """Return the loops that should have come round a minute ago."""
+        """Return the loops that should have come round by now."""
         now = self._monotonic()
-        return sorted(name for name, at in self._due_at.items() if now - at > STALLED_SECONDS)
+        return sorted(name for name, at in self._due_at.items() if now > at)
 
 
 Checks = Callable[[], Mapping[str, bool]]

@@ -1,0 +1,76 @@
+"""Outcome: what follows once endings are in the log: metrics, a line for each failure, and who is to be woken."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence, Set
+
+import structlog
+
+from scheduledjobs import metrics
+from scheduledjobs.core.reasons import FAILURE_STATES, ScheduleKind, camel
+from scheduledjobs.core.spec import ConcurrencyPolicy, MisfirePolicy
+from scheduledjobs.handlers.assignment import Assignment, Ending
+from scheduledjobs.steps.specs import Specs
+
+log = structlog.get_logger(__name__)
+
+HOLDING = frozenset({ConcurrencyPolicy.QUEUE, ConcurrencyPolicy.REPLACE})
+
+
+class Outcome:
+    """The outcomes of one replica."""
+
+    def __init__(self, specs: Specs, wake_claim: Callable[[], None], on_awaited: Callable[[], None]) -> None:
+        """`wake_claim` is called for slots that became free, `on_awaited` for ends that a held row waits for."""
+        self._specs = specs
+        self._wake_claim = wake_claim
+        self._on_awaited = on_awaited
+
+    def written(self, endings: Sequence[Ending], stale: Sequence[Ending], retried: Set[int]) -> None:
+        """These were to be written: `stale` came too late to count; the ids in `retried` wait for another attempt."""
+        self._wake_claim()
+        metrics.STALE.inc(len(stale))
+        discarded = {(ending.assignment.id, ending.assignment.claim_no) for ending in stale}
+        for ending in endings:
+            assignment = ending.assignment
+            if (assignment.id, assignment.claim_no) in discarded:
+                continue
+            if assignment.id in retried:
+                metrics.RETRIES.labels(handler=assignment.handler).inc()
+                continue
+            metrics.executions(assignment.handler, camel(ending.state)).inc()
+            took = (ending.finished_at - ending.started_at).total_seconds()
+            metrics.duration(assignment.handler).observe(took)
+            if not assignment.run_key and assignment.attempt == 1:
+                lateness = (ending.started_at - assignment.due_at).total_seconds()
+                metrics.lateness(assignment.handler).observe(lateness)
+            if ending.state in FAILURE_STATES:
+                log.warning(
+                    "execution failed",
+                    namespace=assignment.namespace,
+                    job=assignment.job_name,
+                    fire_time=assignment.fire_time.isoformat(),
+                    execution_id=assignment.id,
+                    state=ending.state,
+                    error=ending.message,
+                )
+        self._tell_awaited(ending.assignment for ending in endings)
+
+    def returned(self, assignments: Sequence[Assignment], retried: Set[int]) -> None:
+        """The log knows that the abandoned code of these has returned."""
+        for assignment in assignments:
+            if assignment.id in retried:
+                metrics.RETRIES.labels(handler=assignment.handler).inc()
+        self._tell_awaited(assignments)
+
+    def _tell_awaited(self, ended: Iterable[Assignment]) -> None:
+        if any(self._is_awaited(assignment) for assignment in ended):
+            self._on_awaited()
+
+    def _is_awaited(self, assignment: Assignment) -> bool:
+        known = self._specs.known(assignment.job_id, assignment.version)
+        if known is None:
+            return False
+        spec, schedule = known
+        holds = spec.concurrency_policy in HOLDING or spec.misfire.policy is MisfirePolicy.FIRE_ALL
+        return holds or schedule.kind is ScheduleKind.FIXED_DELAY
