@@ -329,7 +329,7 @@ class App:
         log.info("stopping", running=len(self._runner.running))
         await loops.end("elect")
         await self._elect.step_down()
-        self._claim.is_draining = True
+        self._claim.drain()
         await self._drain(self._settings.drain_seconds)
         if self._runner.running:
             self._runner.stop_attempts(Stop(State.LOST, Reason.DRAINED, "the replica stopped before it ended"))
@@ -343,10 +343,15 @@ class App:
         log.info("stopped")
 
     async def _drain(self, seconds: float, *, hurry: bool = True) -> None:
-        """Wait until nothing runs and all is written, at most so long; a second signal ends the waiting."""
+        """Wait until nothing runs and all is written, at most so long; a second signal ends the waiting.
+
+        Claims that are on their way are waited for too, not so long: without a database they never come back.
+        """
         deadline = time.monotonic() + seconds
+        claims_until = time.monotonic() + LAST_WORDS_SECONDS
         while time.monotonic() < deadline and not (hurry and self._hurry.is_set()):
-            if not self._runner.running and not self._complete.unwritten:
+            is_idle = not self._runner.running and not self._complete.unwritten
+            if is_idle and (self._claim.is_drained or time.monotonic() > claims_until):
                 return
             await asyncio.sleep(0.02)
 

@@ -76,9 +76,10 @@ def check(evidence: Evidence) -> Verdict:
         verdict.due += _check_ledger(job, versions[job["id"]], rows[job["id"]], evidence.until, verdict)
     by_execution = _by(evidence.notes, "id")
     specs = {(row["job_id"], row["version"]): row["spec"] for row in evidence.versions}
-    for row in evidence.rows:
-        spec = specs.get((row["job_id"], row["version"]), {})
-        verdict.findings += _check_attempts(row, spec, by_execution[row["id"]], evidence)
+    for row in evidence.rows:  # what is newer goes on while the evidence is read
+        if row["fire_time"] <= evidence.until:
+            spec = specs.get((row["job_id"], row["version"]), {})
+            verdict.findings += _check_attempts(row, spec, by_execution[row["id"]], evidence)
     known = {row["id"] for row in evidence.rows}
     for note in evidence.notes:
         if note["id"] not in known:

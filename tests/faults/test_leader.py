@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Callable
+from datetime import datetime
 from statistics import median
 
 import pytest
@@ -25,6 +26,14 @@ def test_nothing_happens(stage: Stage) -> None:
     stage.judge(figures(connections=stage.row("SELECT count(*) AS n FROM pg_stat_activity")["n"]))
 
 
+def next_rows(stage: Stage, leader: str, since: datetime) -> float:
+    """Wait until another replica leads and rows flow again; return the longest time without one, in seconds."""
+    stage.wait_leader(other_than=leader)
+    flowing = "SELECT count(*) AS n FROM audit WHERE at > clock_timestamp() - interval '1 s' AND term ="
+    until(lambda: stage.row(f"{flowing} (SELECT term FROM leadership)")["n"] > 5)
+    return stage.gap(since)
+
+
 def hand_over(stage: Stage, number: signal.Signals) -> float:
     """Take the leader away, wait for the next one and bring the old one back; return the longest gap in seconds."""
     leader, since = stage.wait_leader(), stage.now()
@@ -34,9 +43,7 @@ def hand_over(stage: Stage, number: signal.Signals) -> float:
         stage.kill(leader)
     else:
         stage.freeze(leader)
-    stage.wait_leader(other_than=leader)
-    until(lambda: stage.row("SELECT count(*) AS n FROM audit WHERE at > clock_timestamp() - interval '0.5 s'")["n"] > 3)
-    gap = stage.gap(since)
+    gap = next_rows(stage, leader, since)
     if number is signal.SIGSTOP:
         stage.thaw(leader)
     else:
@@ -89,8 +96,7 @@ def test_leader_at_points_around_its_commit(stage: Stage, how: str) -> None:
         trap = at_a_point(stage, act)
         trap.cut = how == "killed"
         until(trap.sprung.is_set, 10)
-        stage.wait_leader(other_than=leader)
-        gaps.append(stage.gap(since))
+        gaps.append(next_rows(stage, leader, since))
         if how == "killed":
             stage.start(leader)
         else:

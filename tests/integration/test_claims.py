@@ -19,7 +19,7 @@ from scheduledjobs.handlers.assignment import Assignment
 from scheduledjobs.handlers.runner import Runner
 from scheduledjobs.steps.claim import Claim
 from scheduledjobs.steps.complete import Complete
-from scheduledjobs.store.executions import claim_fairly, lock_claims
+from scheduledjobs.store.executions import claim_executions, claim_fairly, lock_claims
 from scheduledjobs.store.sessions import POINT_READS, Sessions, connect
 
 INSERT = """
@@ -220,3 +220,21 @@ async def test_another_namespace_has_its_turn_within_half_a_second_of_a_flood(st
         slots.empty()
         await step.step()
     assert "small" in {a.namespace for a in slots.running[-5:]}
+
+
+async def test_a_drain_gives_back_what_a_claim_brought_unseen(stage: Stage) -> None:
+    """Its answer was lost, or the claim was called off while it was on its way: nobody will start it here."""
+    waiting(stage, "team", 3, ago=1)
+    slots = Slots(5)
+    async with claims(stage, slots) as step:
+        assert step.replica is not None
+        async with connect(stage.url, "test") as conn:
+            assert len(await claim_executions(conn, step.replica, ["log"], 2)) == 2
+        step.drain()
+        assert not step.is_drained
+        await step.step()
+        assert step.is_drained
+        assert slots.free_slots == 5
+    with psycopg.connect(stage.url) as conn:
+        rows = conn.execute("SELECT state, attempt, claimed_by FROM job_execution_log").fetchall()
+    assert rows == [("PENDING", 0, None)] * 3

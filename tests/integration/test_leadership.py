@@ -65,8 +65,10 @@ async def test_a_leader_frozen_in_its_transaction_is_ended_after_half_a_second(d
                 await frozen.execute("SELECT 1")
 
 
-async def test_a_stranger_that_blocks_is_not_ended(database: str) -> None:
-    async with connect(database, "somebody's psql") as stranger:
+@pytest.mark.parametrize("name", ["somebody's psql", "scheduledjobs leader term=1", "scheduledjobs leader term=2"])
+async def test_who_is_no_older_leader_is_not_ended_though_it_blocks(database: str, name: str) -> None:
+    """A candidate that comes late may not end the sessions of the leader that was quicker."""
+    async with connect(database, name) as stranger:
         await stranger.execute("BEGIN")
         await stranger.execute("SELECT FROM leadership FOR SHARE")
         taking = asyncio.create_task(_take(database, 0))

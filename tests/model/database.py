@@ -39,7 +39,7 @@ class Guards(NamedTuple):
     """find_orphans.sql locks what lose_executions.sql ends."""
     rescues_by_level: bool = True
     """find_orphans.sql looks for every row whose owner is dead, not for those of the newly dead."""
-    closes_after_claims: bool = False
+    closes_after_claims: bool = True
     """Not in the code: App._shut_down would wait for the claim on its way, and hand back what it gave."""
     tells_apart: bool = False
     """Not in the code: find_ended_claims.sql would tell a rescue's LOST from a completion's, and find a retry."""

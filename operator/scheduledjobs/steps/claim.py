@@ -73,11 +73,17 @@ class Claim:
         self._reconcile_at = 0.0
         self.wake = asyncio.Event()
         self.is_draining = False
+        self.is_drained = False
+        """True once nothing is claimed any more and nothing claimed is left unseen."""
+
         self.replica: UUID | None = None
 
     async def step(self) -> float | None:
         """Claim for every free slot; return 0 if there may be more to claim, else None for the poll interval."""
-        if self.replica is None or self.is_draining or not self._may_start():
+        if self.is_draining:
+            await self._end()
+            return None
+        if self.replica is None or not self._may_start():
             return None
         if self._monotonic() >= self._reconcile_at:
             await self.reconcile(self.replica)
@@ -89,6 +95,17 @@ class Claim:
             return 0.0 if free > 1 else None
         # A fair claim comes short where others took what it had chosen, too; the quick one that follows finds the rest.
         return 0.0 if self._was_fair else None
+
+    def drain(self) -> None:
+        """From now on claim nothing; the next step gives back what a claim on its way may have brought unseen."""
+        self.is_draining = True
+        self.wake.set()
+
+    async def _end(self) -> None:
+        """Nothing may be left RUNNING that was never started: once this replica has gone, it would be LOST."""
+        if self.replica is not None and not self.is_drained:
+            await self.reconcile(self.replica)
+        self.is_drained = True
 
     async def claim(self, replica: UUID, slots: int) -> list[Assignment]:
         """Claim up to `slots` executions and start them; return what was claimed."""

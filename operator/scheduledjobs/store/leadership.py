@@ -72,9 +72,9 @@ async def probe_seat(conn: Connection, term: int) -> bool:
     return bool(row and row["free"])
 
 
-async def end_blockers(conn: Connection, pid: int) -> int:
-    """End the sessions of older terms that block the session `pid`; return how many."""
-    return len(await fetch_all(conn, "end_blockers", pid=pid))
+async def end_blockers(conn: Connection, pid: int, term: int) -> int:
+    """End the sessions of terms older than `term` that block the session `pid`; return how many."""
+    return len(await fetch_all(conn, "end_blockers", pid=pid, term=term))
 
 
 async def lock_leadership(conn: Connection) -> None:
@@ -91,7 +91,7 @@ async def raise_term(url: str, conn: Connection, expected: int, holder: str) -> 
     term = expected + 1
     await take_seat(conn, term)
     async with conn.transaction():
-        waiting = asyncio.create_task(_end_blockers_soon(url, conn.info.backend_pid))
+        waiting = asyncio.create_task(_end_blockers_soon(url, conn.info.backend_pid, term))
         try:
             await lock_leadership(conn)
         finally:
@@ -102,11 +102,11 @@ async def raise_term(url: str, conn: Connection, expected: int, holder: str) -> 
     return term if row is not None else None
 
 
-async def _end_blockers_soon(url: str, pid: int) -> None:
+async def _end_blockers_soon(url: str, pid: int, term: int) -> None:
     while True:
         await asyncio.sleep(BLOCKED_SECONDS)
         async with connect(url, "scheduledjobs take-over") as conn:
-            if ended := await end_blockers(conn, pid):
+            if ended := await end_blockers(conn, pid, term):
                 log.warning("ended sessions of an older term that blocked the take-over", count=ended)
 
 
