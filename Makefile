@@ -43,6 +43,9 @@ faults: .venv/ready programs  ## Run the fault scenarios, about an hour: a table
 soak: .venv/ready programs  ## Run a random mix of faults for HOURS=6, memory watched
 	@SCHEDULEDJOBS_FAULTS=1 SCHEDULEDJOBS_SOAK_HOURS=$(or $(HOURS),6) $(BIN)/pytest -q --timeout 0 tests/faults/test_soak.py
 
+mutants: .venv/ready programs  ## Break one guard at a time and see that something turns red
+	@$(BIN)/python -m tests.faults.mutants
+
 chart: .venv/ready  ## Copy the CRD into the chart and write the chart's README
 	@cp crds/*.yaml charts/scheduledjobs/files/
 	@$(BIN)/python -m dev.chart_docs
@@ -62,4 +65,4 @@ lock: .venv/ready  ## Pin the newest versions that pyproject.toml allows (needs 
 	uv pip compile --universal --python-version 3.11 --generate-hashes --no-header pyproject.toml --group dev -o requirements/dev.txt
 	echo 'hatchling>=1.33' | uv pip compile --universal --python-version 3.11 --generate-hashes --no-header - -o requirements/build.txt
 
-.PHONY: help venv programs demo up down unit test e2e faults soak chart check bench lock
+.PHONY: help venv programs demo up down unit test e2e faults soak mutants chart check bench lock
