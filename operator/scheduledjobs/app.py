@@ -275,8 +275,9 @@ class App:
         if self._leading is not None:
             self._leading.fire.look_again()
 
-    def _on_lease(self, is_held: bool) -> None:  # noqa: FBT001 the election's signature
-        self._trust = self._trust.saw_lease(is_held=is_held, now=time.monotonic())
+    def _on_lease(self, is_held: bool, holder: str, asked_at: float) -> None:  # noqa: FBT001 the election's signature
+        now = time.monotonic()
+        self._trust = self._trust.saw_lease(is_held=is_held, now=now, holder=holder, asked_at=asked_at)
 
     def _may_start(self) -> bool:
         return self._trust.may_start(time.monotonic())

@@ -50,12 +50,13 @@ class Elect:
         holder: str,
         lead: Lead,
         lease_seconds: float,
-        on_lease: Callable[[bool], None] = lambda _is_held: None,
+        on_lease: Callable[[bool, str, float], None] = lambda _is_held, _holder, _asked_at: None,
         on_released: Callable[[], None] = lambda: None,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
-        """`lead(leader)` runs the leader's steps until cancelled or `TermLost`; `on_lease(is_held)` hears each look.
+        """`lead(leader)` runs the leader's steps until cancelled or `TermLost`.
 
+        `on_lease(is_held, holder, asked_at)` hears each look: whether another may lead, who, and when it was asked for.
         `on_released()` is called once the Lease is free: others need not wait for their next look.
         """
         self._door = door
@@ -87,10 +88,11 @@ class Elect:
 
     async def step(self) -> float:
         """Make one pass: renew, watch or take; return the seconds until the next."""
+        asked_at = self._monotonic()
         view = await self._read()
         now = self._monotonic()
         self._observation = observe(self._observation, view, now)
-        self._on_lease(self._is_another_there(view, now))
+        self._on_lease(self._is_another_there(view, now), view.holder, asked_at)
         if self._leading is not None and self._leading.done():
             await self.step_down()
         elif self._leading is not None:
