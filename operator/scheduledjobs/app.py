@@ -48,7 +48,7 @@ from scheduledjobs.store.executions import ENDED, FREE, STOP, WORK
 from scheduledjobs.store.leadership import Leader, claim_cluster
 from scheduledjobs.store.listen import listen
 from scheduledjobs.store.migrate import check_schema, migrate
-from scheduledjobs.store.sessions import POINT_READS, Sessions, connect
+from scheduledjobs.store.sessions import Sessions, connect, replica_sessions
 from scheduledjobs.web.health import HealthServer, Pulse
 
 log = structlog.get_logger(__name__)
@@ -78,10 +78,7 @@ class App:
         allow_connections(self._url, settings.sql_connections)
         self._registry = load_registry(settings.handlers)
         self._runner = Runner(self._registry, settings.slots, self._on_end, self._on_return)
-        self._control = Sessions(self._url, "scheduledjobs control", size=3, statement_timeout="5s")
-        self._work = Sessions(self._url, "scheduledjobs work", size=2, statement_timeout="30s")
-        self._claims = Sessions(self._url, "scheduledjobs claim", size=1, statement_timeout="30s", **POINT_READS)
-        self._upkeep = Sessions(self._url, "scheduledjobs upkeep", size=1, lock_timeout="5s")
+        self._control, self._work, self._claims, self._upkeep = replica_sessions(self._url)
         self._notify = Notify(self._control)
         outcome = Outcome(self._specs, self._wake_claim, self._tell_release)
         self._complete = Complete(self._work, outcome.written, outcome.returned)
@@ -161,7 +158,8 @@ class App:
 
     async def _see_schema(self) -> None:
         async with connect(self._url, "scheduledjobs start") as conn:
-            await check_schema(conn)
+            with conn.bounded():
+                await check_schema(conn)
         self._has_schema = True
 
     async def _claim_cluster(self) -> None:
@@ -277,8 +275,9 @@ class App:
         if self._leading is not None:
             self._leading.fire.look_again()
 
-    def _on_lease(self, is_held: bool) -> None:  # noqa: FBT001 the election's signature
-        self._trust = self._trust.saw_lease(is_held=is_held, now=time.monotonic())
+    def _on_lease(self, is_held: bool, holder: str, asked_at: float) -> None:  # noqa: FBT001 the election's signature
+        now = time.monotonic()
+        self._trust = self._trust.saw_lease(is_held=is_held, now=now, holder=holder, asked_at=asked_at)
 
     def _may_start(self) -> bool:
         return self._trust.may_start(time.monotonic())

@@ -5,6 +5,7 @@ ScheduledJobsError
 ├── SpecError                a resource's spec cannot work: reason and message go to its condition
 ├── StoreError               Postgres refused or cannot be reached
 │   ├── StoreUnavailable     no connection, or it broke: try again later
+│   │   └── StoreBusy        somebody else's lock was in the way: try again, other rows may be free
 │   ├── TermLost             another leader's term is in force: step down
 │   └── SchemaError          the database's schema is not the one this program needs
 │       └── SchemaTooOld     and `scheduledjobs migrate` mends that
@@ -47,6 +48,10 @@ class StoreError(ScheduledJobsError):
 
 class StoreUnavailable(StoreError):
     """Postgres cannot be reached, or the connection broke in the middle."""
+
+
+class StoreBusy(StoreUnavailable):
+    """A lock was waited for in vain, or Postgres chose this statement to give way; the connection is good."""
 
 
 class TermLost(StoreError):

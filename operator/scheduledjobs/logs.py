@@ -8,8 +8,8 @@ import sys
 import structlog
 from structlog.typing import Processor
 
-QUIET = ("kopf", "aiohttp", "asyncio", "psycopg")
-SILENT = ("kubernetes", "psycopg.pool")
+QUIET = ("kopf", "aiohttp", "asyncio")
+SILENT = ("kubernetes", "psycopg")
 """They warn of what we then say ourselves, in a sentence, and no more often than need be."""
 
 

@@ -17,7 +17,7 @@ from scheduledjobs.core.job import Decision, Job
 from scheduledjobs.core.reasons import Reason
 from scheduledjobs.errors import SpecError, StoreUnavailable, TermLost
 from scheduledjobs.steps import fire
-from scheduledjobs.steps.fire import Fire, _advance_row
+from scheduledjobs.steps.fire import LOCKED_SECONDS, Fire, _advance_row
 from scheduledjobs.steps.specs import Specs
 from scheduledjobs.store.jobs import advance_jobs, load_due_jobs
 from scheduledjobs.store.leadership import Leader
@@ -317,3 +317,19 @@ async def test_a_job_whose_moments_cannot_be_decided_does_not_stop_the_others(
     await stage.fire()
     assert names_of(stage) == ["job-0", "job-2"]
     assert failed == [("job-1", error)]
+
+
+async def test_a_job_that_somebody_has_locked_does_not_hold_up_the_others(stage: Stage) -> None:
+    await stage.mirror(resource("one", fixedRate="10s"), resource("other", fixedRate="10s"))
+    stage.tick(seconds=11)
+    async with stage.firing() as step:
+        with psycopg.connect(stage.url) as stranger:
+            stranger.execute("SELECT FROM job_definition WHERE name = 'one' FOR UPDATE")
+            async with asyncio.timeout(1.5):  # less than the lock timeout of a leader
+                await step.step()
+                assert 0 < await step.step() <= LOCKED_SECONDS
+            assert [row["job_name"] for row in stage.rows()] == ["other"]
+            stranger.rollback()
+        await asyncio.sleep(LOCKED_SECONDS)  # put off for so long
+        await step.step()
+    assert sorted(row["job_name"] for row in stage.rows()) == ["one", "other"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID, uuid4
@@ -402,3 +403,21 @@ async def test_one_job_that_cannot_be_read_does_not_stop_the_release_of_others(s
     planned = {row["name"]: row["next_fire_at"] for row in stage.rows("SELECT name, next_fire_at FROM job_definition")}
     assert planned["bad"] is None
     assert planned["good"] is not None
+
+
+async def test_a_locked_job_does_not_hold_up_the_release_of_others(stage: Stage) -> None:
+    await stage.mirror(resource("locked", fixedDelay="10s"), resource("free", fixedDelay="10s"))
+    stage.tick(seconds=11)
+    await stage.fire()
+    replica = await stage.replica()
+    for claimed in await stage.claim(replica):
+        await stage.complete(replica, claimed)
+    with psycopg.connect(stage.url) as stranger:
+        stranger.execute("SELECT FROM job_definition WHERE name = 'locked' FOR UPDATE")
+        async with asyncio.timeout(1.5):  # less than the lock timeout of a leader
+            await stage.release()
+        waiting = "SELECT name FROM job_definition WHERE next_fire_at IS NULL"
+        assert [row["name"] for row in stage.rows(waiting)] == ["locked"]
+        stranger.rollback()
+    await stage.release()
+    assert stage.rows(waiting) == []

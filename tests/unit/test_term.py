@@ -58,3 +58,30 @@ def test_running_work_ends_once_the_lease_is_held_again() -> None:
 def test_a_gap_in_the_sight_of_the_lease_ends_running_work() -> None:
     trust = Trust(100.0).saw_lease(is_held=False, now=107.0).saw_lease(is_held=False, now=115.0)
     assert not trust.may_go_on(115.0)
+
+
+def unheld(trust: Trust, since: int, until: int, holder: str) -> Trust:
+    for second in range(since, until):
+        trust = trust.saw_lease(is_held=False, now=float(second), holder=holder, asked_at=second - 0.2)
+    return trust
+
+
+def test_a_leader_that_took_the_lease_after_an_outage_waits_for_a_heartbeat_as_long_as_ever() -> None:
+    trust = unheld(Trust(100.0), 105, 161, "").saw_lease(is_held=True, now=161.0, holder="new")
+    assert trust.may_go_on(159.8 + TRUST_SECONDS - 0.1)
+    assert not trust.may_go_on(159.8 + TRUST_SECONDS)
+    assert not trust.may_start(161.0)
+    trust = trust.saw_lease(is_held=True, now=162.0, holder="new")
+    assert trust.may_go_on(162.0)
+
+
+def test_the_holder_that_left_its_lease_behind_and_comes_back_has_watched_all_the_time() -> None:
+    trust = unheld(Trust(100.0), 105, 161, "old").saw_lease(is_held=True, now=161.0, holder="old")
+    assert not trust.may_go_on(161.0)
+    other = unheld(Trust(100.0), 105, 161, "old").saw_lease(is_held=True, now=161.0, holder="new")
+    assert other.may_go_on(161.0)
+
+
+def test_a_sight_that_began_too_late_says_nothing_of_who_took_the_lease() -> None:
+    trust = unheld(Trust(100.0), 109, 161, "").saw_lease(is_held=True, now=161.0, holder="new")
+    assert not trust.may_go_on(161.0)

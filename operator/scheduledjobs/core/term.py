@@ -37,31 +37,45 @@ class Trust:
     """What a replica knows of its own standing.
 
     `beat_sent_at` is when the last acknowledged heartbeat was sent; `unheld_since` and `looked_at` span an unbroken
-    sight of a Lease that nobody holds, so that nobody can declare this replica dead.
+    sight of a Lease that nobody holds, so that nobody can declare this replica dead. `taken_after` is the last look of
+    such a sight that ended because another took the Lease: who declares this replica dead began to watch it after that.
     """
 
     beat_sent_at: float
     unheld_since: float | None = None
     looked_at: float = float("-inf")
+    asked_at: float = float("-inf")
+    holder: str = ""
+    taken_after: float = float("-inf")
 
     def beaten(self, sent_at: float) -> Trust:
         """Return the trust after a heartbeat sent at `sent_at` was acknowledged."""
         return replace(self, beat_sent_at=sent_at)
 
-    def saw_lease(self, *, is_held: bool, now: float) -> Trust:
-        """Return the trust after a look at the Lease at `now`."""
-        if is_held:
-            return replace(self, unheld_since=None, looked_at=now)
+    def saw_lease(self, *, is_held: bool, now: float, holder: str = "", asked_at: float | None = None) -> Trust:
+        """Return the trust after a look at the Lease that was answered at `now`, and asked for at `asked_at`.
+
+        One that was left behind by its holder and is held again is not taken over: its old holder has watched all the
+        time.
+        """
         unbroken = self.unheld_since is not None and now - self.looked_at <= GAP_SECONDS
-        return replace(self, unheld_since=self.unheld_since if unbroken else now, looked_at=now)
+        seen = replace(self, looked_at=now, asked_at=now if asked_at is None else asked_at, holder=holder)
+        if not is_held:
+            return replace(seen, unheld_since=self.unheld_since if unbroken else now)
+        is_taken_over = unbroken and holder != self.holder and self.may_go_on(self.looked_at)
+        return replace(seen, unheld_since=None, taken_after=self.asked_at if is_taken_over else self.taken_after)
 
     def may_start(self, now: float) -> bool:
         """Return whether a claim or an attempt may begin."""
         return now - self.beat_sent_at < TRUST_SECONDS
 
     def may_go_on(self, now: float) -> bool:
-        """Return whether running attempts may go on: trusted, or nobody was there to rescue since trust ended."""
-        if self.may_start(now):
+        """Return whether running attempts may go on: trusted, or nobody was there to rescue since trust ended.
+
+        Whoever takes the Lease then is a leader that has not seen this replica's silence, and waits as long for a sign
+        of life as it would after a heartbeat.
+        """
+        if self.may_start(now) or now - self.taken_after < TRUST_SECONDS:
             return True
         ended_at = self.beat_sent_at + TRUST_SECONDS
         in_sight = now - self.looked_at <= GAP_SECONDS

@@ -33,6 +33,9 @@ WITHOUT_STORE_SECONDS = 5.0
 STORE_SECONDS = 0.8
 """How long a pass waits for Postgres: it must not keep the replica from looking at the Lease each second."""
 
+ANSWER_SECONDS = 1.5
+"""How long Postgres may take before its connection is given up: a leader finds out whether a new one works in time."""
+
 Lead = Callable[[Leader], Awaitable[None]]
 
 
@@ -47,12 +50,13 @@ class Elect:
         holder: str,
         lead: Lead,
         lease_seconds: float,
-        on_lease: Callable[[bool], None] = lambda _is_held: None,
+        on_lease: Callable[[bool, str, float], None] = lambda _is_held, _holder, _asked_at: None,
         on_released: Callable[[], None] = lambda: None,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
-        """`lead(leader)` runs the leader's steps until cancelled or `TermLost`; `on_lease(is_held)` hears each look.
+        """`lead(leader)` runs the leader's steps until cancelled or `TermLost`.
 
+        `on_lease(is_held, holder, asked_at)` hears each look: whether another may lead, who, and when it was asked for.
         `on_released()` is called once the Lease is free: others need not wait for their next look.
         """
         self._door = door
@@ -68,6 +72,7 @@ class Elect:
         self._free_probes = 0
         self._leading: asyncio.Task[None] | None = None
         self._store_seen_at = monotonic()
+        self._asking: asyncio.Task[tuple[int, bool]] | None = None
         self.term: Term | None = None
         self.wake = asyncio.Event()
         """Set when another replica has released the Lease."""
@@ -83,10 +88,11 @@ class Elect:
 
     async def step(self) -> float:
         """Make one pass: renew, watch or take; return the seconds until the next."""
+        asked_at = self._monotonic()
         view = await self._read()
         now = self._monotonic()
         self._observation = observe(self._observation, view, now)
-        self._on_lease(self._is_another_there(view, now))
+        self._on_lease(self._is_another_there(view, now), view.holder, asked_at)
         if self._leading is not None and self._leading.done():
             await self.step_down()
         elif self._leading is not None:
@@ -135,9 +141,7 @@ class Elect:
 
     async def _is_without_store(self) -> bool:
         with suppress(StoreError, TimeoutError):
-            async with asyncio.timeout(STORE_SECONDS), self._sessions.session() as conn:
-                await read_leadership(conn)
-                self._store_seen_at = self._monotonic()
+            await self._ask_store()
         return self._monotonic() - self._store_seen_at > WITHOUT_STORE_SECONDS
 
     async def _try(self, view: LeaseView, now: float) -> None:
@@ -151,14 +155,12 @@ class Elect:
         assert self._observation is not None  # noqa: S101 this pass has just observed
         if view.is_free or view.holder == self._holder or has_expired(self._observation, self._lease_seconds, now):
             return True
-        async with asyncio.timeout(STORE_SECONDS), self._sessions.session() as conn:
-            term = (await read_leadership(conn))["term"]
-            self._free_probes = self._free_probes + 1 if await probe_seat(conn, term) else 0
+        _, is_free = await self._ask_store()
+        self._free_probes = self._free_probes + 1 if is_free else 0
         return may_take_early(self._observation, self._free_probes, now)
 
     async def _stand(self, view: LeaseView) -> None:
-        async with asyncio.timeout(STORE_SECONDS), self._sessions.session() as conn:
-            expected = (await read_leadership(conn))["term"]
+        expected, _ = await self._ask_store()
         attempted_at = self._monotonic()
         try:
             view = await self._door.take(view, self._holder, self._lease_seconds, self._patience)
@@ -169,6 +171,30 @@ class Elect:
         self._observation = Observation(view, self._monotonic())
         self.term = Term(expected + 1, self._holder, 0.0).renewed(attempted_at, self._lease_seconds, MARGIN_SECONDS)
         self._leading = asyncio.create_task(self._run(expected), name=f"term {expected + 1}")
+
+    async def _ask_store(self) -> tuple[int, bool]:
+        """Return the term in force and whether its seat is free.
+
+        What takes longer than a pass may wait is not called off, or a slow link would never be heard: the answer is
+        for a later pass.
+        """
+        if self._asking is None:
+            self._asking = asyncio.create_task(self._look_at_store())
+            self._asking.add_done_callback(_heard)
+        asked = self._asking
+        done, _ = await asyncio.wait({asked}, timeout=STORE_SECONDS)
+        if not done:
+            raise TimeoutError
+        self._asking = None
+        return asked.result()
+
+    async def _look_at_store(self) -> tuple[int, bool]:
+        asked_at = self._monotonic()
+        async with self._sessions.session(ANSWER_SECONDS) as conn:
+            term = (await read_leadership(conn))["term"]
+            is_free = await probe_seat(conn, term)
+        self._store_seen_at = max(self._store_seen_at, asked_at)
+        return term, is_free
 
     async def _run(self, expected: int) -> None:
         try:
@@ -199,3 +225,9 @@ class Elect:
                 if view is not None and view.holder == self._holder:
                     await self._door.release(view, self._patience)
                     self._on_released()
+
+
+def _heard(task: asyncio.Task[tuple[int, bool]]) -> None:
+    """An answer that nobody waits for any more may be an error, too."""
+    if not task.cancelled():
+        task.exception()

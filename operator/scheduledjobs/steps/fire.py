@@ -52,6 +52,9 @@ LATE_ROWS = 300
 """About how many rows the late jobs may write between two looks at what is on time."""
 
 RETRY_SECONDS = 30.0
+LOCKED_SECONDS = 0.1
+"""A job that is due, unchanged, and did not move is locked by somebody: it is looked at again so soon."""
+
 FIRING = frozenset({JobState.ACTIVE})
 SKIPPING = frozenset({JobState.SUSPENDED, JobState.INVALID})
 """States whose moments only lengthen a range row: a slow sweep is enough for them."""
@@ -242,8 +245,21 @@ class Fire:
             del self._not_before[job_id]
         self._replan(fired)
         self._on_fired([job for job, _ in fired], inserted)
-        if stale := [job.id for job in jobs if job.id not in moved]:
-            await self.reload(stale)
+        if stale := [job for job in jobs if job.id not in moved]:
+            await self._look_again_at(stale)
+
+    async def _look_again_at(self, jobs: Sequence[Job]) -> None:
+        """Load again jobs that did not move: changed, not due yet by the database's clock, or locked by somebody."""
+        await self.reload([job.id for job in jobs])
+        now = self._clock.now()
+        locked = [job for job in jobs if now - self._due_at(job) >= LOCKED_SECONDS and self._is_as_planned(job)]
+        for job in locked:
+            self._not_before[job.id] = now + LOCKED_SECONDS
+            heapq.heappush(self._queue, (self._due_at(job), job.id))
+
+    def _is_as_planned(self, job: Job) -> bool:
+        known = self._planned.get(job.id)
+        return known is not None and (known.version, known.next_fire_at) == (job.version, job.next_fire_at)
 
     def _replan(self, fired: Sequence[tuple[Job, Decision]]) -> None:
         horizon = self._clock.now() + HORIZON.total_seconds()

@@ -22,13 +22,14 @@ from scheduledjobs.steps.halve import halving
 from scheduledjobs.steps.specs import Specs
 from scheduledjobs.store.executions import miss_unstarted, request_stops
 from scheduledjobs.store.leadership import Leader
-from scheduledjobs.store.mirror import cancel_orphans, lock_jobs
+from scheduledjobs.store.mirror import cancel_orphans
 from scheduledjobs.store.queries import Row
 from scheduledjobs.store.releases import (
     find_last_runs,
     find_releasable_jobs,
     find_unasked_stops,
     find_waiting_jobs,
+    lock_free_jobs,
     lock_waiting_jobs,
     release_executions,
     release_jobs,
@@ -37,6 +38,9 @@ from scheduledjobs.store.releases import (
 log = structlog.get_logger(__name__)
 
 EVERY_SECONDS = 1.0
+LOCKED_SECONDS = 0.1
+"""A job that somebody has locked is not waited for, but looked at again so soon."""
+
 ORPHANS_EVERY = 10
 """Passes between two looks for what waits under a deleted job; a delete is followed by looks of its own."""
 
@@ -63,10 +67,12 @@ class Release:
         self._told: set[UUID] = set()
         self._passes = 0
         self._looks = 1
+        self._has_locked = False
         self.wake = asyncio.Event()
 
-    async def step(self) -> None:
-        """Release every job that may go on."""
+    async def step(self) -> float | None:
+        """Release every job that may go on; return soon where one was locked."""
+        self._has_locked = False
         async with self._leader.session() as conn:
             waiting = await find_waiting_jobs(conn)
         if waiting:
@@ -78,6 +84,7 @@ class Release:
         await self._release_held()
         await self._ask_again()
         await self._cancel_orphans()
+        return LOCKED_SECONDS if self._has_locked else None
 
     def look_for_orphans(self) -> None:
         """Jobs were deleted: an attempt of theirs may be going back to PENDING at this moment."""
@@ -105,8 +112,9 @@ class Release:
         if not jobs:
             return
         async with self._leader.write() as conn:
-            await lock_jobs(conn, jobs)
-            released = await release_executions(conn, jobs)
+            free = await lock_free_jobs(conn, jobs)
+            released = await release_executions(conn, free)
+        self._has_locked |= len(free) < len(jobs)
         if released:
             self._on_claimable()
 
@@ -123,6 +131,7 @@ class Release:
         """Set the next moment of those of `ids` that still wait and have nothing live."""
         async with self._leader.write() as conn:
             jobs = [self._specs.job(row) for row in await lock_waiting_jobs(conn, ids)]
+            self._has_locked |= len(jobs) < len(ids)
             ended = await find_last_runs(conn, [job.id for job in jobs])
             rows = [
                 _row(job, following(job, ended.get(job.id)))

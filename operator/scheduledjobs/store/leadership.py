@@ -19,17 +19,26 @@ import structlog
 
 from scheduledjobs.errors import StoreError, StoreUnavailable, TermLost
 from scheduledjobs.store.queries import Row, execute, fetch_all, fetch_one
-from scheduledjobs.store.sessions import Connection, Sessions, connect
+from scheduledjobs.store.sessions import PATIENCE_SECONDS, Connection, Sessions, connect, our_errors
 
 log = structlog.get_logger(__name__)
 
-SEAT = 0x534A
+SEAT_SPACE = 0x534A
 """First number of the advisory lock; the second is the term."""
 
 BLOCKED_SECONDS = 0.5
 LEADER_SESSIONS = 4
 LIMIT = "2s"
+TRANSACTION_LIMIT = "5s"
+"""A fire is seven round trips: over a link that is slow by 200 ms each way they take three seconds. A take-over does
+not wait for this limit, it ends the sessions of older terms that block it."""
+
 TRANSACTION_TIMEOUT_SINCE = 170_000
+READ_SECONDS = 6.0
+"""How long a leader's read may take on the wire: longer than the server lets it."""
+
+TAKE_OVER_SECONDS = 10.0
+SEAT = {"statement_timeout": "8s", "idle_in_transaction_session_timeout": LIMIT}
 
 
 async def check_term(conn: Connection, term: int, holder: str) -> None:
@@ -62,13 +71,13 @@ async def server_version(conn: Connection) -> int:
 
 async def take_seat(conn: Connection, term: int) -> bool:
     """Take the seat of `term` for the life of this session; False if another session has it."""
-    row = await fetch_one(conn, "take_seat", space=SEAT, term=term)
+    row = await fetch_one(conn, "take_seat", space=SEAT_SPACE, term=term)
     return bool(row and row["taken"])
 
 
 async def probe_seat(conn: Connection, term: int) -> bool:
     """Return whether nobody sits in the seat of `term`."""
-    row = await fetch_one(conn, "probe_seat", space=SEAT, term=term)
+    row = await fetch_one(conn, "probe_seat", space=SEAT_SPACE, term=term)
     return bool(row and row["free"])
 
 
@@ -106,7 +115,9 @@ async def _end_blockers_soon(url: str, pid: int, term: int) -> None:
     while True:
         await asyncio.sleep(BLOCKED_SECONDS)
         async with connect(url, "scheduledjobs take-over") as conn:
-            if ended := await end_blockers(conn, pid, term):
+            with conn.bounded():
+                ended = await end_blockers(conn, pid, term)
+            if ended:
                 log.warning("ended sessions of an older term that blocked the take-over", count=ended)
 
 
@@ -130,7 +141,7 @@ class Leader:
     @asynccontextmanager
     async def session(self) -> AsyncIterator[Connection]:
         """Lend a connection in autocommit, to read."""
-        async with self._sessions.session() as conn:
+        async with self._sessions.session(READ_SECONDS) as conn:
             yield conn
 
 
@@ -140,15 +151,22 @@ async def take_over(
 ) -> AsyncIterator[Leader | None]:
     """Take the term after `expected` and open the leader's own connections for it; None if another was quicker."""
     async with AsyncExitStack() as stack:
-        seat = await stack.enter_async_context(connect(url, f"scheduledjobs seat term={expected + 1}"))
-        term = await raise_term(url, seat, expected, holder)
+        seat = await stack.enter_async_context(connect(url, f"scheduledjobs seat term={expected + 1}", **SEAT))
+        with seat.bounded(TAKE_OVER_SECONDS):
+            term = await raise_term(url, seat, expected, holder)
         if term is None:
             yield None
             return
-        limits = {"idle_in_transaction_session_timeout": LIMIT, "lock_timeout": LIMIT}
-        if await server_version(seat) >= TRANSACTION_TIMEOUT_SINCE:
-            limits["transaction_timeout"] = LIMIT
-        sessions = Sessions(url, f"scheduledjobs leader term={term}", size=LEADER_SESSIONS, **limits)
+        limits = {
+            "idle_in_transaction_session_timeout": LIMIT,
+            "lock_timeout": LIMIT,
+            "statement_timeout": TRANSACTION_LIMIT,
+        }
+        if seat.info.server_version >= TRANSACTION_TIMEOUT_SINCE:
+            limits["transaction_timeout"] = TRANSACTION_LIMIT
+        sessions = Sessions(
+            url, f"scheduledjobs leader term={term}", size=LEADER_SESSIONS, patience=PATIENCE_SECONDS, **limits
+        )
         await stack.enter_async_context(sessions)
         keeper = asyncio.create_task(_keep_seat(url, seat, term))
         stack.push_async_callback(_end, keeper)
@@ -156,18 +174,27 @@ async def take_over(
 
 
 async def _keep_seat(url: str, seat: Connection, term: int) -> None:
-    """Watch the session that holds the seat; if it breaks, take the seat again on a new one."""
+    """Watch the session that holds the seat; if it breaks, take the seat again on a new one.
+
+    The server may go on with the broken session for a while: then the seat is not free yet, and is asked for again.
+    """
+    is_seated = True
     async with AsyncExitStack() as stack:
         while True:
             await asyncio.sleep(1.0)
             try:
-                async with asyncio.timeout(2.0):
-                    await server_version(seat)
-            except Exception as error:  # noqa: BLE001 whatever broke it, a new session is the answer
-                log.warning("the seat's session broke", term=term, error=str(error))
+                async with our_errors():
+                    with seat.bounded():
+                        if is_seated:
+                            await server_version(seat)
+                        else:
+                            is_seated = await take_seat(seat, term)
+            except StoreError as error:
+                if is_seated:
+                    log.warning("the seat's session broke", term=term, error=str(error))
+                is_seated = False
                 with suppress(StoreError):
-                    seat = await stack.enter_async_context(connect(url, f"scheduledjobs seat term={term}"))
-                    await take_seat(seat, term)
+                    seat = await stack.enter_async_context(connect(url, f"scheduledjobs seat term={term}", **SEAT))
 
 
 async def _end(task: asyncio.Task[None]) -> None:

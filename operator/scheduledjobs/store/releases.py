@@ -17,7 +17,7 @@ async def find_waiting_jobs(conn: Connection) -> list[UUID]:
 
 
 async def lock_waiting_jobs(conn: Connection, ids: Sequence[UUID]) -> list[Row]:
-    """Lock those of `ids` that still wait, in id order; return them as load_jobs does."""
+    """Lock those of `ids` that still wait and are not locked, in id order; return them as load_jobs does."""
     return await fetch_all(conn, "lock_waiting_jobs", ids=list(ids))
 
 
@@ -37,6 +37,11 @@ async def release_jobs(conn: Connection, rows: Iterable[Mapping[str, Any]]) -> i
 async def find_releasable_jobs(conn: Connection) -> list[UUID]:
     """Return up to 1,000 jobs that have a held execution and nothing else live."""
     return [row["job_id"] for row in await fetch_all(conn, "find_releasable_jobs")]
+
+
+async def lock_free_jobs(conn: Connection, ids: Sequence[UUID]) -> list[UUID]:
+    """Lock those of these jobs that nobody else has locked; return them."""
+    return [row["id"] for row in await fetch_all(conn, "lock_free_jobs", ids=list(ids))]
 
 
 async def release_executions(conn: Connection, job_ids: Sequence[UUID]) -> list[Row]:

@@ -3,24 +3,41 @@
 Control work (heartbeat, LISTEN, the leader's writes) never shares a connection with anything that a user's code or
 page can hold. A session says in its `application_name` what it is, so that `pg_stat_activity` reads like a list of
 our parts.
+
+Nobody waits for a silent server longer than his patience: then the connection is severed, and whoever waits sees a
+broken link. TCP cannot be left to do that. A proxy or load balancer between here and the server goes on answering
+keepalives, whatever has become of the server behind it.
 """
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+import asyncio
+import os
+import socket
+import time
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager, suppress
 from typing import Any
 
 import psycopg
-from psycopg import AsyncConnection
+import structlog
+from psycopg import AsyncConnection, errors
 from psycopg.conninfo import conninfo_to_dict
-from psycopg_pool import AsyncConnectionPool, PoolClosed, PoolTimeout
+from psycopg.pq import TransactionStatus
 
-from scheduledjobs.errors import StoreError, StoreUnavailable
+from scheduledjobs.errors import StoreBusy, StoreError, StoreUnavailable
 
-Connection = AsyncConnection[Any]
+log = structlog.get_logger(__name__)
 
 CONNECT_SECONDS = 5
+PATIENCE_SECONDS = 3.0
+"""How long one answer of the server may take, unless the work is known to be long: longer than a session's own limits
+on the server, so that a server that lives says itself what is wrong."""
+
+CANCEL_SECONDS = 0.5
+LOOK_SECONDS = 0.5
+SUSPECT_SECONDS = 1.0
+"""Once one connection is found silent, others are given up that have waited for so long: it is the same link."""
 
 KEEPALIVE: dict[str, Any] = {
     "connect_timeout": CONNECT_SECONDS,
@@ -29,7 +46,18 @@ KEEPALIVE: dict[str, Any] = {
     "keepalives_count": 3,
     "tcp_user_timeout": 10_000,
 }
-"""A peer that vanished without a FIN is noticed after about ten seconds, on both sides of the link."""
+"""A server that vanished without a FIN is noticed after about ten seconds, even by who waits for no answer."""
+
+EVERY_SESSION = {
+    "timezone": "UTC",
+    "default_transaction_isolation": "read\\ committed",
+    "tcp_keepalives_idle": "5",
+    "tcp_keepalives_interval": "2",
+    "tcp_keepalives_count": "3",
+    "tcp_user_timeout": "10000",
+}
+"""Whatever the database or the role was given as a default; and the server notices that we have vanished, too: two
+hours by default, for which such a session would hold its place, its locks and a leader's seat."""
 
 POINT_READS = {"enable_seqscan": "off", "enable_hashjoin": "off", "enable_mergejoin": "off"}
 """Settings of a session whose statements only ever want a few rows by an index.
@@ -37,18 +65,25 @@ POINT_READS = {"enable_seqscan": "off", "enable_hashjoin": "off", "enable_mergej
 A plan that is kept may have been made while a day's partition was empty, when reading it whole is cheapest, and stays
 until the next ANALYZE: by then it reads a hundred thousand rows for each claim."""
 
+BUSY = (errors.LockNotAvailable, errors.QueryCanceled, errors.DeadlockDetected, errors.SerializationFailure)
+ENDED = (errors.TransactionTimeout, errors.IdleInTransactionSessionTimeout, errors.IdleSessionTimeout)
+"""The server ended the session; the driver calls these internal errors."""
+
 
 def options(**settings: str) -> str:
     """Return libpq's `options` for server settings of one session: `options(lock_timeout="2s")`."""
-    return " ".join(f"-c {name}={value}" for name, value in {"timezone": "UTC", **settings}.items())
+    return " ".join(f"-c {name}={value}" for name, value in {**EVERY_SESSION, **settings}.items())
 
 
 @asynccontextmanager
 async def our_errors() -> AsyncIterator[None]:
-    """Turn the driver's errors into ours: `StoreUnavailable` for a broken link, `StoreError` for a refusal."""
+    """Turn the driver's errors into ours: `StoreUnavailable` for a broken link, `StoreBusy` for a lock that was waited
+    for in vain, `StoreError` for a refusal."""
     try:
         yield
-    except (psycopg.OperationalError, psycopg.InterfaceError, PoolTimeout, PoolClosed, OSError) as error:
+    except BUSY as error:
+        raise StoreBusy(first_line(error)) from error
+    except (psycopg.OperationalError, psycopg.InterfaceError, *ENDED, OSError) as error:
         raise StoreUnavailable(first_line(error)) from error
     except psycopg.Error as error:
         raise StoreError(first_line(error)) from error
@@ -59,13 +94,55 @@ def first_line(error: BaseException) -> str:
     return (str(error).strip().splitlines() or [type(error).__name__])[0]
 
 
+class Connection(AsyncConnection[Any]):
+    """A connection that can be severed while somebody waits for an answer on it."""
+
+    waits_since: float | None = None
+    patience = PATIENCE_SECONDS
+
+    async def wait(self, gen: Any, *args: Any, **kwargs: Any) -> Any:
+        """Await an answer, as the driver does, and say since when."""
+        self.waits_since = time.monotonic()
+        try:
+            return await super().wait(gen, *args, **kwargs)
+        finally:
+            self.waits_since = None
+
+    def sever(self) -> None:
+        """Break the link now: whoever waits for an answer fails at once, and so does whoever comes next."""
+        with suppress(psycopg.Error, OSError), socket.socket(fileno=os.dup(self.pgconn.socket)) as link:
+            link.shutdown(socket.SHUT_RDWR)
+
+    async def cancel_safe(self, *, timeout: float = CANCEL_SECONDS) -> None:  # noqa: ASYNC109 the driver's signature
+        """End a statement whose task was cancelled: ask the server, but do not wait for what it says.
+
+        The driver would wait ten seconds for a silent one; so long nobody could step down, or be cancelled.
+        """
+        with suppress(psycopg.Error, OSError):
+            await super().cancel_safe(timeout=min(timeout, CANCEL_SECONDS))
+        self.sever()
+
+    @contextmanager
+    def bounded(self, seconds: float = PATIENCE_SECONDS) -> Iterator[None]:
+        """Sever the connection if the block takes longer."""
+        timer = asyncio.get_running_loop().call_later(seconds, self.sever)
+        try:
+            yield
+        finally:
+            timer.cancel()
+
+
+async def _open(url: str, application_name: str, options: str) -> Connection:
+    return await Connection.connect(
+        url, autocommit=True, application_name=application_name, options=options, **KEEPALIVE
+    )
+
+
 @asynccontextmanager
 async def connect(url: str, application_name: str, **settings: str) -> AsyncIterator[Connection]:
     """Open one connection of its own in autocommit; the block's driver errors come out as ours."""
     async with our_errors():
-        conn = await AsyncConnection.connect(
-            url, autocommit=True, application_name=application_name, options=options(**settings), **KEEPALIVE
-        )
+        conn = await _open(url, application_name, options(**settings))
         try:
             yield conn
         finally:
@@ -81,34 +158,105 @@ def is_url(url: str) -> bool:
 
 
 class Sessions:
-    """A fixed number of connections for one kind of work, opened on `async with`, reconnecting by itself."""
+    """At most so many connections for one kind of work, opened when they are wanted and kept while they are good.
 
-    def __init__(self, url: str, application_name: str, *, size: int, **settings: str) -> None:
-        kwargs = {
-            "autocommit": True,
-            "application_name": application_name,
-            "options": options(**settings),
-            **KEEPALIVE,
-        }
-        self._pool: AsyncConnectionPool[Connection] = AsyncConnectionPool(
-            url, kwargs=kwargs, min_size=size, max_size=size, timeout=CONNECT_SECONDS, open=False, name=application_name
-        )
+    A lost one is replaced by whoever wants it next: nothing waits for its turn to connect again once the server is
+    back. One that broke says nothing good of the others, so those that lie idle are given up with it.
+    """
+
+    def __init__(
+        self, url: str, application_name: str, *, size: int, patience: float = PATIENCE_SECONDS, **settings: str
+    ) -> None:
+        self._url = url
+        self._name = application_name
+        self._options = options(**settings)
+        self._patience = patience
+        self._turns = asyncio.Semaphore(size)
+        self._idle: list[Connection] = []
+        self._lent: set[Connection] = set()
+        self._look: asyncio.TimerHandle | None = None
+        self._is_open = False
 
     async def __aenter__(self) -> Sessions:
-        await self._pool.open()
+        self._is_open = True
+        self._watch()
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        await self._pool.close(timeout=2)
+        self._is_open = False
+        if self._look is not None:
+            self._look.cancel()
+        await self._give_up_idle()
 
     @asynccontextmanager
-    async def session(self) -> AsyncIterator[Connection]:
-        """Lend a connection in autocommit: each statement is its own transaction."""
-        async with our_errors(), self._pool.connection() as conn:
-            yield conn
+    async def session(self, patience: float | None = None) -> AsyncIterator[Connection]:
+        """Lend a connection in autocommit: each statement is its own transaction.
+
+        `patience` is how many seconds one answer may take, where that is more than others of this kind take.
+        """
+        async with our_errors(), self._turns:
+            conn = await self._lend()
+            conn.patience = patience or self._patience
+            try:
+                yield conn
+            finally:
+                await self._take_back(conn)
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[Connection]:
         """Lend a connection inside one READ COMMITTED transaction that commits at the end of the block."""
-        async with our_errors(), self._pool.connection() as conn, conn.transaction():
+        async with self.session() as conn, conn.transaction():
             yield conn
+
+    async def _lend(self) -> Connection:
+        if not self._is_open:
+            raise StoreUnavailable(f"the sessions {self._name} are closed")
+        conn = self._idle.pop() if self._idle else await _open(self._url, self._name, self._options)
+        self._lent.add(conn)
+        return conn
+
+    async def _take_back(self, conn: Connection) -> None:
+        self._lent.discard(conn)
+        if conn.pgconn.transaction_status == TransactionStatus.IDLE and self._is_open:
+            self._idle.append(conn)
+            return
+        await conn.close()
+        await self._give_up_idle()
+
+    async def _give_up_idle(self) -> None:
+        while self._idle:
+            await self._idle.pop().close()
+
+    def _watch(self) -> None:
+        """Sever what has waited too long, and with it what else has waited for a while."""
+        now = time.monotonic()
+        waiting = {conn: now - since for conn in self._lent if (since := conn.waits_since) is not None}
+        if any(seconds > conn.patience for conn, seconds in waiting.items()):
+            silent = [conn for conn, seconds in waiting.items() if seconds > min(conn.patience, SUSPECT_SECONDS)]
+            log.warning("the database is silent: severing", sessions=self._name, connections=len(silent))
+            for conn in silent:
+                conn.sever()
+        self._look = asyncio.get_running_loop().call_later(LOOK_SECONDS, self._watch)
+
+
+def replica_sessions(url: str) -> tuple[Sessions, Sessions, Sessions, Sessions]:
+    """Return the sessions of one replica: control, work, claims and upkeep.
+
+    Each loop of control (heartbeat, election, notify, stops) has a connection that no other can take from it. The
+    server gives a statement up before our patience ends, so that a slow server is not taken for a silent one.
+    """
+    short = {"lock_timeout": "2s", "idle_in_transaction_session_timeout": "2s"}
+    return (
+        Sessions(url, "scheduledjobs control", size=4, patience=PATIENCE_SECONDS, statement_timeout="2500ms", **short),
+        Sessions(url, "scheduledjobs work", size=2, patience=5.0, statement_timeout="4s", **short),
+        Sessions(url, "scheduledjobs claim", size=1, patience=5.0, statement_timeout="4s", **short, **POINT_READS),
+        Sessions(
+            url,
+            "scheduledjobs upkeep",
+            size=1,
+            patience=300.0,
+            statement_timeout="4min",
+            lock_timeout="5s",
+            idle_in_transaction_session_timeout="1min",
+        ),
+    )

@@ -1,6 +1,6 @@
 -- Move jobs past the moments being decided, by compare-and-set: only what is due by the database's own time, and only
 -- where nobody moved or changed the job since it was read, and no pause of it has ended. Locks in id order, as every
--- statement on many jobs does.
+-- statement on many jobs does; a job that somebody else has locked is left out, so that the others need not wait.
 WITH wanted AS (
     SELECT * FROM json_to_recordset(%(rows)s::json) AS r (
         id uuid, expected timestamptz(3), version bigint, state text,
@@ -14,7 +14,7 @@ WITH wanted AS (
         AND j.next_due_at <= scheduler_now()
         AND (j.paused_until IS NULL OR j.paused_until > scheduler_now())
     ORDER BY j.id
-    FOR UPDATE OF j
+    FOR UPDATE OF j SKIP LOCKED
 )
 UPDATE job_definition AS j
 SET next_fire_at = w.next_fire_at,
