@@ -36,9 +36,10 @@ class Finding:
 class Evidence:
     """What a scenario left behind.
 
-    `began` is when the load was under way, for the longest gap; `until` the database's time up to which everything due
-    must be decided. `died` says at which monotonic second each process ended, `frozen` which processes stood still for
-    a while and may not know it, `skewed` whose clock was set. The rows are of the tables job_definition,
+    `began` is when the load was under way: the longest gap is looked for from then on, and with `is_window` so is all
+    else, what came before having been judged. `until` is the database's time up to which everything due must be
+    decided. `died` says at which monotonic second each process ended, `frozen` which processes stood still for a while
+    and may not know it, `skewed` whose clock was set. The rows are of the tables job_definition,
     job_definition_version, job_execution_log and of the audit (execution_id, term, at).
     """
 
@@ -52,6 +53,12 @@ class Evidence:
     died: Mapping[int, float] = field(default_factory=dict)
     frozen: frozenset[int] = frozenset()
     skewed: frozenset[int] = frozenset()
+    is_window: bool = False
+
+    @property
+    def since(self) -> datetime:
+        """The first moment that is judged."""
+        return self.began if self.is_window else datetime.min.replace(tzinfo=UTC)
 
 
 @dataclass(slots=True)
@@ -67,13 +74,20 @@ class Verdict:
         """Return how many findings are of a kind."""
         return sum(finding.kind == kind for finding in self.findings)
 
+    def after(self, before: Verdict | None) -> Verdict:
+        """Return what was found in this window and in those before it."""
+        if before is None:
+            return self
+        findings = before.findings + self.findings
+        return Verdict(before.due + self.due, before.rows + self.rows, max(before.gap, self.gap), findings)
+
 
 def check(evidence: Evidence) -> Verdict:
     """Return the verdict on invariants 1 (one row a moment), 2 (attempts), 3 (early), 4 (terms) and 6 (overlap)."""
     verdict = Verdict(rows=len(evidence.rows), gap=longest_gap(evidence.audit, evidence.began))
     versions, rows = _by(evidence.versions, "job_id"), _by(evidence.rows, "job_id")
     for job in evidence.jobs:
-        verdict.due += _check_ledger(job, versions[job["id"]], rows[job["id"]], evidence.until, verdict)
+        verdict.due += _check_ledger(job, versions[job["id"]], rows[job["id"]], evidence, verdict)
     by_execution = _by(evidence.notes, "id")
     specs = {(row["job_id"], row["version"]): row["spec"] for row in evidence.versions}
     for row in evidence.rows:  # what is newer goes on while the evidence is read
@@ -140,20 +154,22 @@ def _stretch(spec: Row, since: datetime, until: datetime | None, anchor: datetim
     return made
 
 
-def _check_ledger(job: Row, versions: Sequence[Row], rows: Sequence[Row], until: datetime, verdict: Verdict) -> int:
+def _check_ledger(job: Row, versions: Sequence[Row], rows: Sequence[Row], evidence: Evidence, verdict: Verdict) -> int:
     """Hold the rows of one job against what was due; return how many moments that were."""
+    since, until = evidence.since, evidence.until
     scheduled = [row for row in rows if row["run_key"] == ""]
     found = stretches(job, versions)
     name = f"{job['namespace']}/{job['name']}"
     if any(stretch.delay is not None for stretch in found):
         verdict.findings += _check_chain(name, scheduled, found)
         return len(scheduled)
-    due = sorted({moment for each in found for moment in each.between(each.since - TICK, until)})
+    due = sorted({moment for each in found for moment in each.between(max(each.since, since) - TICK, until)})
     standing = dict.fromkeys(due, 0)
     for row in scheduled:
         last = row["last_fire_time"] or row["fire_time"]
         covered = due[bisect_left(due, row["fire_time"]) : bisect_right(due, last)]
-        if len(covered) != (row["moment_count"] or 1) and row["fire_time"] <= until and not _goes_on(row, until):
+        is_judged = since <= row["fire_time"] <= until and not _goes_on(row, until)
+        if is_judged and len(covered) != (row["moment_count"] or 1):
             said = f"row {row['id']} of {row['fire_time']} stands for {row['moment_count'] or 1} moments"
             verdict.findings.append(Finding("not due", name, f"{said}, {len(covered)} were due"))
         for moment in covered:

@@ -93,6 +93,9 @@ class Stage(Replicas):
     skewed: set[int] = field(default_factory=set)
     tell: Callable[[str], None] = print
     began: datetime = field(default_factory=lambda: datetime.now(UTC))
+    is_window: bool = False
+    kept: list[dict[str, Any]] = field(default_factory=list)
+    read: dict[Path, int] = field(default_factory=dict)
     verdict: Verdict | None = None
     figure: str = ""
 
@@ -249,21 +252,25 @@ class Stage(Replicas):
 
     def notes(self) -> list[dict[str, Any]]:
         """Return what the handlers wrote; a line that a killed process left half written is not one."""
-        found = []
         for file in sorted(self.witness.glob("*.jsonl")):
-            for line in file.read_text().splitlines():
-                try:
-                    found.append(json.loads(line))
-                except ValueError:
-                    continue
-        return found
+            with file.open("rb") as lines:
+                lines.seek(self.read.get(file, 0))
+                whole = lines.read().rpartition(b"\n")[0]
+            self.read[file] = self.read.get(file, 0) + (len(whole) + 1 if whole else 0)
+            self.kept += [json.loads(line) for line in whole.splitlines()]
+        return [note for note in self.kept if datetime.fromisoformat(note["fire_time"]) >= self.since]
+
+    @property
+    def since(self) -> datetime:
+        """What was due before this has been judged."""
+        return self.began if self.is_window else datetime.min.replace(tzinfo=UTC)
 
     # The end.
 
     def settle(self, seconds: float = SETTLED_SECONDS) -> datetime:
         """Wait until everything due by now is decided and has ended; return that `now`."""
         now = self.now()
-        moved = "SELECT count(*) AS n FROM job_definition WHERE state = 'ACTIVE' AND next_fire_at <= %s"
+        moved = "SELECT count(*) AS n FROM job_definition WHERE state <> 'DELETED' AND next_fire_at <= %s"
         until(lambda: self.row(moved, now)["n"] == 0, seconds, 0.2)
         live = "state IN ('PENDING', 'RUNNING') AND fire_time <= %s"
         until(lambda: self.count(live, now) == 0, seconds, 0.2)
@@ -275,8 +282,10 @@ class Stage(Replicas):
             conn.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
             jobs = conn.execute("SELECT * FROM job_definition").fetchall()
             versions = conn.execute("SELECT * FROM job_definition_version").fetchall()
-            rows = conn.execute(f"SELECT {COLUMNS} FROM job_execution_log".encode()).fetchall()
-            audit = conn.execute("SELECT * FROM audit").fetchall()
+            newer = "coalesce(last_fire_time, fire_time) >= %s"
+            query = f"SELECT {COLUMNS} FROM job_execution_log WHERE {newer}"
+            rows = conn.execute(query.encode(), [self.since]).fetchall()
+            audit = conn.execute("SELECT * FROM audit WHERE at >= %s", [self.since]).fetchall()
             last = max((row["id"] for row in rows), default=0)
         notes = [note for note in self.notes() if note["id"] <= last]
         return Evidence(
@@ -290,7 +299,13 @@ class Stage(Replicas):
             self.died,
             frozenset(self.frozen),
             frozenset(self.skewed),
+            self.is_window,
         )
+
+    def next_window(self, upto: datetime) -> None:
+        """What was due before `upto` has been judged: from now on look at what comes after it, and keep no more."""
+        self.began, self.is_window = upto, True
+        self.kept = self.notes()
 
     def judge(self, figure: str, seconds: float = SETTLED_SECONDS) -> Verdict:
         """Wait until all has settled, and hold everything against everything; `AssertionError` names what is wrong."""
@@ -298,7 +313,7 @@ class Stage(Replicas):
         upto = self.settle(seconds)
         self.check_mirror()
         self.check_statuses()
-        self.verdict = check(self.evidence(upto))
+        self.verdict = check(self.evidence(upto)).after(self.verdict)
         assert self.verdict.due > 0
         said = "\n".join(f"{f.kind}: {f.job}: {f.detail}" for f in self.verdict.findings[:30])
         assert not self.verdict.findings, f"{len(self.verdict.findings)} findings\n{said}"
@@ -306,6 +321,7 @@ class Stage(Replicas):
             assert self.is_ready(name), f"{name} is not ready: {self._get_probe(name, 'readyz')}"
         leaders = [name for name in self.living() if self.metric(name, "scheduledjobs_leader")]
         assert leaders == [self.leader()], f"{leaders} say that they lead"
+        self.next_window(upto)
         return self.verdict
 
     def check_mirror(self, seconds: float = 10) -> float:
