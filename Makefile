@@ -41,7 +41,7 @@ faults: .venv/ready programs  ## Run the fault scenarios, about an hour: a table
 	@SCHEDULEDJOBS_FAULTS=1 $(BIN)/pytest -q --timeout 900 --ignore tests/faults/test_soak.py -k "$(ONLY)" tests/faults
 
 soak: .venv/ready programs  ## Run a random mix of faults for HOURS=6, memory watched
-	@SCHEDULEDJOBS_FAULTS=1 SCHEDULEDJOBS_SOAK_HOURS=$(or $(HOURS),6) $(BIN)/pytest -q --timeout 0 tests/faults/test_soak.py
+	@SCHEDULEDJOBS_FAULTS=1 SCHEDULEDJOBS_TEST_HOURS=$(or $(HOURS),6) $(BIN)/pytest -q --timeout 0 tests/faults/test_soak.py
 
 mutants: .venv/ready programs  ## Break one guard at a time and see that something turns red
 	@$(BIN)/python -m tests.faults.mutants

@@ -1,6 +1,6 @@
 """Fixtures of the fault scenarios: a stage each, its seed printed, and one table of all at the end.
 
-SCHEDULEDJOBS_TEST_SEED sets the seed of every scenario; SCHEDULEDJOBS_FAULTS_TABLE names a file for the table.
+SCHEDULEDJOBS_TEST_SEED sets the seed of every scenario; SCHEDULEDJOBS_TEST_TABLE names a file for the table.
 """
 
 from __future__ import annotations
@@ -108,5 +108,5 @@ def pytest_terminal_summary(terminalreporter: Any) -> None:
     terminalreporter.section("scenarios")
     for line in table():
         terminalreporter.line(line)
-    if file := os.environ.get("SCHEDULEDJOBS_FAULTS_TABLE"):
+    if file := os.environ.get("SCHEDULEDJOBS_TEST_TABLE"):
         Path(file).write_text("\n".join(table()) + "\n")

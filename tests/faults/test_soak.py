@@ -14,7 +14,7 @@ import pytest
 from tests.faults.nemesis import CHURNED, SURVIVOR, Nemesis, bring_back, churned
 from tests.faults.stage import Stage, figures, load
 
-SECONDS = float(os.environ.get("SCHEDULEDJOBS_SOAK_HOURS", "0.05")) * 3600
+SECONDS = float(os.environ.get("SCHEDULEDJOBS_TEST_HOURS", "0.05")) * 3600
 WINDOW_SECONDS = 600.0
 HEALED_SECONDS = 45.0
 SLOPE_MIB_PER_HOUR = 20.0
