@@ -184,6 +184,49 @@ async def test_recursion_without_end_fails_that_attempt_alone(bench: Bench) -> N
     assert "RecursionError" in ((await bench.run(handle)).message or "")
 
 
+@pytest.mark.parametrize("error", [SystemExit(3), KeyboardInterrupt()])
+async def test_a_task_of_a_handler_that_ends_the_loop_ends_that_attempt_alone(
+    bench: Bench, error: BaseException
+) -> None:
+    async def child() -> None:
+        raise error
+
+    async def handle(_execution: Execution, _payload: Any) -> None:
+        await asyncio.gather(asyncio.create_task(child()))
+
+    async def stop(_execution: Execution, _payload: Any) -> None:
+        asyncio.get_running_loop().stop()
+        await asyncio.sleep(0)
+
+    assert (await bench.run(handle)).state is State.FAILED
+    assert (await bench.run(stop)).state is State.SUCCEEDED
+
+
+@pytest.mark.parametrize("is_async", [True, False])
+async def test_an_iterator_that_is_empty_fails_that_attempt(bench: Bench, is_async: bool) -> None:  # noqa: FBT001
+    async def handle_async(_execution: Execution, _payload: Any) -> None:
+        next(iter([]))
+
+    def handle_sync(_execution: Execution, _payload: Any) -> None:
+        next(iter([]))
+
+    ending = await bench.run(handle_async if is_async else handle_sync)
+    assert (ending.state, ending.message) == (State.FAILED, "RuntimeError: coroutine raised StopIteration")
+    assert bench.runner.free_slots == 4
+
+
+async def test_an_error_that_ends_whoever_prints_it_fails_that_attempt_alone(bench: Bench) -> None:
+    class Unspeakable(Exception):
+        def __str__(self) -> str:
+            sys.exit(3)
+
+    async def handle(_execution: Execution, _payload: Any) -> None:
+        raise Unspeakable
+
+    ending = await bench.run(handle)
+    assert (ending.state, ending.message) == (State.FAILED, "Unspeakable: it cannot be printed")
+
+
 async def test_permanent_says_so(bench: Bench) -> None:
     async def handle(_execution: Execution, _payload: Any) -> None:
         raise Permanent("the account is closed")

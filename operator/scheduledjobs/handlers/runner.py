@@ -19,6 +19,7 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
+import structlog
 from pydantic import BaseModel
 
 from scheduledjobs.core.reasons import Reason, State
@@ -27,6 +28,8 @@ from scheduledjobs.errors import Permanent, Retry, SpecError
 from scheduledjobs.handlers.assignment import Assignment, Ending
 from scheduledjobs.handlers.execution import Execution, Output, captured, install_capture
 from scheduledjobs.handlers.registry import Handler, Registry
+
+log = structlog.get_logger(__name__)
 
 CANCEL_SECONDS = 5.0
 LAST_SECONDS = 1.0
@@ -83,7 +86,8 @@ class Runner:
         self._loop = asyncio.new_event_loop()
         self._main: asyncio.AbstractEventLoop | None = None
         self._threads = ThreadPoolExecutor(slots, thread_name_prefix="handler")
-        self._thread = threading.Thread(target=self._loop.run_forever, name="handlers", daemon=True)
+        self._thread = threading.Thread(target=self._keep_running, name="handlers", daemon=True)
+        self._is_closing = False
 
     def start(self) -> None:
         """Start the handlers' loop; call it on the main loop."""
@@ -104,7 +108,7 @@ class Runner:
     def submit(self, assignments: Sequence[Assignment]) -> None:
         """Begin attempts; call it on the main loop, with no more than there are free slots."""
         for assignment in assignments:
-            self._held[assignment.id, assignment.claim_no] = assignment
+            self._held[_key(assignment)] = assignment
         self._loop.call_soon_threadsafe(self._begin, list(assignments))
 
     def stop_attempts(self, stop: Stop) -> None:
@@ -125,23 +129,32 @@ class Runner:
 
     # Below: on the handlers' loop.
 
+    def _keep_running(self) -> None:
+        """Run the loop until it is closed: job code can end it, by SystemExit in a task of its own, or by `stop`."""
+        while not self._is_closing:
+            try:
+                self._loop.run_forever()
+            except BaseException as error:  # noqa: BLE001 whatever job code raises, the replica lives
+                log.warning("a task of a handler tried to end the process", error=describe(error))
+
     async def _finish(self) -> None:
         tasks = [attempt.task for attempt in self._attempts.values() if attempt.task is not None]
         for task in tasks:
             task.cancel()
         if tasks:
             await asyncio.wait(tasks, timeout=LAST_SECONDS)
+        self._is_closing = True
         self._loop.stop()
 
     def _begin(self, assignments: Sequence[Assignment]) -> None:
         for assignment in assignments:
             attempt = Attempt(assignment, _execution(assignment), self._registry.get(assignment.handler), 0.0)
-            self._attempts[assignment.id, assignment.claim_no] = attempt
+            self._attempts[_key(assignment)] = attempt
             attempt.task = self._loop.create_task(self._attempt(attempt))
 
     async def _attempt(self, attempt: Attempt) -> None:
-        attempt.has_begun = True
         assignment = attempt.assignment
+        attempt.has_begun = True
         captured.set(attempt.output)
         attempt.started = self._monotonic()
         if assignment.timeout is not None:
@@ -156,7 +169,7 @@ class Runner:
             ending = self._raised(attempt, error)
         if attempt.timer is not None:
             attempt.timer.cancel()
-        del self._attempts[assignment.id, assignment.claim_no]
+        del self._attempts[_key(assignment)]
         if attempt.has_ended:
             self._post(assignment)
         else:
@@ -170,8 +183,11 @@ class Runner:
         if handler.is_async:
             return await handler.function(attempt.execution, payload)
         context = contextvars.copy_context()
-        call = partial(context.run, handler.function, attempt.execution, payload)
-        return await asyncio.shield(self._loop.run_in_executor(self._threads, call))
+        call = partial(context.run, _outcome, handler.function, attempt.execution, payload)
+        result, error = await asyncio.shield(self._loop.run_in_executor(self._threads, call))
+        if error is not None:
+            raise error
+        return result
 
     def _stop_all(self, stop: Stop) -> None:
         for attempt in list(self._attempts.values()):
@@ -199,7 +215,7 @@ class Runner:
         assert attempt.task is not None  # noqa: S101 the caller looked
         attempt.task.cancel()
         attempt.started = self._monotonic()
-        del self._attempts[attempt.assignment.id, attempt.assignment.claim_no]
+        del self._attempts[_key(attempt.assignment)]
         self._post(self._ending(attempt, stop.state, stop.reason, stop.message))
 
     def _abandon(self, attempt: Attempt) -> None:
@@ -225,7 +241,7 @@ class Runner:
         if isinstance(error, SpecError):
             return self._ending(attempt, State.FAILED, error.reason, error.message)
         reason = Reason.PERMANENT_ERROR if isinstance(error, Permanent) else Reason.ERROR
-        trace = "".join(traceback.format_exception(error, limit=-20))[-LONGEST_TRACEBACK:]
+        trace = _trace(error)
         attempt.output.add(trace.rstrip())
         asked = error.delay if isinstance(error, Retry) else None
         ending = self._ending(attempt, State.FAILED, reason, describe(error), trace=trace)
@@ -280,7 +296,11 @@ class Runner:
         if returned:
             self._on_return(returned)
         for assignment in [*(e.assignment for e in endings if not e.abandoned), *returned]:
-            self._held.pop((assignment.id, assignment.claim_no), None)
+            self._held.pop(_key(assignment), None)
+
+
+def _key(assignment: Assignment) -> tuple[int, int]:
+    return assignment.id, assignment.claim_no
 
 
 def _execution(assignment: Assignment) -> Execution:
@@ -302,11 +322,26 @@ def _execution(assignment: Assignment) -> Execution:
     )
 
 
+def _outcome(function: Callable[..., Any], *args: Any) -> tuple[Any, BaseException | None]:
+    """Return what a function returns, and what it raises: no future of asyncio can hold StopIteration."""
+    try:
+        return function(*args), None
+    except BaseException as error:  # noqa: BLE001 it is raised again where it is waited for
+        return None, error
+
+
+def _trace(error: BaseException) -> str:
+    try:
+        return "".join(traceback.format_exception(error, limit=-20))[-LONGEST_TRACEBACK:]
+    except BaseException:  # noqa: BLE001 job code wrote what is asked of the error
+        return describe(error)
+
+
 def describe(error: BaseException) -> str:
     """Return an error as one line for people: its type and the first line of what it says."""
     try:
         text = str(error).strip()
-    except Exception:  # noqa: BLE001 job code wrote __str__
+    except BaseException:  # noqa: BLE001 job code wrote __str__
         text = "it cannot be printed"
     first = text.splitlines()[0] if text else ""
     return f"{type(error).__name__}: {first}" if first else type(error).__name__
