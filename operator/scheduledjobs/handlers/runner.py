@@ -14,7 +14,6 @@ import time
 import traceback
 from collections import deque
 from collections.abc import Callable, Collection, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
@@ -27,6 +26,7 @@ from scheduledjobs.core.result import NotJson, encode_result, plain
 from scheduledjobs.errors import Permanent, Retry, SpecError
 from scheduledjobs.handlers.assignment import Assignment, Ending
 from scheduledjobs.handlers.execution import Execution, Output, captured, install_capture
+from scheduledjobs.handlers.forks import Guarded, Threads, guard
 from scheduledjobs.handlers.registry import Handler, Registry
 
 log = structlog.get_logger(__name__)
@@ -85,13 +85,16 @@ class Runner:
         self._is_posted = False
         self._loop = asyncio.new_event_loop()
         self._main: asyncio.AbstractEventLoop | None = None
-        self._threads = ThreadPoolExecutor(slots, thread_name_prefix="handler")
+        self._loop.set_task_factory(_guarded_task)
+        self._loop.set_default_executor(Threads(thread_name_prefix="to_thread"))
+        self._threads = Threads(slots, thread_name_prefix="handler")
         self._thread = threading.Thread(target=self._keep_running, name="handlers", daemon=True)
         self._is_closing = False
 
     def start(self) -> None:
         """Start the handlers' loop; call it on the main loop."""
         install_capture()
+        guard.set_up()
         self._main = asyncio.get_running_loop()
         self._thread.start()
 
@@ -136,6 +139,7 @@ class Runner:
                 self._loop.run_forever()
             except BaseException as error:  # noqa: BLE001 whatever job code raises, the replica lives
                 log.warning("a task of a handler tried to end the process", error=describe(error))
+            guard.end_child()
 
     async def _finish(self) -> None:
         tasks = [attempt.task for attempt in self._attempts.values() if attempt.task is not None]
@@ -320,6 +324,10 @@ def _execution(assignment: Assignment) -> Execution:
         claim_no=assignment.claim_no,
         replica=assignment.replica,
     )
+
+
+def _guarded_task(loop: asyncio.AbstractEventLoop, coroutine: Any, **options: Any) -> asyncio.Task[Any]:
+    return asyncio.Task(Guarded(coroutine), loop=loop, **options)
 
 
 def _outcome(function: Callable[..., Any], *args: Any) -> tuple[Any, BaseException | None]:
