@@ -149,6 +149,15 @@ class Slots:
     def __init__(self, count: int) -> None:
         self.count = self.free_slots = count
         self.running: list[Assignment] = []
+        self.blocked = False
+
+    def is_blocked(self) -> bool:
+        return self.blocked
+
+    def take_back(self) -> list[Assignment]:
+        taken, self.running = self.running, []
+        self.free_slots = self.count
+        return taken
 
     def submit(self, assignments: Sequence[Assignment]) -> None:
         self.running += assignments
@@ -193,6 +202,20 @@ async def test_a_claim_that_finds_nothing_waits_for_the_poll(stage: Stage) -> No
             await other.execute(HELD, [100])
             slots.empty()
             assert [await step.step() for _ in range(3)] == [0.0, None, None]
+
+
+async def test_a_replica_whose_loop_is_blocked_claims_nothing_and_gives_back_what_has_not_begun(stage: Stage) -> None:
+    waiting(stage, "small", 8, ago=1)
+    slots = Slots(5)
+    async with claims(stage, slots) as step:
+        assert await step.step() == 0.0
+        slots.blocked = True
+        assert await step.step() is None
+        assert slots.running == []
+        assert {(row["state"], row["attempt"]) for row in stage.rows()} == {("PENDING", 0)}
+        slots.blocked = False
+        assert await step.step() == 0.0
+    assert len(slots.running) == 5
 
 
 async def test_a_claim_that_a_limit_stops_waits_for_the_poll(stage: Stage) -> None:

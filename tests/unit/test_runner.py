@@ -298,6 +298,38 @@ async def test_a_handler_that_blocks_its_loop_does_not_block_ours(bench: Bench) 
     assert (await asyncio.wait_for(bench.endings.get(), 5)).state is State.SUCCEEDED
 
 
+async def test_what_has_not_begun_on_a_blocked_loop_can_be_taken_back_and_never_begins(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert runner.BLOCKED_SECONDS == 1.0
+    monkeypatch.setattr(runner, "BLOCKED_SECONDS", 0.05)
+    started, release, ran = threading.Event(), threading.Event(), threading.Event()
+
+    async def block(_execution: Execution, _payload: Any) -> None:
+        started.set()
+        release.wait(5)
+
+    async def other(_execution: Execution, _payload: Any) -> None:
+        ran.set()
+
+    first = bench.begin(block)
+    await asyncio.to_thread(started.wait, 5)
+    second, third = bench.begin(other), bench.begin(other)
+    bench.runner.stop_attempt(third.id, third.claim_no, Stop(State.CANCELLED, Reason.CANCEL_REQUESTED, "cancelled"))
+    while not bench.runner.is_blocked():
+        await asyncio.sleep(0.01)
+    assert bench.runner.take_back() == [second, third]
+    assert bench.runner.take_back() == []
+    assert list(bench.runner.running) == [first]
+    release.set()
+    assert (await asyncio.wait_for(bench.endings.get(), 5)).assignment == first
+    while bench.runner.is_blocked():
+        await asyncio.sleep(0.01)
+    assert bench.endings.empty()
+    assert not ran.is_set()
+    assert (await bench.run(other)).state is State.SUCCEEDED
+
+
 async def test_stopping_ends_every_attempt_as_told(bench: Bench) -> None:
     started = threading.Event()
 

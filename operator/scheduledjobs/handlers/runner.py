@@ -31,6 +31,7 @@ from scheduledjobs.handlers.registry import Handler, Registry
 
 log = structlog.get_logger(__name__)
 
+BLOCKED_SECONDS = 1.0
 CANCEL_SECONDS = 5.0
 LAST_SECONDS = 1.0
 LONGEST_MESSAGE = 512
@@ -80,6 +81,8 @@ class Runner:
         self._on_return = on_return
         self._monotonic = monotonic
         self._held: dict[tuple[int, int], Assignment] = {}
+        self._unbegun: dict[tuple[int, int], Assignment] = {}
+        self._asked_at: float | None = None
         self._attempts: dict[tuple[int, int], Attempt] = {}
         self._news: deque[Ending | Assignment] = deque()
         self._is_posted = False
@@ -111,8 +114,25 @@ class Runner:
     def submit(self, assignments: Sequence[Assignment]) -> None:
         """Begin attempts; call it on the main loop, with no more than there are free slots."""
         for assignment in assignments:
-            self._held[_key(assignment)] = assignment
+            self._held[_key(assignment)] = self._unbegun[_key(assignment)] = assignment
         self._loop.call_soon_threadsafe(self._begin, list(assignments))
+
+    def is_blocked(self) -> bool:
+        """Return whether the handlers' loop has not answered for a while; each call asks it."""
+        asked_at = self._asked_at  # read once: the answer may come at any moment
+        if asked_at is not None:
+            return self._monotonic() - asked_at > BLOCKED_SECONDS
+        self._asked_at = self._monotonic()
+        self._loop.call_soon_threadsafe(self._answer)
+        return False
+
+    def take_back(self) -> list[Assignment]:
+        """Return the attempts that have not begun, and never will now: to be called where the loop is blocked."""
+        taken = [self._unbegun.pop(key, None) for key in list(self._unbegun)]
+        found = [assignment for assignment in taken if assignment is not None]  # one may have begun just now
+        for assignment in found:
+            del self._held[_key(assignment)]
+        return found
 
     def stop_attempts(self, stop: Stop) -> None:
         """Stop every attempt: async ones are cancelled, sync ones end in the log and keep their slot."""
@@ -150,6 +170,9 @@ class Runner:
         self._is_closing = True
         self._loop.stop()
 
+    def _answer(self) -> None:
+        self._asked_at = None
+
     def _begin(self, assignments: Sequence[Assignment]) -> None:
         for assignment in assignments:
             attempt = Attempt(assignment, _execution(assignment), self._registry.get(assignment.handler), 0.0)
@@ -158,6 +181,9 @@ class Runner:
 
     async def _attempt(self, attempt: Attempt) -> None:
         assignment = attempt.assignment
+        if self._unbegun.pop(_key(assignment), None) is None:
+            del self._attempts[_key(assignment)]
+            return  # taken back: whoever takes it out of there has it
         attempt.has_begun = True
         captured.set(attempt.output)
         attempt.started = self._monotonic()
@@ -220,7 +246,8 @@ class Runner:
         attempt.task.cancel()
         attempt.started = self._monotonic()
         del self._attempts[_key(attempt.assignment)]
-        self._post(self._ending(attempt, stop.state, stop.reason, stop.message))
+        if self._unbegun.pop(_key(attempt.assignment), None) is not None:
+            self._post(self._ending(attempt, stop.state, stop.reason, stop.message))
 
     def _abandon(self, attempt: Attempt) -> None:
         """Its code cannot be stopped: the attempt ends in the log, and keeps its slot until the code returns."""

@@ -80,10 +80,13 @@ class Claim:
 
     async def step(self) -> float | None:
         """Claim for every free slot; return 0 if there may be more to claim, else None for the poll interval."""
+        is_blocked = self._runner.is_blocked()
+        if is_blocked and self.replica is not None:
+            await self.take_back(self.replica)
         if self.is_draining:
             await self._end()
             return None
-        if self.replica is None or not self._may_start():
+        if is_blocked or self.replica is None or not self._may_start():
             return None
         if self._monotonic() >= self._reconcile_at:
             await self.reconcile(self.replica)
@@ -151,6 +154,14 @@ class Claim:
             await self.hand_back(replica, unknown)
         self._reconcile_at = self._monotonic() + RECONCILE_SECONDS
 
+    async def take_back(self, replica: UUID) -> None:
+        """Where a handler blocks the loop of all, give what has not begun to replicas that can begin it."""
+        taken = self._runner.take_back()
+        if taken:
+            running = sorted({assignment.handler for assignment in self._runner.running})
+            log.warning("a handler blocks the loop of async handlers: nothing is claimed until it ends", one_of=running)
+            await self.hand_back(replica, [_key_of(assignment) for assignment in taken])
+
     async def hand_back(self, replica: UUID, rows: Sequence[dict[str, Any]]) -> None:
         """Give back claims that were never started."""
         async with self._sessions.session() as conn:
@@ -184,6 +195,10 @@ class Claim:
             due_at=row["due_at"],
             replica=self.replica,
         )
+
+
+def _key_of(assignment: Assignment) -> dict[str, Any]:
+    return {"id": assignment.id, "fire_time": assignment.fire_time, "claim_no": assignment.claim_no}
 
 
 def _key(row: Row) -> dict[str, Any]:
