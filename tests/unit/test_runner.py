@@ -19,7 +19,7 @@ from scheduledjobs import errors
 from scheduledjobs.core.reasons import Reason, State, Trigger
 from scheduledjobs.core.spec import Retry
 from scheduledjobs.errors import Permanent
-from scheduledjobs.handlers import Execution, Handler, Registry, runner
+from scheduledjobs.handlers import Execution, Handler, Registry, execution, runner
 from scheduledjobs.handlers.assignment import Assignment, Ending
 from scheduledjobs.handlers.registry import AnyPayload
 from scheduledjobs.handlers.runner import Runner, Stop
@@ -366,6 +366,28 @@ async def test_what_a_handler_logs_is_its_output(bench: Bench) -> None:
     assert "INFO from its logger 1" in output
     assert "WARNING from a library" in output
     assert "\0" not in output
+
+
+async def test_what_a_handler_logs_by_any_logger_is_not_in_the_log_of_the_replica(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    lines: list[str] = []
+
+    class Ours(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            lines.append(record.getMessage())
+
+    monkeypatch.setattr(logging.getLogger(), "handlers", [Ours()])
+    monkeypatch.setattr(execution.logger, "handlers", [])
+    bench = Bench()
+
+    async def handle(_execution: Execution, _payload: Any) -> None:
+        logging.getLogger("some.library").warning("said in an attempt")
+
+    assert "said in an attempt" in (await bench.run(handle)).output
+    logging.getLogger("some.library").warning("said by the replica")
+    await bench.runner.close()
+    assert lines == ["said by the replica"]
 
 
 async def test_output_keeps_its_tail(bench: Bench) -> None:

@@ -1,7 +1,7 @@
 """What a handler is given: which moment it runs for, how long it has, and a logger whose lines are kept.
 
 Lines logged in the handler's context, by `execution.logger` or any logger of the standard library, are the attempt's
-output: the last 64 KiB of them, in job_execution_output.
+output: the last 64 KiB of them, in job_execution_output, and in no other place.
 """
 
 from __future__ import annotations
@@ -68,14 +68,22 @@ class CaptureHandler(logging.Handler):
             self.handleError(record)
 
 
+def is_ours(_: logging.LogRecord) -> bool:
+    """Let pass what no attempt logged: how much job code says must not fill the replica's log."""
+    return captured.get() is None
+
+
 def install_capture() -> None:
-    """Capture what is logged in attempts; the lines of `execution.logger` go nowhere else. Once a process."""
+    """Capture what is logged in attempts, which goes nowhere else, whatever logger it came by. Once a process."""
     if not any(isinstance(handler, CaptureHandler) for handler in logger.handlers):
         handler = CaptureHandler()
         logger.addHandler(handler)
         logger.propagate = False
         logger.setLevel(logging.DEBUG)
-        logging.getLogger().addHandler(handler)
+        root = logging.getLogger()
+        for each in root.handlers:
+            each.addFilter(is_ours)
+        root.addHandler(handler)
 
 
 @dataclass(frozen=True, slots=True)
