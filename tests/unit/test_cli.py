@@ -79,3 +79,18 @@ def test_kubectl_finds_the_plugin_by_its_name() -> None:
     installed = Path(sys.executable).parent / script.name
     said = subprocess.run([installed, "--help"], capture_output=True, text=True, check=True)
     assert said.stdout.startswith("Usage: kubectl scheduledjobs [OPTIONS] COMMAND")
+
+
+def test_a_replica_that_has_stopped_waits_for_no_thread_of_job_code() -> None:
+    code = """
+import threading, time
+from concurrent.futures import ThreadPoolExecutor
+from scheduledjobs.cli.run import leave
+threads = ThreadPoolExecutor()
+begin = threading.Thread(target=threads.submit, args=(time.sleep, 60), daemon=True)
+begin.start()
+begin.join()
+leave()
+raise SystemExit(3)
+"""
+    assert subprocess.run([sys.executable, "-c", code], timeout=20, check=False).returncode == 0

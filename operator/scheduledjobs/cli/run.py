@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import logging
+import os
+import threading
 
 import click
 
@@ -42,3 +45,14 @@ def command() -> None:
     settings = load()
     set_up_logs(settings.log_format, settings.log_level)
     asyncio.run(run(settings))
+    leave()
+
+
+def leave() -> None:
+    """End now: a thread that still runs job code cannot be stopped, and Python would wait for it beyond every grace.
+
+    Executors wait for their threads at the end even where these are daemons.
+    """
+    if threading.active_count() > 1:
+        logging.shutdown()
+        os._exit(0)
