@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 import sys
+import time
+from collections.abc import Callable, Hashable
 
 import structlog
 from structlog.typing import Processor
@@ -11,6 +13,35 @@ from structlog.typing import Processor
 QUIET = ("kopf", "aiohttp", "asyncio")
 SILENT = ("kubernetes", "psycopg")
 """They warn of what we then say ourselves, in a sentence, and no more often than need be."""
+
+
+class Seldom:
+    """Which of many lines of a kind are logged: one a minute of each thing they tell of, and a bounded number in all.
+
+    What job code does decides how many there would be, and a log must not grow by that; SQL has every one of them.
+    """
+
+    SECONDS = 60.0
+    MOST = 100
+
+    def __init__(self, monotonic: Callable[[], float] = time.monotonic) -> None:
+        self._monotonic = monotonic
+        self._said: set[Hashable] = set()
+        self._began = float("-inf")
+        self._unsaid = 0
+
+    def ask(self, what: Hashable) -> int | None:
+        """Return how many lines were held back since the last that was logged, or None to hold back this one too."""
+        now = self._monotonic()
+        if now - self._began >= self.SECONDS:
+            self._began = now
+            self._said.clear()
+        if what in self._said or len(self._said) >= self.MOST:
+            self._unsaid += 1
+            return None
+        self._said.add(what)
+        unsaid, self._unsaid = self._unsaid, 0
+        return unsaid
 
 
 def set_up_logs(form: str, level: str) -> None:

@@ -10,6 +10,7 @@ from scheduledjobs import metrics
 from scheduledjobs.core.reasons import FAILURE_STATES, ScheduleKind, camel
 from scheduledjobs.core.spec import ConcurrencyPolicy, MisfirePolicy
 from scheduledjobs.handlers.assignment import Assignment, Ending
+from scheduledjobs.logs import Seldom
 from scheduledjobs.steps.specs import Specs
 
 log = structlog.get_logger(__name__)
@@ -25,6 +26,7 @@ class Outcome:
         self._specs = specs
         self._wake_claim = wake_claim
         self._on_awaited = on_awaited
+        self._failures = Seldom()
 
     def written(self, endings: Sequence[Ending], stale: Sequence[Ending], retried: Set[int]) -> None:
         """These were to be written: `stale` came too late to count; the ids in `retried` wait for another attempt."""
@@ -44,7 +46,7 @@ class Outcome:
             if not assignment.run_key and assignment.attempt == 1:
                 lateness = (ending.started_at - assignment.due_at).total_seconds()
                 metrics.lateness(assignment.handler).observe(lateness)
-            if ending.state in FAILURE_STATES:
+            if ending.state in FAILURE_STATES and (unsaid := self._failures.ask(assignment.job_id)) is not None:
                 log.warning(
                     "execution failed",
                     namespace=assignment.namespace,
@@ -53,6 +55,7 @@ class Outcome:
                     execution_id=assignment.id,
                     state=ending.state,
                     error=ending.message,
+                    unsaid=unsaid,
                 )
         self._tell_awaited(ending.assignment for ending in endings)
 
