@@ -138,7 +138,8 @@ def stretches(job: Row, versions: Sequence[Row]) -> list[Stretch]:
 
 def _stretch(spec: Row, since: datetime, until: datetime | None, anchor: datetime | None) -> Stretch:
     start = datetime.fromisoformat(spec["startTime"]) if spec.get("startTime") else None
-    made = Stretch(since=since, until=until, start=start)
+    end = datetime.fromisoformat(spec["endTime"]) if spec.get("endTime") else None
+    made = Stretch(since=since, until=until, start=start, end=end)
     if rate := spec.get("fixedRate"):
         made.period = seconds(rate)
         made.start = start or (anchor or since) + made.period
