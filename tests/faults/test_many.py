@@ -126,4 +126,4 @@ def test_a_thousand_executions_fail_with_all_their_retries(stage: Stage) -> None
     until(lambda: statuses(stage) == {(20, 3, "Failed")}, 10, 0.5)
     assert logged / 1000 < 100
     assert 0 < len(told) <= 100
-    assert percentile(late, 0.99) < 0.5
+    assert percentile(late, 0.99) < 1.5
