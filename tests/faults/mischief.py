@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict
-from witness import note
+from witness import LOCK, note
 
 from scheduledjobs.handlers import Execution, handler
 
@@ -92,9 +92,15 @@ def die(_: Mischief) -> None:
     os._exit(3)
 
 
+def _fork() -> int:
+    """Fork while no other thread holds the lock of the notes, which would never be let go in the child."""
+    with LOCK:
+        return os.fork()
+
+
 def fork(payload: Mischief) -> None:
     """Fork; the child ends itself after a while, as a well-meant one does."""
-    child = os.fork()
+    child = _fork()
     if child == 0:
         tell("child")
         time.sleep(payload.seconds)
@@ -104,7 +110,7 @@ def fork(payload: Mischief) -> None:
 
 def fork_and_return(_: Mischief) -> None:
     """Fork; the child goes on as if it were the operator."""
-    child = os.fork()
+    child = _fork()
     if child:
         tell("forked", child=child)
     else:
