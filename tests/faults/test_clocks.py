@@ -99,8 +99,9 @@ def test_the_wall_clock_of_a_replica_is_set(stage: Stage, tmp_path: Path, which:
     is_constant = len(offsets) > 1
     set_wall_clock(file, f"{offsets[0]:+d}" if is_constant else "+0")
     name = start(stage, which, file)
-    stage.load()
-    before, since = term(stage), stage.now()
+    since = stage.load()
+    until(lambda: stage.now() > since, 10)
+    before = term(stage)
     if not is_constant:
         stage.run_for(2)
         set_wall_clock(file, f"{offsets[0]:+d}")
