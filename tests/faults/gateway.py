@@ -91,7 +91,7 @@ class Gateway:
                 request.method,
                 url,
                 headers=headers,
-                data=await request.read(),
+                data=await request.read() or None,
                 ssl=False,
                 timeout=aiohttp.ClientTimeout(total=None, connect=5),
             ) as answer:
