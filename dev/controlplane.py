@@ -15,7 +15,7 @@ from pathlib import Path
 import yaml
 
 from dev.build import program
-from dev.processes import free_port, start, stop, wait_ready
+from dev.processes import free_port, start, stop, until, wait_ready
 
 CRDS = Path(__file__).parents[1] / "crds"
 
@@ -110,7 +110,12 @@ class ControlPlane:
     def install_crds(self) -> None:
         """Apply crds/ and wait until the API server serves them."""
         self.kubectl("apply", "--server-side", "-f", str(CRDS))
-        self.kubectl("wait", "--for=condition=Established", "--timeout=30s", "-f", str(CRDS))
+        # Not `kubectl wait --for=condition`: it fails where it looks before there is a condition at all.
+        established = '{.status.conditions[?(@.type=="Established")].status}'
+        crds = [word for file in sorted(CRDS.glob("*.yaml")) for word in ("-f", str(file))]
+        asked = ("get", *crds, "-o", f"jsonpath={established}")
+        if not until(lambda: self.kubectl(*asked).stdout == "True", 30):
+            raise SystemExit("scheduledjobs: the API server does not serve the CRD")
 
     def _is_ready(self) -> bool:
         return _answers(f"{self.server}/readyz", self.token)
