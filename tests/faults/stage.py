@@ -91,6 +91,10 @@ class Stage(Replicas):
     died: dict[int, float] = field(default_factory=dict)
     frozen: set[int] = field(default_factory=set)
     skewed: set[int] = field(default_factory=set)
+    hostnames: dict[str, str] = field(default_factory=dict)
+    token: str = ""
+    """Of whom the replicas are to the API server; the admin where it is empty."""
+
     tell: Callable[[str], None] = print
     began: datetime = field(default_factory=lambda: datetime.now(UTC))
     is_window: bool = False
@@ -115,6 +119,7 @@ class Stage(Replicas):
         if name not in self.db:
             self.api[name] = Way(self.network, self.cluster.port)
             self.db[name] = Way(self.network, self.postgres.port)
+        self.hostnames[name] = settings.get("hostname", name)
         gateway = self.gateways.get(name)
         server = gateway.url if gateway else f"https://127.0.0.1:{self.api[name].port}"
         self.kubeconfig = str(self._write_kubeconfig(name, server))
@@ -132,6 +137,8 @@ class Stage(Replicas):
     def _write_kubeconfig(self, name: str, server: str) -> Path:
         config = yaml.safe_load(self.cluster.kubeconfig.read_text())
         config["clusters"][0]["cluster"]["server"] = server
+        if self.token:
+            config["users"][0]["user"] = {"token": self.token}
         file = self.folder / f"{name}.kubeconfig"
         file.write_text(yaml.safe_dump(config))
         return file
@@ -323,7 +330,8 @@ class Stage(Replicas):
         assert not self.verdict.findings, f"{len(self.verdict.findings)} findings\n{said}"
         for name in self.living():
             assert self.is_ready(name), f"{name} is not ready: {self._get_probe(name, 'readyz')}"
-        leaders = [name for name in self.living() if self.metric(name, "scheduledjobs_leader")]
+        leading = [name for name in self.living() if self.metric(name, "scheduledjobs_leader")]
+        leaders = [self.hostnames[name] for name in leading]
         assert leaders == [self.leader()], f"{leaders} say that they lead"
         self.next_window(upto)
         return self.verdict
