@@ -31,6 +31,7 @@ from scheduledjobs.errors import KubeError
 from scheduledjobs.kube.client import open_client
 from scheduledjobs.kube.listing import collection_path
 
+
 def test_the_api_server_is_killed_and_down_for_90_seconds(stage: Stage) -> None:
     """What is mirrored fires on; what changes right after the return is seen, deletes too."""
     stage.start_all()
