@@ -156,6 +156,7 @@ class Leading:
             replica.kube,
             self._on_event,
             self.compare.wake.set,
+            self.compare.wake.set,
             replica.settings.watch_namespaces,
             replica.restore_signals,
         )
