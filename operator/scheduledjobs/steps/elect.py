@@ -20,6 +20,7 @@ import structlog
 from scheduledjobs.core.lease import LeaseView, Observation, has_expired, may_take_early, observe
 from scheduledjobs.core.term import Term
 from scheduledjobs.errors import Conflict, KubeError, StoreError, TermLost
+from scheduledjobs.kube.client import our_errors
 from scheduledjobs.kube.lease import LeaseDoor
 from scheduledjobs.store.leadership import Leader, probe_seat, read_leadership, take_over
 from scheduledjobs.store.sessions import Sessions
@@ -114,7 +115,7 @@ class Elect:
         return is_held and not has_expired(self._observation, 2 * self._lease_seconds, now)
 
     async def _read(self) -> LeaseView:
-        async with asyncio.timeout(self._patience):
+        async with our_errors("read the lease"), asyncio.timeout(self._patience):
             return await self._door.read() or await self._door.create(self._patience)
 
     @property
