@@ -24,8 +24,9 @@ from scheduledjobs import metrics
 from scheduledjobs.core.reasons import FAILURE_STATES, camel
 from scheduledjobs.core.resource import Resource, ResourceMeta
 from scheduledjobs.core.status_of import status_of
-from scheduledjobs.errors import Conflict, KubeError, KubeUnavailable
+from scheduledjobs.errors import Conflict, Forbidden, KubeError, KubeUnavailable
 from scheduledjobs.kube.client import KubeClient
+from scheduledjobs.kube.listing import get_resource
 from scheduledjobs.kube.status import patch_status
 from scheduledjobs.steps.specs import Specs
 from scheduledjobs.store.leadership import Leader
@@ -45,6 +46,9 @@ LOOKED_AT = 60
 
 REFUSED_SECONDS = 60.0
 """How long a status that the API server refuses waits for its next try."""
+
+FORBIDDEN_SECONDS = 3.0
+"""And one that it forbids: rights are given back."""
 
 COUNT_SHARE = 20
 """The count of what runs is taken at most this part of the time: with a long queue it reads many rows."""
@@ -176,6 +180,12 @@ class Report:
         for _, uid, status in wanted[: int(PATCHES_PER_SECOND * EVERY_SECONDS)]:
             await self._patch(uid, status)
 
+    async def _look_anew(self, uid: UUID, known: Known) -> None:
+        """The resource is not as it was known: a quorum read says how it is, whatever the watch has yet to bring."""
+        resource = await get_resource(self._kube, known.meta.namespace, known.meta.name)
+        if resource is not None and resource.meta.uid == uid:
+            known.meta, known.status = resource.meta, _canonical(resource.status)
+
     def _tell_failure(self, meta: ResourceMeta, before: Mapping[str, Any], after: Mapping[str, Any]) -> None:
         if after.get("outcome") in FAILURES and before.get("id") != after.get("id"):
             self._on_failure(meta, after)
@@ -195,14 +205,16 @@ class Report:
         except Conflict:
             metrics.STATUS_PATCHES.labels(result="conflict").inc()
             known.patched_at = self._monotonic()
-            return  # the resource changed: the watch will bring it, and it is still dirty
+            await self._look_anew(uid, known)  # and it is still dirty
+            return
         except KubeUnavailable:
             metrics.STATUS_PATCHES.labels(result="error").inc()
             raise
         except KubeError as error:  # this status is refused: the others must not wait for it
             metrics.STATUS_PATCHES.labels(result="refused").inc()
             log.error("status refused", namespace=known.meta.namespace, job=known.meta.name, error=str(error))  # noqa: TRY400
-            known.patched_at = self._monotonic() + REFUSED_SECONDS
+            wait = FORBIDDEN_SECONDS if isinstance(error, Forbidden) else REFUSED_SECONDS
+            known.patched_at = self._monotonic() + wait
             return
         metrics.STATUS_PATCHES.labels(result="ok").inc()
         self._tell_failure(
