@@ -8,14 +8,14 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
-from tests.integration.conftest import REGISTRY, Stage, resource
+from tests.integration.conftest import KEPT, REGISTRY, Stage, resource
 
 from scheduledjobs.core.plan import Judge
 from scheduledjobs.core.reasons import Reason
-from scheduledjobs.core.resource import RUN_NOW
-from scheduledjobs.errors import SpecError
+from scheduledjobs.core.resource import RUN_NOW, Resource
+from scheduledjobs.errors import KubeUnavailable, SpecError
 from scheduledjobs.steps.judge import JudgeAgain
-from scheduledjobs.steps.mirror import Gone, Inbox, Seen
+from scheduledjobs.steps.mirror import Gone, Inbox, Mirror, Seen, read_anew
 from scheduledjobs.store.mirror import cancel_orphans
 from scheduledjobs.store.sessions import connect
 
@@ -176,6 +176,43 @@ def test_what_is_put_back_does_not_hide_what_came_since() -> None:
         assert inbox.take(9) == [since]
     inbox.put_back([Seen(seen)])
     assert inbox.take(9) == [Seen(seen)]
+
+
+async def test_a_read_that_was_overtaken_by_the_watch_is_made_again() -> None:
+    inbox, old = Inbox(), resource(fixedRate="10s")
+    new = replace(old, meta=replace(old.meta, generation=2, resource_version=2))
+    answers = [old, new]
+
+    async def get(_: str, __: str) -> Resource:
+        answer = answers.pop(0)
+        if answer is old:  # its answer is under way while the watch brings the edit
+            inbox.put(Seen(new))
+        return answer
+
+    assert await read_anew(inbox, get, "default", "job") is new
+    assert answers == []
+
+
+async def test_two_uids_under_one_name_are_disputed_until_there_is_an_answer(stage: Stage) -> None:
+    old, new = resource(fixedRate="10s"), resource(fixedRate="10s", resource_version=5)
+    await stage.mirror(old)
+    answers = [KubeUnavailable("GET: 503"), new]
+
+    async def get(_: str, __: str) -> Resource:
+        if isinstance(answer := answers.pop(0), KubeUnavailable):
+            raise answer
+        return answer
+
+    inbox = Inbox()
+    inbox.put(Seen(new))
+    async with stage.leader() as leader:
+        mirror = Mirror(leader, inbox, stage.specs, KEPT, stage.judge, get, stage._on_written)
+        with pytest.raises(KubeUnavailable):
+            await mirror.step()
+        while len(inbox):
+            await mirror.step()
+    states = {row["id"]: row["state"] for row in stage.rows("SELECT id, state FROM job_definition")}
+    assert states == {old.meta.uid: "DELETED", new.meta.uid: "ACTIVE"}
 
 
 async def test_what_goes_back_to_wait_as_its_job_is_deleted_is_cancelled(stage: Stage) -> None:
