@@ -43,7 +43,7 @@ from scheduledjobs.steps.rescue import Rescue
 from scheduledjobs.steps.resume import Resume
 from scheduledjobs.steps.run_now import LONGEST_TOKEN
 from scheduledjobs.steps.specs import Specs
-from scheduledjobs.store.executions import STOP, WORK
+from scheduledjobs.store.executions import SPECS, STOP, WORK
 from scheduledjobs.store.instances import list_instances
 from scheduledjobs.store.leadership import Leader
 from scheduledjobs.store.mirror import load_mirror
@@ -120,8 +120,8 @@ class Leading:
                 group.create_task(self._feed())
                 group.create_task(self._compare_overdue())
         except BaseExceptionGroup as errors:
-            if errors.subgroup(TermLost):
-                raise TermLost(f"term {self._leader.term} is not in force") from errors
+            if lost := errors.subgroup(TermLost):
+                raise TermLost(str(_first(lost))) from errors
             raise
         finally:
             for name, *_ in self._loops():
@@ -191,6 +191,9 @@ class Leading:
 
     async def _on_written(self, written: Written) -> None:
         metrics.MIRRORED.inc(len(written.jobs) + len(written.removed))
+        if written.is_rewritten:
+            self._replica.specs.doubt()
+            self._replica.notify.send(SPECS)
         self.report.forget(written.removed)
         if written.removed:
             self.release.look_for_orphans()
@@ -275,6 +278,13 @@ class Leading:
     def _work(self) -> None:
         self._replica.wake_claim()
         self._replica.notify.send(WORK)
+
+
+def _first(errors: BaseExceptionGroup[TermLost]) -> BaseException:
+    error: BaseException = errors
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return error
 
 
 def _noted(task: asyncio.Task[None]) -> None:

@@ -14,8 +14,10 @@ from scheduledjobs.core.plan import Judge
 from scheduledjobs.core.reasons import Reason
 from scheduledjobs.core.resource import RUN_NOW, Resource
 from scheduledjobs.errors import KubeUnavailable, SpecError
+from scheduledjobs.steps.compare import differs
 from scheduledjobs.steps.judge import JudgeAgain
 from scheduledjobs.steps.mirror import Gone, Inbox, Mirror, Seen, read_anew
+from scheduledjobs.steps.specs import Specs
 from scheduledjobs.store.mirror import cancel_orphans
 from scheduledjobs.store.sessions import connect
 
@@ -213,6 +215,32 @@ async def test_two_uids_under_one_name_are_disputed_until_there_is_an_answer(sta
             await mirror.step()
     states = {row["id"]: row["state"] for row in stage.rows("SELECT id, state FROM job_definition")}
     assert states == {old.meta.uid: "DELETED", new.meta.uid: "ACTIVE"}
+
+
+async def test_a_restored_etcd_takes_a_job_back_and_numbers_its_versions_again(stage: Stage) -> None:
+    uid = uuid4()
+    lost = resource(uid=uid, generation=2, resource_version=20, fixedRate="60s", payload={"message": "lost"})
+    await stage.mirror(resource(uid=uid, resource_version=10, fixedRate="10s"))
+    await stage.mirror(lost)
+    row = stage.job()
+    executor = Specs()
+    async with connect(stage.url, "test") as conn:
+        await executor.learn(conn, [(uid, 2)])
+        again = resource(uid=uid, generation=2, resource_version=15, fixedRate="30s", payload={"message": "again"})
+        assert differs(row, again.meta)
+        assert not differs(row, lost.meta)
+        await stage.mirror(again)
+        assert stage.job()["spec"]["fixedRate"] == "60s"  # an event of the past, for all that is known
+        await stage.mirror(Seen(again, is_quorum=True))
+        executor.doubt()
+        await executor.learn(conn, [(uid, 2)])
+    job = stage.job()
+    assert (job["spec"]["fixedRate"], job["resource_version"]) == ("30s", 15)
+    assert stage.written[-1].is_rewritten
+    known = executor.known(uid, 2)
+    assert known is not None
+    assert known[0].payload == {"message": "again"}
+    assert [w.is_rewritten for w in stage.written].count(True) == 1
 
 
 async def test_what_goes_back_to_wait_as_its_job_is_deleted_is_cancelled(stage: Stage) -> None:
