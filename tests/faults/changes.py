@@ -36,17 +36,22 @@ def lateness(stage: Stage, since: datetime, upto: datetime) -> dict[str, int]:
 
 
 def add(stage: Stage, *kinds: str) -> None:
-    """Create jobs that are due once a year: for each kind one to edit, one to pause, and one to delete."""
-    stage.create([job(f"{kind}-{what}", schedule="0 0 1 1 *") for kind in kinds for what in WHAT])
-    mirrored = "SELECT count(*) AS n FROM job_definition WHERE spec->>'schedule' LIKE '0 0 %'"
-    until(lambda: stage.row(mirrored)["n"] == len(kinds) * len(WHAT))
+    """Create jobs that are due once a day: for each kind one to edit, one to pause, and one to delete."""
+    stage.create([job(f"{kind}-{what}", fixedRate="24h") for kind in kinds for what in WHAT])
+    count = "SELECT count(*) AS n FROM job_definition WHERE spec->>'fixedRate' = '24h'"
+    until(lambda: stage.row(count)["n"] == len(kinds) * len(WHAT))
+
+
+def set_rate(stage: Stage, name: str, rate: str) -> None:
+    """Edit a job."""
+    patch = json.dumps({"spec": {"fixedRate": rate}})
+    stage.cluster.kubectl("patch", "sjob", name, "-n", stage.namespace, "--type=merge", "-p", patch)
 
 
 def change(stage: Stage, kind: str) -> None:
     """Edit a job, pause one by annotation, delete one."""
     kubectl, where = stage.cluster.kubectl, ("-n", stage.namespace)
-    patch = json.dumps({"spec": {"schedule": "0 0 2 1 *"}})
-    kubectl("patch", "sjob", f"{kind}-edited", *where, "--type=merge", "-p", patch)
+    set_rate(stage, f"{kind}-edited", "23h")
     kubectl("annotate", "sjob", f"{kind}-paused", *where, f"scheduledjobs.dev/paused-until={FOREVER}")
     kubectl("delete", "sjob", f"{kind}-deleted", *where)
 

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from dev.processes import stop
 from tests.acceptance.conftest import job, until
-from tests.faults.changes import HEALED_SECONDS, add, change, is_mirrored, load, mirrored, seconds_until
+from tests.faults.changes import HEALED_SECONDS, add, change, is_mirrored, load, mirrored, seconds_until, set_rate
 from tests.faults.stage import Stage, figures
 
 CRD = "customresourcedefinition/scheduledjobs.scheduledjobs.dev"
@@ -44,16 +44,10 @@ def run_now(stage: Stage, name: str, token: str) -> None:
     stage.cluster.kubectl(*words)
 
 
-def set_schedule(stage: Stage, name: str, cron: str) -> None:
-    """Edit a job."""
-    patch = json.dumps({"spec": {"schedule": cron}})
-    stage.cluster.kubectl("patch", "sjob", name, "-n", stage.namespace, "--type=merge", "-p", patch)
-
-
-def has_schedule(stage: Stage, name: str, cron: str) -> bool:
+def has_rate(stage: Stage, name: str, rate: str) -> bool:
     """Return whether the mirror has it."""
-    rows = stage.rows("SELECT spec->>'schedule' AS cron FROM job_definition WHERE name = %s", name)
-    return [row["cron"] for row in rows] == [cron]
+    rows = stage.rows("SELECT spec->>'fixedRate' AS rate FROM job_definition WHERE name = %s", name)
+    return [row["rate"] for row in rows] == [rate]
 
 
 def newest_version(stage: Stage) -> int:
@@ -79,14 +73,14 @@ def test_etcd_is_restored_from_an_older_snapshot(stage: Stage) -> None:
     stage.run_for(5)
     restore(stage)
     gone_back = newest_version(stage) - version
-    set_schedule(stage, "kept-edited", "0 0 3 1 *")
+    set_rate(stage, "kept-edited", "22h")
     gone = "SELECT state FROM job_definition WHERE name = 'vanishing'"
     took = seconds_until(lambda: stage.row(gone)["state"] == "DELETED")
     took += seconds_until(lambda: mirrored(stage, "kept")["deleted"] == (1, "ACTIVE"))
-    took += seconds_until(lambda: has_schedule(stage, "kept-edited", "0 0 3 1 *"))
-    set_schedule(stage, "kept-edited", "0 0 4 1 *")
-    seen = seconds_until(lambda: has_schedule(stage, "kept-edited", "0 0 4 1 *"))
-    told = seconds_until(lambda: stage.get("kept-edited")["status"]["schedule"] == "0 0 4 1 * (Etc/UTC)", 12)
+    took += seconds_until(lambda: has_rate(stage, "kept-edited", "22h"))
+    set_rate(stage, "kept-edited", "21h")
+    seen = seconds_until(lambda: has_rate(stage, "kept-edited", "21h"))
+    told = seconds_until(lambda: "21h" in stage.get("kept-edited")["status"]["schedule"], 12)
     gap = stage.gap(since)
     stage.judge(figures(mirrored_after=took, then_an_edit_after=seen, told_after=told, gap=gap, versions=gone_back), 60)
     assert took < HEALED_SECONDS
@@ -145,7 +139,7 @@ def test_a_job_is_deleted_and_made_anew_under_its_name_while_it_runs(stage: Stag
     until(lambda: not stage.count("job_id = ANY(%s) AND state IN ('RUNNING', 'PENDING')", uids))
     for uid in uids:
         ended = {(row["state"], row["reason"]) for row in stage.rows(states, uid)}
-        assert ended == {("SUCCEEDED", None), ("CANCELLED", "JobDeleted")}, ended
+        assert ended == {("SUCCEEDED", "Success"), ("CANCELLED", "JobDeleted")}, ended
     stage.judge(figures(times=len(uids), gap=stage.gap(since)))
     assert stage.gap(since) < 1
 
@@ -177,7 +171,8 @@ def test_a_namespace_is_deleted_with_its_jobs(stage: Stage, doomed: str) -> None
     body = {"handler": "witness", "fixedRate": "1s", "concurrencyPolicy": "Queue", "payload": {"seconds": 2.5}}
     failing = job("failing", handler="witness", fixedRate="1s", payload={"fail": 9})
     items = [job(f"there-{n}", **body) for n in range(5)] + [failing]
-    stage.cluster.kubectl("create", "-n", doomed, "-f", "-", stdin="\n---\n".join(map(json.dumps, items)))
+    text = json.dumps({"apiVersion": "v1", "kind": "List", "items": items})
+    stage.cluster.kubectl("create", "-n", doomed, "-f", "-", stdin=text)
     there = "namespace = %s AND state = '{}'"
     until(lambda: stage.count(there.format("RUNNING"), doomed) == 5 and stage.count(there.format("PENDING"), doomed))
     since = stage.now()
