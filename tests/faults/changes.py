@@ -72,6 +72,11 @@ def is_unseen(stage: Stage, kind: str) -> bool:
     return set(mirrored(stage, kind).values()) == {(1, "ACTIVE")}
 
 
+def logged(stage: Stage) -> str:
+    """Return all that the replicas have logged."""
+    return "".join(log.read_text() for log in stage.folder.glob("*.log"))
+
+
 def seconds_until(is_so: Callable[[], bool], most: float = HEALED_SECONDS) -> float:
     """Return how long it takes until something is so."""
     began = time.monotonic()

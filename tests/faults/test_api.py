@@ -22,6 +22,7 @@ from tests.faults.changes import (
     is_unseen,
     lateness,
     load,
+    logged,
     seconds_until,
 )
 from tests.faults.gateway import Gateway, Rule
@@ -216,7 +217,7 @@ def test_the_rights_are_taken_away_and_given_back(stage: Stage) -> None:
     stage.cluster.kubectl("delete", "clusterrolebinding", "scheduledjobs-test")
     for way in stage.api.values():
         way.cut()  # a watch that has begun is not asked for its rights again
-    until(lambda: "403" in stage.logs())
+    until(lambda: "403" in logged(stage))
     change(stage, "mark")
     stage.run_for(18)
     assert is_unseen(stage, "mark")

@@ -11,7 +11,17 @@ from typing import Any
 import pytest
 from dev.processes import stop
 from tests.acceptance.conftest import job, until
-from tests.faults.changes import HEALED_SECONDS, add, change, is_mirrored, load, mirrored, seconds_until, set_rate
+from tests.faults.changes import (
+    HEALED_SECONDS,
+    add,
+    change,
+    is_mirrored,
+    load,
+    logged,
+    mirrored,
+    seconds_until,
+    set_rate,
+)
 from tests.faults.stage import Stage, figures
 
 CRD = "customresourcedefinition/scheduledjobs.scheduledjobs.dev"
@@ -100,7 +110,7 @@ def test_the_crd_is_deleted_and_made_anew(stage: Stage) -> None:
     try:
         stage.cluster.kubectl("delete", CRD, "--timeout=60s")
         stage.heal()
-        until(lambda: "404" in stage.logs(), 15)
+        until(lambda: "404" in logged(stage), 15)
         stage.run_for(6)
         deleted = "SELECT count(*) AS n FROM job_definition WHERE state = 'DELETED'"
         assert stage.row(deleted)["n"] == 0

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
@@ -24,6 +24,7 @@ import kopf
 import structlog
 from yarl import URL
 
+from scheduledjobs.core.nesting import DEEPEST_READ, cut_json, read_shallow
 from scheduledjobs.core.resource import GROUP, PLURAL, VERSION, Resource
 from scheduledjobs.errors import KubeError
 from scheduledjobs.kube.client import HTTP_ERROR, KubeClient
@@ -132,6 +133,45 @@ class Course:
         return config
 
 
+class Lines:
+    """The lines of a watch, none of them deeper than kopf can read; otherwise the stream that they come from."""
+
+    def __init__(self, stream: aiohttp.StreamReader) -> None:
+        self._stream = stream
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+    async def iter_chunked(self, size: int) -> AsyncIterator[bytes]:
+        """Yield the stream in parts that end with a line."""
+        begun = b""
+        async for data in self._stream.iter_chunked(size):
+            *lines, begun = (begun + data).split(b"\n")
+            if lines:
+                yield b"".join(_shallow_line(line) + b"\n" for line in lines)
+        yield begun
+
+
+def _shallow_line(line: bytes) -> bytes:
+    may_be_deep = line.count(b"[") + line.count(b"{") > DEEPEST_READ
+    return cut_json(line, DEEPEST_READ) if may_be_deep else line
+
+
+class Shallow(aiohttp.ClientResponse):
+    """An answer that kopf can read: one object that is nested too deep would end the watch of all."""
+
+    async def start(self, connection: Any) -> aiohttp.ClientResponse:
+        """Begin to read."""
+        await super().start(connection)
+        if "watch" in self.url.query:
+            self.content = Lines(self.content)  # type: ignore[assignment]
+        return self
+
+    async def json(self, **_: Any) -> Any:
+        """Read the whole answer."""
+        return read_shallow(await self.read())
+
+
 def watch_seconds(namespaces: int) -> int:
     """Return how long one watch lasts: short, so that a silent one is noticed; longer where there are many."""
     return max(WATCH_SECONDS, namespaces // WATCHES_PER_SECOND)
@@ -186,6 +226,7 @@ class Login:
             headers=credentials,
             proxy=settings.proxy,
             trace_configs=[self._course.trace()],
+            response_class=Shallow,
         )
         self._sessions.append(session)
         self._credentials = credentials
