@@ -92,7 +92,7 @@ class Elect:
         asked_at = self._monotonic()
         view = await self._read()
         now = self._monotonic()
-        self._observation = observe(self._observation, view, now)
+        self._observation = observe(self._observation, view, now, self._lease_seconds)
         self._on_lease(self._is_another_there(view, now), view.holder, asked_at)
         if self._leading is not None and self._leading.done():
             await self.step_down()
@@ -101,6 +101,10 @@ class Elect:
         else:
             await self._try(view, now)
         return RENEW_SECONDS if self.is_leader else self._until_next_look()
+
+    def _saw(self, view: LeaseView) -> None:
+        now = self._monotonic()
+        self._observation = Observation(view, now, now)
 
     def _until_next_look(self) -> float:
         """A follower looks again soon, and at the very moment at which the lease that it watches would expire."""
@@ -136,7 +140,7 @@ class Elect:
             view = await self._door.renew(view, self._lease_seconds, self._patience)
         except Conflict:
             return  # somebody wrote to it: the next pass reads who holds it now
-        self._observation = Observation(view, self._monotonic())
+        self._saw(view)
         if self.term is not None:
             self.term = self.term.renewed(attempted_at, self._lease_seconds, MARGIN_SECONDS)
 
@@ -169,7 +173,7 @@ class Elect:
             return  # another was quicker
         self._free_probes = 0
         self._store_seen_at = attempted_at
-        self._observation = Observation(view, self._monotonic())
+        self._saw(view)
         self.term = Term(expected + 1, self._holder, 0.0).renewed(attempted_at, self._lease_seconds, MARGIN_SECONDS)
         self._leading = asyncio.create_task(self._run(expected), name=f"term {expected + 1}")
 
