@@ -47,7 +47,7 @@ class Gateway:
         self._network = network
         self._plane = plane
         self.rules: list[Rule] = []
-        self._under_way: set[web.Request] = set()
+        self._under_way: dict[int, web.Request] = {}
         self.url = ""
         network.call(self._listen())
 
@@ -73,7 +73,7 @@ class Gateway:
         return self._network.call(self._cut(matches))
 
     async def _cut(self, matches: Callable[[str, str, Mapping[str, str]], bool]) -> int:
-        chosen = [each for each in self._under_way if matches(each.method, each.path, each.query)]
+        chosen = [each for each in self._under_way.values() if matches(each.method, each.path, each.query)]
         for request in chosen:
             self._abort(request)
         return len(chosen)
@@ -88,11 +88,11 @@ class Gateway:
         return None
 
     async def _answer(self, request: web.Request) -> web.StreamResponse:
-        self._under_way.add(request)
+        self._under_way[id(request)] = request
         try:
             return await self._answered(request)
         finally:
-            self._under_way.discard(request)
+            del self._under_way[id(request)]
 
     async def _answered(self, request: web.Request) -> web.StreamResponse:
         rule = self._rule(request)
