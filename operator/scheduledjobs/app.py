@@ -237,11 +237,13 @@ class App:
             tick=self._pulse.tick,
             forget=self._pulse.forget,
         )
-        self._leading = Leading(replica, leader)
+        self._leading = Leading(replica, leader, was_restored=self._elect.was_restored)
         metrics.LEADER.set(1)
         try:
             await self._leading.run()
         finally:
+            if self._leading.has_watched:
+                self._elect.was_restored = False
             self._leading = None
             metrics.LEADER.set(0)
 

@@ -243,6 +243,20 @@ async def test_a_restored_etcd_takes_a_job_back_and_numbers_its_versions_again(s
     assert [w.is_rewritten for w in stage.written].count(True) == 1
 
 
+async def test_a_generation_that_is_used_again_is_known_by_its_spec(stage: Stage) -> None:
+    uid = uuid4()
+    seen = resource(uid=uid, generation=2, resource_version=10, fixedRate="10s", payload={"message": "lost"})
+    again = resource(uid=uid, generation=2, resource_version=30, fixedRate="10s", payload={"message": "again"})
+    for each in (seen, again):
+        await stage.mirror(each)
+    assert stage.job()["spec"]["payload"] == {"message": "lost"}
+    await stage.mirror(Seen(again, is_quorum=True))
+    assert stage.job()["spec"]["payload"] == {"message": "again"}
+    versions = stage.rows("SELECT spec->'payload' AS payload FROM job_definition_version ORDER BY seq")
+    assert [row["payload"]["message"] for row in versions] == ["lost", "again"]
+    assert stage.written[-1].is_rewritten
+
+
 async def test_what_goes_back_to_wait_as_its_job_is_deleted_is_cancelled(stage: Stage) -> None:
     uid = uuid4()
     await stage.mirror(resource(uid=uid, fixedRate="1s"))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from scheduledjobs.core.lease import LeaseView, has_expired, may_take_early, observe
+from scheduledjobs.core.lease import LeaseView, has_expired, may_take_early, observe, went_back
 from scheduledjobs.core.term import TRUST_SECONDS, Term, Trust
 
 VIEW = LeaseView("a", "1", "then", 3)
@@ -27,6 +27,15 @@ def test_a_lease_expires_by_our_own_sight_of_it() -> None:
 def test_any_change_of_the_lease_begins_the_sight_anew() -> None:
     seen = observe(observe(None, VIEW, 10.0, 5.0), replace(VIEW, resource_version="2"), 14.0, 5.0)
     assert seen.since == 14.0
+
+
+def test_a_lease_that_is_older_than_it_was_tells_of_a_restored_etcd() -> None:
+    before = LeaseView("a", "100", "then", 3)
+    assert not went_back(before, before)
+    assert not went_back(before, replace(before, resource_version="101", transitions=4))
+    assert went_back(before, replace(before, resource_version="99"))
+    assert went_back(before, LeaseView("", "120", "", 0))  # made anew: it was not in the snapshot, or is deleted
+    assert not went_back(replace(before, resource_version="x"), before)
 
 
 def test_who_could_not_look_for_the_length_of_a_lease_begins_its_sight_anew() -> None:

@@ -44,6 +44,18 @@ def observe(previous: Observation | None, view: LeaseView, now: float, lease_sec
     return replace(previous, looked_at=now)
 
 
+def went_back(previous: LeaseView, view: LeaseView) -> bool:
+    """Return whether the Lease is older than it was, or made anew: etcd may have been restored from a snapshot.
+
+    Somebody writes the Lease each second, so who reads it after a restore and before the next write surely sees it.
+    """
+    try:
+        is_older = int(view.resource_version) < int(previous.resource_version)
+    except ValueError:  # not a number: before Kubernetes 1.35 it need not be one
+        is_older = False
+    return is_older or view.transitions < previous.transitions
+
+
 def has_expired(observation: Observation, lease_seconds: float, now: float) -> bool:
     """Return whether the holder has not renewed for the length of the lease, as far as we saw."""
     return now - observation.since >= lease_seconds

@@ -32,9 +32,8 @@ def collection_path(namespace: str | None = None) -> str:
     return f"{COLLECTION}/namespaces/{namespace}/{PLURAL}" if namespace else f"{COLLECTION}/{PLURAL}"
 
 
-async def list_metadata(kube: KubeClient, namespaces: Sequence[str]) -> AsyncIterator[tuple[int, list[ResourceMeta]]]:
-    """Yield the metadata of every ScheduledJob, a page at a time, each with the list's own resourceVersion; of all
-    namespaces where none is named."""
+async def list_metadata(kube: KubeClient, namespaces: Sequence[str]) -> AsyncIterator[list[ResourceMeta]]:
+    """Yield the metadata of every ScheduledJob, a page at a time; of all namespaces where none is named."""
     scopes: Sequence[str | None] = namespaces or [None]
     for namespace in scopes:
         following = ""
@@ -42,10 +41,8 @@ async def list_metadata(kube: KubeClient, namespaces: Sequence[str]) -> AsyncIte
             query = {"limit": PAGE, **({"continue": following} if following else {})}
             path = collection_path(namespace)
             page = await kube.request("GET", path, query=query, headers=METADATA_ONLY, seconds=PAGE_SECONDS)
-            about = page.get("metadata") or {}
-            metas = [meta for meta in map(read_meta, page.get("items") or []) if meta is not None]
-            yield int(about.get("resourceVersion") or 0), metas
-            following = about.get("continue") or ""
+            yield [meta for meta in map(read_meta, page.get("items") or []) if meta is not None]
+            following = page.get("metadata", {}).get("continue") or ""
             if not following:
                 break
 

@@ -3,10 +3,6 @@
 Level-triggered: at the start of a term, after each break of the watch, and every few minutes. What differs is fetched
 and mirrored as seen by a quorum read; what the list no longer has is asked for by name before it counts as gone. A
 namespace that was not listed to its end is not judged, nor is a job that was mirrored after the list began.
-
-A resourceVersion only rises, unless etcd was restored from a snapshot. Then everything that this term remembers of the
-API server is worth nothing, and the watch would wait until the old versions are reached again: the term ends, and the
-next one begins from the list.
 """
 
 from __future__ import annotations
@@ -14,13 +10,11 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
-from uuid import UUID
 
 import structlog
 
 from scheduledjobs import metrics
 from scheduledjobs.core.resource import Resource, ResourceMeta
-from scheduledjobs.errors import TermLost
 from scheduledjobs.kube.client import KubeClient
 from scheduledjobs.kube.listing import get_resource, list_metadata
 from scheduledjobs.steps.mirror import Gone, Inbox, Seen, read_anew
@@ -49,14 +43,13 @@ class Compare:
         self._namespaces = namespaces
         self._on_compared = on_compared
         self._is_first = True
-        self._newest = 0
         self.wake = asyncio.Event()
 
     async def step(self) -> None:
         """Compare once; what differs goes to the mirror's inbox."""
         async with self._leader.session() as conn:
             rows = {row["id"]: row for row in await load_mirror(conn)}
-        metas = await self._list()
+        metas = {meta.uid: meta async for page in list_metadata(self._kube, self._namespaces) for meta in page}
         changed = [meta for uid, meta in metas.items() if differs(rows.get(uid), meta)]
         absent = [row for uid, row in rows.items() if uid not in metas and self._is_listed(row["namespace"])]
         await self._fetch(changed)
@@ -65,17 +58,6 @@ class Compare:
             self._inbox.put(Gone(row["id"], row["namespace"], row["name"]))
         self._report(len(metas), len(changed), len(gone))
         self._on_compared()
-
-    async def _list(self) -> dict[UUID, ResourceMeta]:
-        found: dict[UUID, ResourceMeta] = {}
-        newest = 0
-        async for version, metas in list_metadata(self._kube, self._namespaces):
-            newest = max(newest, version)
-            found.update((meta.uid, meta) for meta in metas)
-        if newest < self._newest:
-            raise TermLost(f"the API server has gone back from version {self._newest} to {newest}: was etcd restored?")
-        self._newest = newest
-        return found
 
     async def _read(self, namespace: str, name: str) -> Resource | None:
         async def get(namespace: str, name: str) -> Resource | None:

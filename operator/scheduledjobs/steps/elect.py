@@ -17,7 +17,7 @@ from contextlib import suppress
 
 import structlog
 
-from scheduledjobs.core.lease import LeaseView, Observation, has_expired, may_take_early, observe
+from scheduledjobs.core.lease import LeaseView, Observation, has_expired, may_take_early, observe, went_back
 from scheduledjobs.core.term import Term
 from scheduledjobs.errors import Conflict, KubeError, StoreError, TermLost
 from scheduledjobs.kube.client import our_errors
@@ -77,6 +77,8 @@ class Elect:
         self.term: Term | None = None
         self.wake = asyncio.Event()
         """Set when another replica has released the Lease."""
+        self.was_restored = False
+        """True if etcd may have been restored from a snapshot: the next term believes nothing of what is mirrored."""
 
     @property
     def is_leader(self) -> bool:
@@ -92,6 +94,10 @@ class Elect:
         asked_at = self._monotonic()
         view = await self._read()
         now = self._monotonic()
+        if self._observation is not None and went_back(self._observation.view, view):
+            log.warning("the lease has gone back to an older state: was etcd restored?")
+            self.was_restored = True
+            await self._end_term()  # the Lease is kept where it is ours: another one may not know of this
         self._observation = observe(self._observation, view, now, self._lease_seconds)
         self._on_lease(self._is_another_there(view, now), view.holder, asked_at)
         if self._leading is not None and self._leading.done():
@@ -216,14 +222,17 @@ class Elect:
         except Exception:
             log.exception("leading failed for a reason unforeseen")
 
-    async def step_down(self) -> None:
-        """End the leader's steps, then release the Lease: in this order, or two would lead."""
+    async def _end_term(self) -> None:
         task, self._leading, self.term = self._leading, None, None
         if task is not None:
             task.cancel()
             with suppress(asyncio.CancelledError):
                 await task
             log.info("stepped down", holder=self._holder)
+
+    async def step_down(self) -> None:
+        """End the leader's steps, then release the Lease: in this order, or two would lead."""
+        await self._end_term()
         with suppress(KubeError, TimeoutError):
             async with asyncio.timeout(self._patience):
                 view = await self._door.read()

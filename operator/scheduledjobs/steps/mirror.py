@@ -244,14 +244,10 @@ def _is_news(row: Mapping[str, Any], change: Seen) -> bool:
     if not change.is_quorum and (meta.resource_version < row["resource_version"] or row["state"] == JobState.DELETED):
         return False
     same = meta.generation == row["version"] and dict(meta.annotations) == row["annotations"]
-    went_back = meta.resource_version < row["resource_version"]  # etcd was restored: its versions begin again there
-    return (
-        not same
-        or went_back
-        or change.judge_again
-        or row["state"] == JobState.DELETED
-        or row["reason"] == Reason.FIRE_FAILED
-    )
+    if change.is_quorum:  # after a restore of etcd the numbers of versions and generations are used again
+        same = same and change.resource.spec == row["spec"] and meta.resource_version >= row["resource_version"]
+    is_open = row["state"] == JobState.DELETED or row["reason"] == Reason.FIRE_FAILED
+    return not same or change.judge_again or is_open
 
 
 def _is_quorum(seen: Sequence[Seen], uid: UUID) -> bool:

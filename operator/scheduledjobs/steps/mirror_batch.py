@@ -164,9 +164,11 @@ class MirrorBatch:
             written.is_rewritten = await insert_versions(self._conn, versions)
 
     def _is_version(self, uid: UUID, resource: Resource, plan: Plan) -> bool:
-        """A new generation, or a change of what is in force under the old one."""
+        """A new generation, an old one with another spec, or a change of what is in force under it."""
         row = self._rows.get(uid)
         if row is None or row["version"] != resource.meta.generation or row["state"] == JobState.DELETED:
+            return True
+        if row["spec"] != resource.spec:
             return True
         before = row["effective_from"], row["anchor_at"], row["state"], row["message"], row["paused_until"]
         pause = plan.verdict.pause
