@@ -48,6 +48,7 @@ class FakeApi:
         self.objects: list[dict[str, Any]] = []
         self.is_served = True
         self.refuse_watch = 0
+        self.is_discovered = True
         self.requests: Counter[str] = Counter()
         self.url = ""
         self._watchers: list[asyncio.Queue[dict[str, Any] | None]] = []
@@ -76,6 +77,8 @@ class FakeApi:
     async def _answer(self, request: web.Request) -> web.StreamResponse:
         path = request.path
         self.requests[f"{request.method} {path}"] += 1
+        if path == f"/apis/{GROUP}/v1" and not self.is_discovered:
+            return web.json_response({"kind": "Status", "code": 415}, status=415)
         if path == f"/apis/{GROUP}/v1":
             resources = [_resource("scheduledjobs", "ScheduledJob", True)] if self.is_served else []
             return web.json_response({"kind": "APIResourceList", "groupVersion": f"{GROUP}/v1", "resources": resources})

@@ -136,6 +136,16 @@ async def test_a_silent_watch_is_noticed_within_seconds() -> None:
         assert kopf_settings(1000).watching.server_timeout == 100
 
 
+async def test_kopf_is_started_again_when_it_idles(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("scheduledjobs.kube.feed.SILENT_SECONDS", -3.0)
+    async with serve() as api:
+        api.is_discovered = False
+        async with feeding(api) as found:
+            await until(lambda: found.broken == 1)
+            api.is_discovered = True
+            await until(lambda: api.watchers)
+
+
 async def test_waits_for_a_crd_that_is_not_there_yet() -> None:
     async with serve() as api:
         api.is_served = False

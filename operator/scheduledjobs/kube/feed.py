@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import AsyncIterator, Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -26,7 +27,7 @@ from yarl import URL
 
 from scheduledjobs.core.nesting import DEEPEST_READ, cut_json, read_shallow
 from scheduledjobs.core.resource import GROUP, PLURAL, VERSION, Resource
-from scheduledjobs.errors import KubeError
+from scheduledjobs.errors import KubeError, KubeUnavailable
 from scheduledjobs.kube.client import HTTP_ERROR, KubeClient
 from scheduledjobs.kube.listing import is_served, read_resource
 
@@ -38,6 +39,8 @@ CREDENTIALS_LIVE = timedelta(minutes=10)
 WATCH_SECONDS = 5
 WATCHES_PER_SECOND = 10
 ASK_SECONDS = 2.0
+SILENT_SECONDS = 15.0
+"""kopf asks for each watch anew in time; between two requests there may be one that is not answered, and a pause."""
 
 OnEvent = Callable[[Resource, bool], None]
 """Takes a resource and whether it is gone."""
@@ -107,16 +110,23 @@ class Course:
 
     on_watching: Callable[[], None]
     _unsure: set[str] = field(default_factory=set)
+    _seen_at: float = field(default_factory=time.monotonic)
 
     def saw(self, url: URL, *, is_good: bool) -> None:
         """Take note of a request that was answered, or failed."""
         if not url.path.endswith(f"/{PLURAL}"):
             return
+        self._seen_at = time.monotonic()
         if not is_good or "watch" not in url.query:
             self._unsure.add(url.path)
         elif url.path in self._unsure:
             self._unsure.discard(url.path)
             self.on_watching()
+
+    async def fall_silent(self, seconds: float) -> None:
+        """Return once so much time has passed without a request."""
+        while (left := self._seen_at + seconds - time.monotonic()) > 0:  # noqa: ASYNC110 a time is waited for
+            await asyncio.sleep(left)
 
     def trace(self) -> aiohttp.TraceConfig:
         """Return what an HTTP session needs to tell of its requests."""
@@ -250,7 +260,8 @@ async def feed(
 ) -> None:
     """Run one life of kopf, until cancelled or until kopf gives up, which raises what made it."""
     registry = kopf.OperatorRegistry()
-    way_in = Login(kube, Course(on_watching))
+    course = Course(on_watching)
+    way_in = Login(kube, course)
 
     @kopf.on.login(registry=registry)
     async def login(**_: Any) -> kopf.AiohttpSession:
@@ -275,10 +286,26 @@ async def feed(
             **where,
         )
         restore_signals()
-        await kopf.run_tasks(tasks, ignored=_Everything())
+        await _run(tasks, course, watch_seconds(len(namespaces)) + SILENT_SECONDS)
     finally:
         stop.set()
         await way_in.close()
+
+
+async def _run(tasks: Collection[asyncio.Task[Any]], course: Course, silent_seconds: float) -> None:
+    """Run kopf until it ends, or makes no more requests: where it could not learn what the API server serves, it says
+    nothing and idles for ever."""
+    running = asyncio.create_task(kopf.run_tasks(tasks, ignored=_Everything()))
+    silence = asyncio.create_task(course.fall_silent(silent_seconds))
+    try:
+        await asyncio.wait({running, silence}, return_when=asyncio.FIRST_COMPLETED)
+        if not running.done():
+            raise KubeUnavailable(f"kopf has not asked for anything for {silent_seconds:g} s")
+        running.result()
+    finally:
+        for task in (running, silence):
+            task.cancel()
+        await asyncio.gather(running, silence, return_exceptions=True)
 
 
 async def _connection(kube: KubeClient) -> kopf.ConnectionInfo:
