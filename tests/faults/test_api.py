@@ -132,7 +132,8 @@ def test_the_leader_is_cut_off_from_postgres_only(stage: Stage) -> None:
     took = time.monotonic() - began
     stage.run_for(12)
     stage.heal()
-    stage.judge(figures(leads=following, next_leader_after=took, gap=stage.gap(since)), 60)
+    ready = seconds_until(lambda: stage.is_ready(leader), 30)
+    stage.judge(figures(leads=following, next_leader_after=took, ready_after=ready, gap=stage.gap(since)), 60)
     assert took < 2 * LEASE_SECONDS
 
 
