@@ -243,6 +243,13 @@ async def test_a_restored_etcd_takes_a_job_back_and_numbers_its_versions_again(s
     assert [w.is_rewritten for w in stage.written].count(True) == 1
 
 
+async def test_a_float_too_large_for_an_integer_is_read_back_as_it_was(stage: Stage) -> None:
+    await stage.mirror(resource(fixedRate="10s", payload={"message": "x", "big": 1e308}))
+    job = stage.job()
+    assert job["spec"]["payload"]["big"] == 1e308
+    assert Specs().job(job).id == job["id"]
+
+
 async def test_a_generation_that_is_used_again_is_known_by_its_spec(stage: Stage) -> None:
     uid = uuid4()
     seen = resource(uid=uid, generation=2, resource_version=10, fixedRate="10s", payload={"message": "lost"})

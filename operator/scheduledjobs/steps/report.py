@@ -35,6 +35,7 @@ from scheduledjobs.store.status import find_finished_jobs, find_running_jobs, lo
 log = structlog.get_logger(__name__)
 
 EVERY_SECONDS = 0.5
+LEAST_PAUSE_SECONDS = 0.05
 PATCHES_PER_SECOND = 50
 ROUTINE_SECONDS = 5.0
 LOOK_BACK_SECONDS = 2.0
@@ -127,15 +128,17 @@ class Report:
             if uid in self._known:
                 self._dirty.setdefault(uid, now)
 
-    async def step(self) -> None:
-        """Find what has changed, and patch what is due, up to the pace allowed."""
+    async def step(self) -> float | None:
+        """Find what has changed, and patch what is due, up to the pace allowed; return the seconds until the next."""
         if not self._leader.is_trusted():
-            return
+            return None
+        began_at = self._monotonic()
         await self._look()
         dirty = chain(self._urgent & self._dirty.keys(), self._dirty)
         due = dict.fromkeys(islice((uid for uid in dirty if self._may_patch(uid)), LOOKED_AT))
         if due:
             await self._report(list(due))
+        return max(LEAST_PAUSE_SECONDS, began_at + EVERY_SECONDS - self._monotonic())
 
     async def _look(self) -> None:
         """Level-triggered: what ended since the last look and what runs now, whoever did it."""
@@ -166,7 +169,9 @@ class Report:
             if known is None:
                 continue
             before = orjson.loads(known.status)
-            status = status_of(row, self._schedule_text(row), before, now)
+            status = self._status(row, before, now)
+            if status is None:
+                continue
             marked_at = self._dirty.pop(row["id"], self._monotonic())
             if _canonical(status) != known.status:
                 self._dirty[row["id"]] = marked_at  # at the end again: the others are looked at first
@@ -190,8 +195,15 @@ class Report:
         if after.get("outcome") in FAILURES and before.get("id") != after.get("id"):
             self._on_failure(meta, after)
 
-    def _schedule_text(self, row: Mapping[str, Any]) -> str:
-        return self._specs.text(row["id"], row["version"], row["spec"])
+    def _status(self, row: Mapping[str, Any], before: Mapping[str, Any], now: datetime) -> dict[str, Any] | None:
+        """Return a job's status, or None if it cannot be told: the others must not wait for it."""
+        try:
+            return status_of(row, self._specs.text(row["id"], row["version"], row["spec"]), before, now)
+        except Exception:
+            meta = self._known[row["id"]].meta
+            log.exception("status cannot be told", namespace=meta.namespace, job=meta.name)
+            self._known[row["id"]].patched_at = self._monotonic() + REFUSED_SECONDS
+            return None
 
     def _is_pressing(self, uid: UUID, rank: int) -> bool:
         return rank < ROUTINE or self._monotonic() - self._known[uid].patched_at >= ROUTINE_SECONDS
