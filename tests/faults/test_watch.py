@@ -27,7 +27,8 @@ def break_watches(stage: Stage, **fault: Any) -> list[Rule]:
     rules = [Rule(is_watch, **fault) for _ in stage.gateways]
     for gateway, rule in zip(stage.gateways.values(), rules, strict=True):
         gateway.rules.append(rule)
-    assert sum(gateway.cut() for gateway in stage.gateways.values()) >= 1
+    for gateway in stage.gateways.values():
+        gateway.cut()
     until(lambda: any(rule.hits for rule in rules), 15)
     return rules
 
@@ -66,7 +67,8 @@ def test_a_watch_falls_silent_with_its_connection_open(stage: Stage) -> None:
     since = stage.now()
     for gateway in stage.gateways.values():
         gateway.rules.append(Rule(is_watch, mute=0, times=1))
-    assert sum(gateway.cut() for gateway in stage.gateways.values()) >= 1
+    for gateway in stage.gateways.values():
+        gateway.cut()
     rules = [rule for gateway in stage.gateways.values() for rule in gateway.rules]
     until(lambda: any(rule.hits for rule in rules), 15)
     change(stage, "silent")
