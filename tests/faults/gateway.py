@@ -13,7 +13,7 @@ from aiohttp import web
 from dev.controlplane import ControlPlane
 from tests.faults.proxy import Network
 
-HOP_BY_HOP = frozenset({"transfer-encoding", "connection", "content-length", "content-encoding", "host"})
+HOP_BY_HOP = frozenset({"transfer-encoding", "connection", "content-length", "host"})
 TOO_MANY = 429
 
 
