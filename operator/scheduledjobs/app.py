@@ -44,7 +44,7 @@ from scheduledjobs.steps.outcome import Outcome
 from scheduledjobs.steps.specs import Specs
 from scheduledjobs.steps.stops import EVERY_SECONDS as STOPS_SECONDS
 from scheduledjobs.steps.stops import Stops
-from scheduledjobs.store.executions import ENDED, FREE, STOP, WORK
+from scheduledjobs.store.executions import ENDED, FREE, SPECS, STOP, WORK
 from scheduledjobs.store.leadership import Leader, claim_cluster
 from scheduledjobs.store.listen import listen
 from scheduledjobs.store.migrate import check_schema, migrate
@@ -208,7 +208,7 @@ class App:
         await keep(name, step, every_seconds=seconds, wake=wake, tick=self._pulse.tick, patience=patience)
 
     async def _listen(self) -> None:
-        await listen(self._url, [WORK, ENDED, STOP, FREE], self._on_notify)
+        await listen(self._url, [WORK, ENDED, STOP, FREE, SPECS], self._on_notify)
 
     def _on_notify(self, channel: str) -> None:
         if channel == WORK:
@@ -217,6 +217,8 @@ class App:
             self._stops.wake.set()
         elif channel == FREE:
             self._elect.wake.set()
+        elif channel == SPECS:
+            self._specs.doubt()
         elif self._leading is not None:
             self._leading.release.wake.set()
 
@@ -235,11 +237,13 @@ class App:
             tick=self._pulse.tick,
             forget=self._pulse.forget,
         )
-        self._leading = Leading(replica, leader)
+        self._leading = Leading(replica, leader, was_restored=self._elect.was_restored)
         metrics.LEADER.set(1)
         try:
             await self._leading.run()
         finally:
+            if self._leading.has_watched:
+                self._elect.was_restored = False
             self._leading = None
             metrics.LEADER.set(0)
 

@@ -43,7 +43,7 @@ from scheduledjobs.steps.rescue import Rescue
 from scheduledjobs.steps.resume import Resume
 from scheduledjobs.steps.run_now import LONGEST_TOKEN
 from scheduledjobs.steps.specs import Specs
-from scheduledjobs.store.executions import STOP, WORK
+from scheduledjobs.store.executions import SPECS, STOP, WORK
 from scheduledjobs.store.instances import list_instances
 from scheduledjobs.store.leadership import Leader
 from scheduledjobs.store.mirror import load_mirror
@@ -84,12 +84,15 @@ class Replica:
 class Leading:
     """One term."""
 
-    def __init__(self, replica: Replica, leader: Leader) -> None:
+    def __init__(self, replica: Replica, leader: Leader, *, was_restored: bool = False) -> None:
+        """`was_restored`: etcd may be older than the mirror, so every resource is taken as the list has it."""
         self._replica = replica
+        self._was_restored = was_restored
         self._leader = leader
         self._handlers = frozenset(replica.registry.names())
         self._seen: dict[UUID, tuple[int, Mapping[str, str]]] = {}
         self.is_synced = False
+        self.has_watched = False
         retention = timedelta(days=replica.settings.retention_days)
         kube, specs = replica.kube, replica.specs
         namespaces = replica.settings.watch_namespaces
@@ -148,7 +151,8 @@ class Leading:
             instances = await list_instances(conn)
             rows = await load_mirror(conn)
         self._handlers |= {name for row in instances for name in row["handlers"]}
-        self._seen = {row["id"]: (row["version"], row["annotations"]) for row in rows}
+        if not self._was_restored:
+            self._seen = {row["id"]: (row["version"], row["annotations"]) for row in rows}
 
     async def _feed(self) -> None:
         replica = self._replica
@@ -156,6 +160,7 @@ class Leading:
             replica.kube,
             self._on_event,
             self.compare.wake.set,
+            self._on_watching,
             replica.settings.watch_namespaces,
             replica.restore_signals,
         )
@@ -174,8 +179,13 @@ class Leading:
             return
         self.report.see(resource)
         if self._seen.get(meta.uid) != (meta.generation, dict(meta.annotations)) or resource.is_deleting:
+            is_first = meta.uid not in self._seen  # of the list with which the watch begins, which is a quorum read
             self._seen[meta.uid] = meta.generation, dict(meta.annotations)
-            self.inbox.put(Seen(resource))
+            self.inbox.put(Seen(resource, is_quorum=self._was_restored and is_first))
+
+    def _on_watching(self) -> None:
+        self.has_watched = True
+        self.compare.wake.set()
 
     def _on_compared(self) -> None:
         self.is_synced = True
@@ -190,6 +200,9 @@ class Leading:
 
     async def _on_written(self, written: Written) -> None:
         metrics.MIRRORED.inc(len(written.jobs) + len(written.removed))
+        if written.is_rewritten:
+            self._replica.specs.doubt()
+            self._replica.notify.send(SPECS)
         self.report.forget(written.removed)
         if written.removed:
             self.release.look_for_orphans()

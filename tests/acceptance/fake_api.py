@@ -47,6 +47,8 @@ class FakeApi:
     def __init__(self) -> None:
         self.objects: list[dict[str, Any]] = []
         self.is_served = True
+        self.refuse_watch = 0
+        self.is_discovered = True
         self.requests: Counter[str] = Counter()
         self.url = ""
         self._watchers: list[asyncio.Queue[dict[str, Any] | None]] = []
@@ -75,6 +77,8 @@ class FakeApi:
     async def _answer(self, request: web.Request) -> web.StreamResponse:
         path = request.path
         self.requests[f"{request.method} {path}"] += 1
+        if path == f"/apis/{GROUP}/v1" and not self.is_discovered:
+            return web.json_response({"kind": "Status", "code": 415}, status=415)
         if path == f"/apis/{GROUP}/v1":
             resources = [_resource("scheduledjobs", "ScheduledJob", True)] if self.is_served else []
             return web.json_response({"kind": "APIResourceList", "groupVersion": f"{GROUP}/v1", "resources": resources})
@@ -86,12 +90,18 @@ class FakeApi:
         if path in BACKBONE:
             return web.json_response({"kind": "APIResourceList", "resources": [_resource(*BACKBONE[path])]})
         if path.endswith("/scheduledjobs") and self.is_served:
-            return await self._watch(request) if "watch" in request.query else self._list()
+            return await self._watched(request) if "watch" in request.query else self._list()
         return web.json_response({"kind": "Status", "code": 404, "message": "not found"}, status=404)
 
     def _list(self) -> web.Response:
         metadata = {"resourceVersion": "100"}
         return web.json_response({"kind": "ScheduledJobList", "metadata": metadata, "items": self.objects})
+
+    async def _watched(self, request: web.Request) -> web.StreamResponse:
+        self.requests["WATCH"] += 1
+        if self.refuse_watch:
+            return web.json_response({"kind": "Status", "code": self.refuse_watch}, status=self.refuse_watch)
+        return await self._watch(request)
 
     async def _watch(self, request: web.Request) -> web.StreamResponse:
         response = web.StreamResponse()

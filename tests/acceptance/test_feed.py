@@ -16,6 +16,7 @@ from scheduledjobs.core.resource import Resource
 from scheduledjobs.kube.client import KubeClient
 from scheduledjobs.kube.feed import keep_feeding, kopf_settings
 
+WATCH = "WATCH"
 pytestmark = pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning")
 
 
@@ -25,6 +26,7 @@ class Feeding:
     def __init__(self) -> None:
         self.seen: list[tuple[str, bool]] = []
         self.broken = 0
+        self.watching = 0
         self.restored = 0
 
     def on_event(self, resource: Resource, is_gone: bool) -> None:  # noqa: FBT001 the feed's signature
@@ -32,6 +34,9 @@ class Feeding:
 
     def on_broken(self) -> None:
         self.broken += 1
+
+    def on_watching(self) -> None:
+        self.watching += 1
 
     def restore(self) -> None:
         self.restored += 1
@@ -49,7 +54,9 @@ async def feeding(api: FakeApi) -> AsyncIterator[Feeding]:
     configuration = client.Configuration()
     configuration.host = api.url
     kube, found = KubeClient(configuration), Feeding()
-    task = asyncio.create_task(keep_feeding(kube, found.on_event, found.on_broken, (), found.restore))
+    task = asyncio.create_task(
+        keep_feeding(kube, found.on_event, found.on_broken, found.on_watching, (), found.restore)
+    )
     try:
         yield found
     finally:
@@ -102,6 +109,41 @@ async def test_when_kopf_gives_up_it_is_started_again_and_a_compare_is_asked_for
         await until(lambda: found.broken == 1)
         api.objects = [thing("late")]
         await until(lambda: ("late", False) in found.seen)
+
+
+async def test_a_compare_is_asked_for_when_a_watch_begins_after_a_list_or_a_refusal() -> None:
+    async with serve() as api, feeding(api) as found:
+        await until(lambda: api.watchers and found.watching == 1)
+        api.cut()
+        await until(lambda: api.requests[WATCH] == 2 and api.watchers)
+        assert found.watching == 1
+        api.error(410)
+        await until(lambda: found.watching == 2)
+        api.refuse_watch = 503
+        api.cut()
+        await until(lambda: api.requests[WATCH] >= 5)
+        assert found.watching == 2
+        api.refuse_watch = 0
+        await until(lambda: found.watching == 3)
+        assert found.broken == 0
+
+
+async def test_a_silent_watch_is_noticed_within_seconds() -> None:
+    async with serve() as api, feeding(api) as found:
+        await until(lambda: api.watchers)
+        await until(lambda: api.requests[WATCH] == 2, kopf_settings().watching.inactivity_timeout + 2)
+        assert found.broken == 0
+        assert kopf_settings(1000).watching.server_timeout == 100
+
+
+async def test_kopf_is_started_again_when_it_idles(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("scheduledjobs.kube.feed.SILENT_SECONDS", -3.0)
+    async with serve() as api:
+        api.is_discovered = False
+        async with feeding(api) as found:
+            await until(lambda: found.broken == 1)
+            api.is_discovered = True
+            await until(lambda: api.watchers)
 
 
 async def test_waits_for_a_crd_that_is_not_there_yet() -> None:

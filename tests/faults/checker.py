@@ -124,7 +124,7 @@ def seconds(text: str) -> timedelta:
 
 def stretches(job: Row, versions: Sequence[Row]) -> list[Stretch]:
     """Return which schedule was in force when; a version that moves nothing goes on with the grid before it."""
-    ordered = sorted(versions, key=lambda row: (row["version"], row["recorded_at"]))
+    ordered = sorted(versions, key=lambda row: row["seq"])  # not by version: a restored etcd goes back to older ones
     ends = [row["effective_from"] for row in ordered[1:]] + [job["deleted_at"]]
     anchor, rate, found = None, None, []
     for row, until in zip(ordered, ends, strict=True):

@@ -13,7 +13,7 @@ from aiohttp import web
 from dev.controlplane import ControlPlane
 from tests.faults.proxy import Network
 
-HOP_BY_HOP = frozenset({"transfer-encoding", "connection", "content-length", "content-encoding", "host"})
+HOP_BY_HOP = frozenset({"transfer-encoding", "connection", "content-length", "host"})
 TOO_MANY = 429
 
 
@@ -47,6 +47,7 @@ class Gateway:
         self._network = network
         self._plane = plane
         self.rules: list[Rule] = []
+        self._under_way: dict[int, web.Request] = {}
         self.url = ""
         network.call(self._listen())
 
@@ -67,6 +68,16 @@ class Gateway:
         await self._session.close()
         await self._runner.cleanup()
 
+    def cut(self, matches: Callable[[str, str, Mapping[str, str]], bool] = is_watch) -> int:
+        """End the requests under way that match, in the middle; return how many."""
+        return self._network.call(self._cut(matches))
+
+    async def _cut(self, matches: Callable[[str, str, Mapping[str, str]], bool]) -> int:
+        chosen = [each for each in self._under_way.values() if matches(each.method, each.path, each.query)]
+        for request in chosen:
+            self._abort(request)
+        return len(chosen)
+
     def _rule(self, request: web.Request) -> Rule | None:
         for rule in self.rules:
             if (rule.times is None or rule.hits < rule.times) and rule.matches(
@@ -77,6 +88,13 @@ class Gateway:
         return None
 
     async def _answer(self, request: web.Request) -> web.StreamResponse:
+        self._under_way[id(request)] = request
+        try:
+            return await self._answered(request)
+        finally:
+            del self._under_way[id(request)]
+
+    async def _answered(self, request: web.Request) -> web.StreamResponse:
         rule = self._rule(request)
         if rule is not None and rule.status is not None:
             reason = {TOO_MANY: "TooManyRequests"}.get(rule.status, "InternalError")

@@ -121,6 +121,8 @@ class Stage:
 
     async def _on_written(self, written: Written) -> None:
         self.written.append(written)
+        if written.is_rewritten:
+            self.specs.doubt()
 
     @asynccontextmanager
     async def firing(self, *, may_fire_old: bool = True) -> AsyncIterator[Fire]:

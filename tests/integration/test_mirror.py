@@ -8,14 +8,16 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
-from tests.integration.conftest import REGISTRY, Stage, resource
+from tests.integration.conftest import KEPT, REGISTRY, Stage, resource
 
 from scheduledjobs.core.plan import Judge
 from scheduledjobs.core.reasons import Reason
-from scheduledjobs.core.resource import RUN_NOW
-from scheduledjobs.errors import SpecError
+from scheduledjobs.core.resource import RUN_NOW, Resource
+from scheduledjobs.errors import KubeUnavailable, SpecError
+from scheduledjobs.steps.compare import differs
 from scheduledjobs.steps.judge import JudgeAgain
-from scheduledjobs.steps.mirror import Gone, Inbox, Seen
+from scheduledjobs.steps.mirror import Gone, Inbox, Mirror, Seen, read_anew
+from scheduledjobs.steps.specs import Specs
 from scheduledjobs.store.mirror import cancel_orphans
 from scheduledjobs.store.sessions import connect
 
@@ -176,6 +178,90 @@ def test_what_is_put_back_does_not_hide_what_came_since() -> None:
         assert inbox.take(9) == [since]
     inbox.put_back([Seen(seen)])
     assert inbox.take(9) == [Seen(seen)]
+
+
+async def test_a_read_that_was_overtaken_by_the_watch_is_made_again() -> None:
+    inbox, old = Inbox(), resource(fixedRate="10s")
+    new = replace(old, meta=replace(old.meta, generation=2, resource_version=2))
+    answers = [old, new]
+
+    async def get(_: str, __: str) -> Resource:
+        answer = answers.pop(0)
+        if answer is old:  # its answer is under way while the watch brings the edit
+            inbox.put(Seen(new))
+        return answer
+
+    assert await read_anew(inbox, get, "default", "job") is new
+    assert answers == []
+
+
+async def test_two_uids_under_one_name_are_disputed_until_there_is_an_answer(stage: Stage) -> None:
+    old, new = resource(fixedRate="10s"), resource(fixedRate="10s", resource_version=5)
+    await stage.mirror(old)
+    answers = [KubeUnavailable("GET: 503"), new]
+
+    async def get(_: str, __: str) -> Resource:
+        if isinstance(answer := answers.pop(0), KubeUnavailable):
+            raise answer
+        return answer
+
+    inbox = Inbox()
+    inbox.put(Seen(new))
+    async with stage.leader() as leader:
+        mirror = Mirror(leader, inbox, stage.specs, KEPT, stage.judge, get, stage._on_written)
+        with pytest.raises(KubeUnavailable):
+            await mirror.step()
+        while len(inbox):
+            await mirror.step()
+    states = {row["id"]: row["state"] for row in stage.rows("SELECT id, state FROM job_definition")}
+    assert states == {old.meta.uid: "DELETED", new.meta.uid: "ACTIVE"}
+
+
+async def test_a_restored_etcd_takes_a_job_back_and_numbers_its_versions_again(stage: Stage) -> None:
+    uid = uuid4()
+    lost = resource(uid=uid, generation=2, resource_version=20, fixedRate="60s", payload={"message": "lost"})
+    await stage.mirror(resource(uid=uid, resource_version=10, fixedRate="10s"))
+    await stage.mirror(lost)
+    row = stage.job()
+    executor = Specs()
+    async with connect(stage.url, "test") as conn:
+        await executor.learn(conn, [(uid, 2)])
+        again = resource(uid=uid, generation=2, resource_version=15, fixedRate="30s", payload={"message": "again"})
+        assert differs(row, again.meta)
+        assert not differs(row, lost.meta)
+        await stage.mirror(again)
+        assert stage.job()["spec"]["fixedRate"] == "60s"  # an event of the past, for all that is known
+        await stage.mirror(Seen(again, is_quorum=True))
+        executor.doubt()
+        await executor.learn(conn, [(uid, 2)])
+    job = stage.job()
+    assert (job["spec"]["fixedRate"], job["resource_version"]) == ("30s", 15)
+    assert stage.written[-1].is_rewritten
+    known = executor.known(uid, 2)
+    assert known is not None
+    assert known[0].payload == {"message": "again"}
+    assert [w.is_rewritten for w in stage.written].count(True) == 1
+
+
+async def test_a_float_too_large_for_an_integer_is_read_back_as_it_was(stage: Stage) -> None:
+    await stage.mirror(resource(fixedRate="10s", payload={"message": "x", "big": 1e308}))
+    job = stage.job()
+    assert job["spec"]["payload"]["big"] == 1e308
+    assert Specs().job(job).id == job["id"]
+
+
+async def test_a_generation_that_is_used_again_is_known_by_its_spec(stage: Stage) -> None:
+    uid = uuid4()
+    seen = resource(uid=uid, generation=2, resource_version=10, fixedRate="10s", payload={"message": "lost"})
+    again = resource(uid=uid, generation=2, resource_version=30, fixedRate="10s", payload={"message": "again"})
+    for each in (seen, again):
+        await stage.mirror(each)
+    assert stage.job()["spec"]["payload"] == {"message": "lost"}
+    await stage.mirror(Seen(again, is_quorum=True))
+    assert stage.job()["spec"]["payload"] == {"message": "again"}
+    versions = stage.rows("SELECT spec->'payload' AS payload FROM job_definition_version ORDER BY seq")
+    assert [row["payload"]["message"] for row in versions] == ["lost", "again"]
+    assert stage.written[-1].is_rewritten
 
 
 async def test_what_goes_back_to_wait_as_its_job_is_deleted_is_cancelled(stage: Stage) -> None:

@@ -115,6 +115,10 @@ def test_stays_under_4_kib_whatever_went_wrong() -> None:
     assert len(status["lastExecution"]["message"]) <= 512
 
 
+def test_a_schedule_that_the_crd_would_not_take_today_is_cut() -> None:
+    assert len(status_of(row(), "x" * 5000, {}, NOON)["schedule"]) == 256
+
+
 def test_every_outcome_is_one_that_the_crd_knows() -> None:
     assert camel(State.TIMED_OUT) == "TimedOut"
     assert {camel(state) for state in State} >= {"Succeeded", "Failed", "Cancelled", "Lost", "Skipped", "Missed"}

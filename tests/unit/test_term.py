@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from scheduledjobs.core.lease import LeaseView, has_expired, may_take_early, observe
+from scheduledjobs.core.lease import LeaseView, has_expired, may_take_early, observe, went_back
 from scheduledjobs.core.term import TRUST_SECONDS, Term, Trust
 
 VIEW = LeaseView("a", "1", "then", 3)
@@ -17,20 +17,37 @@ def test_a_term_is_trusted_from_when_its_renewal_was_sent() -> None:
 
 
 def test_a_lease_expires_by_our_own_sight_of_it() -> None:
-    seen = observe(None, VIEW, 10.0)
-    again = observe(seen, VIEW, 14.9)
+    seen = observe(None, VIEW, 10.0, 5.0)
+    again = observe(seen, VIEW, 14.9, 5.0)
     assert again.since == 10.0
     assert not has_expired(again, 5, 14.9)
     assert has_expired(again, 5, 15.0)
 
 
 def test_any_change_of_the_lease_begins_the_sight_anew() -> None:
-    seen = observe(observe(None, VIEW, 10.0), replace(VIEW, resource_version="2"), 14.0)
+    seen = observe(observe(None, VIEW, 10.0, 5.0), replace(VIEW, resource_version="2"), 14.0, 5.0)
     assert seen.since == 14.0
 
 
+def test_a_lease_that_is_older_than_it_was_tells_of_a_restored_etcd() -> None:
+    before = LeaseView("a", "100", "then", 3)
+    assert not went_back(before, before)
+    assert not went_back(before, replace(before, resource_version="101", transitions=4))
+    assert went_back(before, replace(before, resource_version="99"))
+    assert went_back(before, LeaseView("", "120", "", 0))  # made anew: it was not in the snapshot, or is deleted
+    assert not went_back(replace(before, resource_version="x"), before)
+
+
+def test_who_could_not_look_for_the_length_of_a_lease_begins_its_sight_anew() -> None:
+    seen = observe(observe(None, VIEW, 10.0, 5.0), VIEW, 15.0, 5.0)
+    assert has_expired(seen, 5, 15.0)
+    seen = observe(seen, VIEW, 45.0, 5.0)  # the API server was away, for the holder too
+    assert not has_expired(seen, 5, 49.9)
+    assert not may_take_early(seen, 2, 46.4)
+
+
 def test_a_free_seat_is_taken_early_only_at_two_probes_and_a_still_lease() -> None:
-    seen = observe(None, VIEW, 10.0)
+    seen = observe(None, VIEW, 10.0, 5.0)
     assert may_take_early(seen, 2, 11.5)
     assert not may_take_early(seen, 1, 11.5)
     assert not may_take_early(seen, 2, 11.4)

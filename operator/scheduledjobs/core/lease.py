@@ -6,7 +6,7 @@ the Lease not change.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,17 +26,34 @@ class LeaseView:
 
 @dataclass(frozen=True, slots=True)
 class Observation:
-    """A Lease and since when, on our monotonic clock, we have seen it unchanged."""
+    """A Lease, since when, on our monotonic clock, we have seen it unchanged, and when we looked last."""
 
     view: LeaseView
     since: float
+    looked_at: float
 
 
-def observe(previous: Observation | None, view: LeaseView, now: float) -> Observation:
-    """Return what is known after reading `view` at monotonic second `now`."""
-    if previous is not None and previous.view == view:
-        return previous
-    return Observation(view, now)
+def observe(previous: Observation | None, view: LeaseView, now: float, lease_seconds: float) -> Observation:
+    """Return what is known after reading `view` at monotonic second `now`.
+
+    Who has not looked for the length of a lease saw nothing of that time: its holder could not renew in an outage of
+    the API server either, and is not to be replaced at its end for that.
+    """
+    if previous is None or previous.view != view or now - previous.looked_at > lease_seconds:
+        return Observation(view, now, now)
+    return replace(previous, looked_at=now)
+
+
+def went_back(previous: LeaseView, view: LeaseView) -> bool:
+    """Return whether the Lease is older than it was, or made anew: etcd may have been restored from a snapshot.
+
+    Somebody writes the Lease each second, so who reads it after a restore and before the next write surely sees it.
+    """
+    try:
+        is_older = int(view.resource_version) < int(previous.resource_version)
+    except ValueError:  # not a number: before Kubernetes 1.35 it need not be one
+        is_older = False
+    return is_older or view.transitions < previous.transitions
 
 
 def has_expired(observation: Observation, lease_seconds: float, now: float) -> bool:

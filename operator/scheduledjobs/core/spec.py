@@ -15,11 +15,13 @@ from pydantic import AfterValidator, AwareDatetime, BaseModel, BeforeValidator, 
 from pydantic.alias_generators import to_camel
 
 from scheduledjobs.core.duration import parse_duration
+from scheduledjobs.core.nesting import is_deeper
 from scheduledjobs.core.reasons import Reason
 from scheduledjobs.core.schedule import YEARS, is_askable
 from scheduledjobs.errors import SpecError
 
 MAX_PAYLOAD_BYTES = 32 * 1024
+MOST_PAYLOAD_LEVELS = 64
 ONE_OF = ("schedule", "fixed_rate", "fixed_delay", "run_at")
 
 
@@ -139,7 +141,10 @@ def _check(spec: JobSpec) -> None:
 
 
 def check_payload_size(spec: JobSpec) -> None:
-    """Raise `SpecError` InvalidPayload if the payload is larger than a row should hold."""
+    """Raise `SpecError` InvalidPayload if the payload is deeper or larger than a row should hold."""
+    if is_deeper(spec.payload, MOST_PAYLOAD_LEVELS):
+        message = f"spec.payload: is nested in more than the {MOST_PAYLOAD_LEVELS} levels that are allowed"
+        raise SpecError(Reason.INVALID_PAYLOAD, message)
     size = len(orjson.dumps(spec.payload))
     if size > MAX_PAYLOAD_BYTES:
         message = f"spec.payload: has {size} bytes as JSON; at most {MAX_PAYLOAD_BYTES} are allowed"

@@ -15,6 +15,7 @@ from scheduledjobs.core.reasons import JobState, Reason, State, camel
 from scheduledjobs.core.resource import RUN_NOW
 
 LONGEST_MESSAGE = 512
+LONGEST_SCHEDULE = 256
 Row = Mapping[str, Any]
 
 
@@ -27,7 +28,7 @@ def status_of(row: Row, schedule_text: str, before: Mapping[str, Any], now: date
     fields = {
         "observedGeneration": row["version"],
         "conditions": conditions(row, before, now),
-        "schedule": schedule_text,
+        "schedule": cut(schedule_text, LONGEST_SCHEDULE),
         "suspended": row["state"] == JobState.SUSPENDED,
         "active": row["active"],
         "lastScheduleTime": second(row["last_schedule_time"]),
@@ -116,8 +117,8 @@ def rounded(duration: timedelta) -> timedelta:
     return timedelta(seconds=round(duration.total_seconds())) if duration >= timedelta(seconds=10) else duration
 
 
-def cut(message: str | None) -> str | None:
+def cut(message: str | None, longest: int = LONGEST_MESSAGE) -> str | None:
     """Return a message within the length that the CRD allows."""
-    if message is None or len(message) <= LONGEST_MESSAGE:
+    if message is None or len(message) <= longest:
         return message
-    return message[: LONGEST_MESSAGE - 1] + "…"
+    return message[: longest - 1] + "…"

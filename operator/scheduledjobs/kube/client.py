@@ -16,6 +16,7 @@ import orjson
 from kubernetes.aio import client, config
 from kubernetes.aio.client.exceptions import ApiException
 
+from scheduledjobs.core.nesting import read_json
 from scheduledjobs.errors import Conflict, Forbidden, KubeError, KubeUnavailable, SettingsError
 
 REQUEST_SECONDS = 10.0
@@ -88,7 +89,7 @@ class KubeClient:
             data = await response.read()
         if response.status >= HTTP_ERROR:
             raise _translated(what, response.status, _message(data) or str(response.reason))
-        answer: dict[str, Any] = orjson.loads(data)
+        answer: dict[str, Any] = read_json(data)
         return answer
 
     async def cluster_uid(self) -> str:

@@ -2,7 +2,8 @@
 
 kopf brings discovery, login, reconnects and order per object. It swallows errors of callbacks, gives up on many
 answers of the API server, and never sees a delete that it missed; so a callback only puts the event into memory, a
-supervisor starts kopf again, and the compare step closes the holes.
+supervisor starts kopf again, and the compare step closes the holes. kopf does not say when there may be one, its
+requests do: a watch that begins after a list or after a refusal has missed what happened before it.
 
 Settings and traps: kopf's embedding has it cancel the host's tasks when it stops, keep the signal handlers that it
 took, and kill the process ten minutes after a crash; each line below that looks odd answers one of these.
@@ -12,22 +13,34 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Collection, Iterator, Sequence
+import time
+from collections.abc import AsyncIterator, Callable, Collection, Iterator, Sequence
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
 from typing import Any
 
+import aiohttp
 import kopf
 import structlog
+from yarl import URL
 
+from scheduledjobs.core.nesting import DEEPEST_READ, cut_json, read_shallow
 from scheduledjobs.core.resource import GROUP, PLURAL, VERSION, Resource
-from scheduledjobs.kube.client import KubeClient
+from scheduledjobs.errors import KubeError, KubeUnavailable
+from scheduledjobs.kube.client import HTTP_ERROR, KubeClient
 from scheduledjobs.kube.listing import is_served, read_resource
 
 log = structlog.get_logger(__name__)
 
-LONGEST_WAIT_SECONDS = 30.0
+LONGEST_WAIT_SECONDS = 5.0
 HEALTHY_SECONDS = 60.0
 CREDENTIALS_LIVE = timedelta(minutes=10)
+WATCH_SECONDS = 5
+WATCHES_PER_SECOND = 10
+ASK_SECONDS = 2.0
+SILENT_SECONDS = 15.0
+"""kopf asks for each watch anew in time; between two requests there may be one that is not answered, and a pause."""
 
 OnEvent = Callable[[Resource, bool], None]
 """Takes a resource and whether it is gone."""
@@ -88,7 +101,93 @@ class _Memo:
         return self
 
 
-def kopf_settings() -> kopf.OperatorSettings:
+@dataclass(slots=True)
+class Course:
+    """What kopf's requests tell of its watches; `on_watching` hears of each that begins and may have missed something.
+
+    A watch that goes on from where the one before it ended has missed nothing.
+    """
+
+    on_watching: Callable[[], None]
+    _unsure: set[str] = field(default_factory=set)
+    _seen_at: float = field(default_factory=time.monotonic)
+
+    def saw(self, url: URL, *, is_good: bool) -> None:
+        """Take note of a request that was answered, or failed."""
+        if not url.path.endswith(f"/{PLURAL}"):
+            return
+        self._seen_at = time.monotonic()
+        if not is_good or "watch" not in url.query:
+            self._unsure.add(url.path)
+        elif url.path in self._unsure:
+            self._unsure.discard(url.path)
+            self.on_watching()
+
+    async def fall_silent(self, seconds: float) -> None:
+        """Return once so much time has passed without a request."""
+        while (left := self._seen_at + seconds - time.monotonic()) > 0:  # noqa: ASYNC110 a time is waited for
+            await asyncio.sleep(left)
+
+    def trace(self) -> aiohttp.TraceConfig:
+        """Return what an HTTP session needs to tell of its requests."""
+
+        async def ended(_: object, __: SimpleNamespace, params: aiohttp.TraceRequestEndParams) -> None:
+            self.saw(params.url, is_good=params.response.status < HTTP_ERROR)
+
+        async def failed(_: object, __: SimpleNamespace, params: aiohttp.TraceRequestExceptionParams) -> None:
+            self.saw(params.url, is_good=False)
+
+        config = aiohttp.TraceConfig()
+        config.on_request_end.append(ended)
+        config.on_request_exception.append(failed)
+        return config
+
+
+class Lines:
+    """The lines of a watch, none of them deeper than kopf can read; otherwise the stream that they come from."""
+
+    def __init__(self, stream: aiohttp.StreamReader) -> None:
+        self._stream = stream
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+    async def iter_chunked(self, size: int) -> AsyncIterator[bytes]:
+        """Yield the stream in parts that end with a line."""
+        begun = b""
+        async for data in self._stream.iter_chunked(size):
+            *lines, begun = (begun + data).split(b"\n")
+            if lines:
+                yield b"".join(_shallow_line(line) + b"\n" for line in lines)
+        yield begun
+
+
+def _shallow_line(line: bytes) -> bytes:
+    may_be_deep = line.count(b"[") + line.count(b"{") > DEEPEST_READ
+    return cut_json(line, DEEPEST_READ) if may_be_deep else line
+
+
+class Shallow(aiohttp.ClientResponse):
+    """An answer that kopf can read: one object that is nested too deep would end the watch of all."""
+
+    async def start(self, connection: Any) -> aiohttp.ClientResponse:
+        """Begin to read."""
+        await super().start(connection)
+        if "watch" in self.url.query:
+            self.content = Lines(self.content)  # type: ignore[assignment]
+        return self
+
+    async def json(self, **_: Any) -> Any:
+        """Read the whole answer."""
+        return read_shallow(await self.read())
+
+
+def watch_seconds(namespaces: int) -> int:
+    """Return how long one watch lasts: short, so that a silent one is noticed; longer where there are many."""
+    return max(WATCH_SECONDS, namespaces // WATCHES_PER_SECOND)
+
+
+def kopf_settings(namespaces: int = 1) -> kopf.OperatorSettings:
     """Return kopf's settings for a feed that only reads."""
     settings = kopf.OperatorSettings()
     settings.process.ultimate_exiting_timeout = None
@@ -96,14 +195,15 @@ def kopf_settings() -> kopf.OperatorSettings:
     settings.scanning.disabled = True
     settings.peering.standalone = True
     settings.watching.chunk_size = 100
-    settings.watching.server_timeout = 600
+    # The API server ends each watch in time, so one that is silent for longer has lost its connection.
+    settings.watching.server_timeout = watch_seconds(namespaces)
+    settings.watching.inactivity_timeout = watch_seconds(namespaces) + 1
     settings.watching.connect_timeout = 5
     settings.watching.reconnect_backoff = 1.0
-    settings.watching.inactivity_timeout = 70
     settings.watching.initial_streaming = False
-    settings.networking.request_timeout = 30
+    settings.networking.request_timeout = 10
     settings.networking.connect_timeout = 5
-    settings.networking.error_backoffs = (0.2, 0.5, 1, 2, 5)
+    settings.networking.error_backoffs = (0.2, 0.5, 1, 2, 2)  # the end of an outage is noticed in two seconds
     settings.queueing.worker_limit = 50
     settings.queueing.idle_timeout = 0.005
     settings.queueing.exit_timeout = 0.5
@@ -112,15 +212,60 @@ def kopf_settings() -> kopf.OperatorSettings:
     return settings
 
 
+class Login:
+    """kopf's way in, by a session of ours that tells of its requests."""
+
+    def __init__(self, kube: KubeClient, course: Course) -> None:
+        self._kube = kube
+        self._course = course
+        self._sessions: list[aiohttp.ClientSession] = []
+        self._credentials: dict[str, str] = {}
+        self._given: kopf.AiohttpSession | None = None
+
+    async def __call__(self) -> kopf.AiohttpSession:
+        """Return the way in; the very same while its credentials are the same, so that kopf sees that they are
+        refused and gives up, instead of asking again and again."""
+        settings = self._kube.configuration
+        info = await _connection(self._kube)
+        now, credentials = datetime.now(UTC), info.as_http_headers()
+        given = self._given
+        if given is not None and credentials == self._credentials and given.expiration and now < given.expiration:
+            return given
+        session = aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(limit=0, ssl=info.as_ssl_context()),
+            headers=credentials,
+            proxy=settings.proxy,
+            trace_configs=[self._course.trace()],
+            response_class=Shallow,
+        )
+        self._sessions.append(session)
+        self._credentials = credentials
+        self._given = kopf.AiohttpSession(
+            server=info.server, aiohttp_session=session, expiration=now + CREDENTIALS_LIVE
+        )
+        return self._given
+
+    async def close(self) -> None:
+        """Close what kopf has left open."""
+        for session in self._sessions:
+            await session.close()
+
+
 async def feed(
-    kube: KubeClient, on_event: OnEvent, namespaces: Sequence[str], restore_signals: Callable[[], None]
+    kube: KubeClient,
+    on_event: OnEvent,
+    on_watching: Callable[[], None],
+    namespaces: Sequence[str],
+    restore_signals: Callable[[], None],
 ) -> None:
     """Run one life of kopf, until cancelled or until kopf gives up, which raises what made it."""
     registry = kopf.OperatorRegistry()
+    course = Course(on_watching)
+    way_in = Login(kube, course)
 
     @kopf.on.login(registry=registry)
-    async def login(**_: Any) -> kopf.ConnectionInfo:
-        return await _connection(kube)
+    async def login(**_: Any) -> kopf.AiohttpSession:
+        return await way_in()
 
     @kopf.on.event(GROUP, VERSION, PLURAL, registry=registry)
     async def seen(event: Any, memo: Any, **_: Any) -> None:
@@ -134,16 +279,33 @@ async def feed(
     try:
         tasks = await kopf.spawn_tasks(
             registry=registry,
-            settings=kopf_settings(),
+            settings=kopf_settings(len(namespaces)),
             memo=_Memo(on_event),
             standalone=True,
             stop_flag=stop,
             **where,
         )
         restore_signals()
-        await kopf.run_tasks(tasks, ignored=_Everything())
+        await _run(tasks, course, watch_seconds(len(namespaces)) + SILENT_SECONDS)
     finally:
         stop.set()
+        await way_in.close()
+
+
+async def _run(tasks: Collection[asyncio.Task[Any]], course: Course, silent_seconds: float) -> None:
+    """Run kopf until it ends, or makes no more requests: where it could not learn what the API server serves, it says
+    nothing and idles for ever."""
+    running = asyncio.create_task(kopf.run_tasks(tasks, ignored=_Everything()))
+    silence = asyncio.create_task(course.fall_silent(silent_seconds))
+    try:
+        await asyncio.wait({running, silence}, return_when=asyncio.FIRST_COMPLETED)
+        if not running.done():
+            raise KubeUnavailable(f"kopf has not asked for anything for {silent_seconds:g} s")
+        running.result()
+    finally:
+        for task in (running, silence):
+            task.cancel()
+        await asyncio.gather(running, silence, return_exceptions=True)
 
 
 async def _connection(kube: KubeClient) -> kopf.ConnectionInfo:
@@ -155,10 +317,8 @@ async def _connection(kube: KubeClient) -> kopf.ConnectionInfo:
         insecure=not settings.verify_ssl,
         certificate_path=settings.cert_file,
         private_key_path=settings.key_file,
-        proxy_url=settings.proxy,
         scheme=scheme or None,
         token=token.strip() or None,
-        expiration=datetime.now(UTC) + CREDENTIALS_LIVE,
     )
 
 
@@ -166,10 +326,12 @@ async def keep_feeding(
     kube: KubeClient,
     on_event: OnEvent,
     on_broken: Callable[[], None],
+    on_watching: Callable[[], None],
     namespaces: Sequence[str],
     restore_signals: Callable[[], None] = lambda: None,
 ) -> None:
-    """Run the feed until cancelled: kopf is started again when it gives up, and `on_broken` asks for a compare."""
+    """Run the feed until cancelled: kopf is started again when it gives up, which `on_broken` hears of; `on_watching`
+    is called when a watch begins that may have missed something. Either asks for a compare."""
     for name in ("kopf.objects", "kopf.activities", "kopf._core.engines.activities"):
         logging.getLogger(name).setLevel(logging.WARNING)
     loop = asyncio.get_running_loop()
@@ -178,7 +340,7 @@ async def keep_feeding(
         started_at = loop.time()
         try:
             await _until_served(kube, namespaces)
-            await feed(kube, on_event, namespaces, restore_signals)
+            await feed(kube, on_event, on_watching, namespaces, restore_signals)
         except Exception as error:  # noqa: BLE001 kopf ends with whatever the API server answered
             log.warning("the watch gave up", error=repr(error), retry_seconds=wait)
         if loop.time() - started_at > HEALTHY_SECONDS:
@@ -189,10 +351,21 @@ async def keep_feeding(
 
 
 async def _until_served(kube: KubeClient, namespaces: Sequence[str]) -> None:
-    """Wait for the CRD: kopf, started without it, would idle for ever."""
-    is_told = False
-    while not await is_served(kube, namespaces):
-        if not is_told:
-            log.warning("the API server does not know scheduledjobs: crds.install=true, or kubectl apply -f crds/")
-            is_told = True
-        await asyncio.sleep(2.0)
+    """Wait for the CRD: kopf, started without it, would idle for ever. And for an answer at all, which costs less
+    than to start kopf for each try."""
+    told = ""
+    while why := await _why_not_served(kube, namespaces):
+        if why != told:
+            log.warning("cannot watch yet", reason=why)
+            told = why
+        await asyncio.sleep(ASK_SECONDS)
+
+
+async def _why_not_served(kube: KubeClient, namespaces: Sequence[str]) -> str:
+    try:
+        is_there = await is_served(kube, namespaces)
+    except KubeError as error:
+        return str(error)
+    return (
+        "" if is_there else "the API server does not know scheduledjobs: crds.install=true, or kubectl apply -f crds/"
+    )

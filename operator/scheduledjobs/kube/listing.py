@@ -13,6 +13,7 @@ from uuid import UUID
 
 import structlog
 
+from scheduledjobs.core.nesting import DEEPEST_READ, cut, is_deeper
 from scheduledjobs.core.resource import GROUP, PLURAL, VERSION, Resource, ResourceMeta, our_annotations
 from scheduledjobs.errors import KubeError
 from scheduledjobs.kube.client import KubeClient
@@ -101,6 +102,8 @@ def read_resource(raw: Mapping[str, Any]) -> Resource | None:
 
 
 def _mapping(value: object) -> dict[str, Any]:
+    if isinstance(value, Mapping) and is_deeper(value, DEEPEST_READ):
+        value = cut(value, DEEPEST_READ)
     return dict(value) if isinstance(value, Mapping) else {}
 
 

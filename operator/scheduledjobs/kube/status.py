@@ -33,5 +33,6 @@ async def patch_status(kube: KubeClient, meta: ResourceMeta, status: Mapping[str
 
 
 def _is_refusal(error: KubeError) -> bool:
-    """A status that the schema refuses is a defect of ours, not a race: it must be seen."""
-    return error.status == 422 and "status." in str(error)
+    """A refusal by the schema is no race, and is to be seen: of the status, a defect of ours; of a spec that an older
+    CRD let in, where a rule cannot even be evaluated (an unknown time zone), nothing can be written to the object."""
+    return error.status == 422 and " is invalid: " in str(error)

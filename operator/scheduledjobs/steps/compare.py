@@ -14,10 +14,10 @@ from typing import Any
 import structlog
 
 from scheduledjobs import metrics
-from scheduledjobs.core.resource import ResourceMeta
+from scheduledjobs.core.resource import Resource, ResourceMeta
 from scheduledjobs.kube.client import KubeClient
 from scheduledjobs.kube.listing import get_resource, list_metadata
-from scheduledjobs.steps.mirror import Gone, Inbox, Seen
+from scheduledjobs.steps.mirror import Gone, Inbox, Seen, read_anew
 from scheduledjobs.store.leadership import Leader
 from scheduledjobs.store.mirror import load_mirror
 
@@ -59,17 +59,23 @@ class Compare:
         self._report(len(metas), len(changed), len(gone))
         self._on_compared()
 
+    async def _read(self, namespace: str, name: str) -> Resource | None:
+        async def get(namespace: str, name: str) -> Resource | None:
+            return await get_resource(self._kube, namespace, name)
+
+        return await read_anew(self._inbox, get, namespace, name)
+
     def _is_listed(self, namespace: str) -> bool:
         return not self._namespaces or namespace in self._namespaces
 
     async def _fetch(self, changed: Sequence[ResourceMeta]) -> None:
         for meta in changed:
-            resource = await get_resource(self._kube, meta.namespace, meta.name)
+            resource = await self._read(meta.namespace, meta.name)
             if resource is not None:
                 self._inbox.put(Seen(resource, is_quorum=True))
 
     async def _is_gone(self, row: Mapping[str, Any]) -> bool:
-        living = await get_resource(self._kube, row["namespace"], row["name"])
+        living = await self._read(row["namespace"], row["name"])
         if living is not None and living.meta.uid != row["id"]:
             self._inbox.put(Seen(living, is_quorum=True))
         return living is None or living.meta.uid != row["id"]
@@ -84,7 +90,12 @@ class Compare:
 
 
 def differs(row: Mapping[str, Any] | None, meta: ResourceMeta) -> bool:
-    """Return whether the mirror lacks a resource or holds another spec or other annotations of ours."""
+    """Return whether the mirror lacks a resource or holds another spec or other annotations of ours.
+
+    One that the mirror has in a later version than the list was written after a snapshot that etcd has been restored
+    from; its generation says nothing then.
+    """
     if row is None:
         return True
-    return bool(row["version"] != meta.generation or row["annotations"] != dict(meta.annotations))
+    is_other = row["version"] != meta.generation or row["annotations"] != dict(meta.annotations)
+    return bool(is_other or row["resource_version"] > meta.resource_version)

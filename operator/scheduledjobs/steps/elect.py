@@ -17,9 +17,10 @@ from contextlib import suppress
 
 import structlog
 
-from scheduledjobs.core.lease import LeaseView, Observation, has_expired, may_take_early, observe
+from scheduledjobs.core.lease import LeaseView, Observation, has_expired, may_take_early, observe, went_back
 from scheduledjobs.core.term import Term
 from scheduledjobs.errors import Conflict, KubeError, StoreError, TermLost
+from scheduledjobs.kube.client import our_errors
 from scheduledjobs.kube.lease import LeaseDoor
 from scheduledjobs.store.leadership import Leader, probe_seat, read_leadership, take_over
 from scheduledjobs.store.sessions import Sessions
@@ -76,6 +77,8 @@ class Elect:
         self.term: Term | None = None
         self.wake = asyncio.Event()
         """Set when another replica has released the Lease."""
+        self.was_restored = False
+        """True if etcd may have been restored from a snapshot: the next term believes nothing of what is mirrored."""
 
     @property
     def is_leader(self) -> bool:
@@ -91,7 +94,11 @@ class Elect:
         asked_at = self._monotonic()
         view = await self._read()
         now = self._monotonic()
-        self._observation = observe(self._observation, view, now)
+        if self._observation is not None and went_back(self._observation.view, view):
+            log.warning("the lease has gone back to an older state: was etcd restored?")
+            self.was_restored = True
+            await self._end_term()  # the Lease is kept where it is ours: another one may not know of this
+        self._observation = observe(self._observation, view, now, self._lease_seconds)
         self._on_lease(self._is_another_there(view, now), view.holder, asked_at)
         if self._leading is not None and self._leading.done():
             await self.step_down()
@@ -100,6 +107,10 @@ class Elect:
         else:
             await self._try(view, now)
         return RENEW_SECONDS if self.is_leader else self._until_next_look()
+
+    def _saw(self, view: LeaseView) -> None:
+        now = self._monotonic()
+        self._observation = Observation(view, now, now)
 
     def _until_next_look(self) -> float:
         """A follower looks again soon, and at the very moment at which the lease that it watches would expire."""
@@ -114,7 +125,7 @@ class Elect:
         return is_held and not has_expired(self._observation, 2 * self._lease_seconds, now)
 
     async def _read(self) -> LeaseView:
-        async with asyncio.timeout(self._patience):
+        async with our_errors("read the lease"), asyncio.timeout(self._patience):
             return await self._door.read() or await self._door.create(self._patience)
 
     @property
@@ -135,7 +146,7 @@ class Elect:
             view = await self._door.renew(view, self._lease_seconds, self._patience)
         except Conflict:
             return  # somebody wrote to it: the next pass reads who holds it now
-        self._observation = Observation(view, self._monotonic())
+        self._saw(view)
         if self.term is not None:
             self.term = self.term.renewed(attempted_at, self._lease_seconds, MARGIN_SECONDS)
 
@@ -168,7 +179,7 @@ class Elect:
             return  # another was quicker
         self._free_probes = 0
         self._store_seen_at = attempted_at
-        self._observation = Observation(view, self._monotonic())
+        self._saw(view)
         self.term = Term(expected + 1, self._holder, 0.0).renewed(attempted_at, self._lease_seconds, MARGIN_SECONDS)
         self._leading = asyncio.create_task(self._run(expected), name=f"term {expected + 1}")
 
@@ -211,14 +222,17 @@ class Elect:
         except Exception:
             log.exception("leading failed for a reason unforeseen")
 
-    async def step_down(self) -> None:
-        """End the leader's steps, then release the Lease: in this order, or two would lead."""
+    async def _end_term(self) -> None:
         task, self._leading, self.term = self._leading, None, None
         if task is not None:
             task.cancel()
             with suppress(asyncio.CancelledError):
                 await task
             log.info("stepped down", holder=self._holder)
+
+    async def step_down(self) -> None:
+        """End the leader's steps, then release the Lease: in this order, or two would lead."""
+        await self._end_term()
         with suppress(KubeError, TimeoutError):
             async with asyncio.timeout(self._patience):
                 view = await self._door.read()

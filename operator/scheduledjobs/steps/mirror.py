@@ -9,7 +9,8 @@ fails is halved until the one bad object stands alone.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
@@ -20,7 +21,7 @@ import structlog
 from scheduledjobs.core.plan import MILLISECOND, Judge, has_expired
 from scheduledjobs.core.reasons import JobState, Reason
 from scheduledjobs.core.resource import Resource
-from scheduledjobs.errors import StoreUnavailable, TermLost
+from scheduledjobs.errors import KubeError, KubeUnavailable, StoreUnavailable, TermLost
 from scheduledjobs.steps.halve import halving
 from scheduledjobs.steps.mirror_batch import MirrorBatch, Written, joined
 from scheduledjobs.steps.record import Days
@@ -34,6 +35,7 @@ from scheduledjobs.store.sessions import Connection
 log = structlog.get_logger(__name__)
 
 BATCH = 200
+MOST_READS = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,10 +67,13 @@ class Inbox:
 
     wake: asyncio.Event = field(default_factory=asyncio.Event)
     _changes: dict[UUID, Change] = field(default_factory=dict)
+    _notes: list[set[UUID]] = field(default_factory=list)
 
     def put(self, change: Change) -> None:
         """Take a change in; it replaces what is known of the uid, unless that is newer and as good."""
         uid = change.uid if isinstance(change, Gone) else change.resource.meta.uid
+        for note in self._notes:
+            note.add(uid)
         known = self._changes.get(uid)
         if not (isinstance(known, Seen) and isinstance(change, Seen) and _is_older(change, known)):
             self._changes[uid] = change
@@ -81,6 +86,16 @@ class Inbox:
             self._changes.setdefault(uid, change)
         self.wake.set()
 
+    @contextmanager
+    def noting(self) -> Iterator[set[UUID]]:
+        """Yield a set that fills with the uids of what comes in meanwhile."""
+        note: set[UUID] = set()
+        self._notes.append(note)
+        try:
+            yield note
+        finally:
+            self._notes[:] = [each for each in self._notes if each is not note]
+
     def take(self, most: int) -> list[Change]:
         """Return and remove up to `most` changes, oldest first."""
         taken = list(self._changes)[:most]
@@ -88,6 +103,22 @@ class Inbox:
 
     def __len__(self) -> int:
         return len(self._changes)
+
+
+async def read_anew(
+    inbox: Inbox, get_resource: Callable[[str, str], Any], namespace: str, name: str
+) -> Resource | None:
+    """Return what a quorum read says that began after all that the inbox has of the object had come in.
+
+    A change that comes in during the read may be newer than its answer, which would take the job back to what it was,
+    or bring one to life that is gone.
+    """
+    for _ in range(MOST_READS):
+        with inbox.noting() as news:
+            found: Resource | None = await get_resource(namespace, name)
+        if found is None or found.meta.uid not in news:
+            return found
+    raise KubeUnavailable(f"{namespace}/{name} changes faster than it can be read")
 
 
 def _is_older(change: Seen, known: Seen) -> bool:
@@ -146,8 +177,7 @@ class Mirror:
         finally:
             for written, _ in done:
                 await self._on_written(written)
-        for _, disputed in done:
-            await self._settle_disputes(disputed)
+        await self._settle_disputes([change for _, disputed in done for change in disputed])
 
     async def _write(self, changes: Sequence[Change]) -> tuple[Written, list[Seen]]:
         async with self._leader.write() as conn:
@@ -196,11 +226,15 @@ class Mirror:
         elif row is None or _is_news(row, change):
             batch.put(resource)
 
-    async def _settle_disputes(self, disputed: Iterable[Seen]) -> None:
-        """Two uids under one name: a GET says which of them lives."""
-        for change in disputed:
+    async def _settle_disputes(self, disputed: Sequence[Seen]) -> None:
+        """Two uids under one name: a GET says which of them lives. Without an answer they are disputed again."""
+        for number, change in enumerate(disputed):
             meta = change.resource.meta
-            living = await self._get_resource(meta.namespace, meta.name)
+            try:
+                living = await read_anew(self._inbox, self._get_resource, meta.namespace, meta.name)
+            except KubeError:
+                self._inbox.put_back(disputed[number:])
+                raise
             if living is not None:
                 self._inbox.put(Seen(living, is_quorum=True))
 
@@ -210,7 +244,10 @@ def _is_news(row: Mapping[str, Any], change: Seen) -> bool:
     if not change.is_quorum and (meta.resource_version < row["resource_version"] or row["state"] == JobState.DELETED):
         return False
     same = meta.generation == row["version"] and dict(meta.annotations) == row["annotations"]
-    return not same or change.judge_again or row["state"] == JobState.DELETED or row["reason"] == Reason.FIRE_FAILED
+    if change.is_quorum:  # after a restore of etcd the numbers of versions and generations are used again
+        same = same and change.resource.spec == row["spec"] and meta.resource_version >= row["resource_version"]
+    is_open = row["state"] == JobState.DELETED or row["reason"] == Reason.FIRE_FAILED
+    return not same or change.judge_again or is_open
 
 
 def _is_quorum(seen: Sequence[Seen], uid: UUID) -> bool:

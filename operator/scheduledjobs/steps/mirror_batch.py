@@ -47,6 +47,8 @@ class Written:
     removed: list[UUID] = field(default_factory=list)
     settled: list[tuple[Job, NewExecution]] = field(default_factory=list)
     requests: list[RunRequest] = field(default_factory=list)
+    is_rewritten: bool = False
+    """A version was there with another spec: etcd was restored."""
 
 
 def joined(first: Written, second: Written) -> Written:
@@ -57,6 +59,7 @@ def joined(first: Written, second: Written) -> Written:
         jobs=jobs | second.jobs,
         before={**second.before, **first.before},
         settled=first.settled + second.settled,
+        is_rewritten=first.is_rewritten or second.is_rewritten,
     )
 
 
@@ -158,12 +161,14 @@ class MirrorBatch:
         await upsert_jobs(self._conn, [self._row(uid, *entry) for uid, entry in written.jobs.items()])
         versions = [_version(r, p, self._now) for uid, (r, p) in written.jobs.items() if self._is_version(uid, r, p)]
         if versions:
-            await insert_versions(self._conn, versions)
+            written.is_rewritten = await insert_versions(self._conn, versions)
 
     def _is_version(self, uid: UUID, resource: Resource, plan: Plan) -> bool:
-        """A new generation, or a change of what is in force under the old one."""
+        """A new generation, an old one with another spec, or a change of what is in force under it."""
         row = self._rows.get(uid)
         if row is None or row["version"] != resource.meta.generation or row["state"] == JobState.DELETED:
+            return True
+        if row["spec"] != resource.spec:
             return True
         before = row["effective_from"], row["anchor_at"], row["state"], row["message"], row["paused_until"]
         pause = plan.verdict.pause

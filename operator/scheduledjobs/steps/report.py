@@ -24,8 +24,9 @@ from scheduledjobs import metrics
 from scheduledjobs.core.reasons import FAILURE_STATES, camel
 from scheduledjobs.core.resource import Resource, ResourceMeta
 from scheduledjobs.core.status_of import status_of
-from scheduledjobs.errors import Conflict, KubeError, KubeUnavailable
+from scheduledjobs.errors import Conflict, Forbidden, KubeError, KubeUnavailable
 from scheduledjobs.kube.client import KubeClient
+from scheduledjobs.kube.listing import get_resource
 from scheduledjobs.kube.status import patch_status
 from scheduledjobs.steps.specs import Specs
 from scheduledjobs.store.leadership import Leader
@@ -34,6 +35,7 @@ from scheduledjobs.store.status import find_finished_jobs, find_running_jobs, lo
 log = structlog.get_logger(__name__)
 
 EVERY_SECONDS = 0.5
+LEAST_PAUSE_SECONDS = 0.05
 PATCHES_PER_SECOND = 50
 ROUTINE_SECONDS = 5.0
 LOOK_BACK_SECONDS = 2.0
@@ -45,6 +47,9 @@ LOOKED_AT = 60
 
 REFUSED_SECONDS = 60.0
 """How long a status that the API server refuses waits for its next try."""
+
+FORBIDDEN_SECONDS = 3.0
+"""And one that it forbids: rights are given back."""
 
 COUNT_SHARE = 20
 """The count of what runs is taken at most this part of the time: with a long queue it reads many rows."""
@@ -123,15 +128,17 @@ class Report:
             if uid in self._known:
                 self._dirty.setdefault(uid, now)
 
-    async def step(self) -> None:
-        """Find what has changed, and patch what is due, up to the pace allowed."""
+    async def step(self) -> float | None:
+        """Find what has changed, and patch what is due, up to the pace allowed; return the seconds until the next."""
         if not self._leader.is_trusted():
-            return
+            return None
+        began_at = self._monotonic()
         await self._look()
         dirty = chain(self._urgent & self._dirty.keys(), self._dirty)
         due = dict.fromkeys(islice((uid for uid in dirty if self._may_patch(uid)), LOOKED_AT))
         if due:
             await self._report(list(due))
+        return max(LEAST_PAUSE_SECONDS, began_at + EVERY_SECONDS - self._monotonic())
 
     async def _look(self) -> None:
         """Level-triggered: what ended since the last look and what runs now, whoever did it."""
@@ -162,7 +169,9 @@ class Report:
             if known is None:
                 continue
             before = orjson.loads(known.status)
-            status = status_of(row, self._schedule_text(row), before, now)
+            status = self._status(row, before, now)
+            if status is None:
+                continue
             marked_at = self._dirty.pop(row["id"], self._monotonic())
             if _canonical(status) != known.status:
                 self._dirty[row["id"]] = marked_at  # at the end again: the others are looked at first
@@ -176,12 +185,25 @@ class Report:
         for _, uid, status in wanted[: int(PATCHES_PER_SECOND * EVERY_SECONDS)]:
             await self._patch(uid, status)
 
+    async def _look_anew(self, uid: UUID, known: Known) -> None:
+        """The resource is not as it was known: a quorum read says how it is, whatever the watch has yet to bring."""
+        resource = await get_resource(self._kube, known.meta.namespace, known.meta.name)
+        if resource is not None and resource.meta.uid == uid:
+            known.meta, known.status = resource.meta, _canonical(resource.status)
+
     def _tell_failure(self, meta: ResourceMeta, before: Mapping[str, Any], after: Mapping[str, Any]) -> None:
         if after.get("outcome") in FAILURES and before.get("id") != after.get("id"):
             self._on_failure(meta, after)
 
-    def _schedule_text(self, row: Mapping[str, Any]) -> str:
-        return self._specs.text(row["id"], row["version"], row["spec"])
+    def _status(self, row: Mapping[str, Any], before: Mapping[str, Any], now: datetime) -> dict[str, Any] | None:
+        """Return a job's status, or None if it cannot be told: the others must not wait for it."""
+        try:
+            return status_of(row, self._specs.text(row["id"], row["version"], row["spec"]), before, now)
+        except Exception:
+            meta = self._known[row["id"]].meta
+            log.exception("status cannot be told", namespace=meta.namespace, job=meta.name)
+            self._known[row["id"]].patched_at = self._monotonic() + REFUSED_SECONDS
+            return None
 
     def _is_pressing(self, uid: UUID, rank: int) -> bool:
         return rank < ROUTINE or self._monotonic() - self._known[uid].patched_at >= ROUTINE_SECONDS
@@ -195,14 +217,16 @@ class Report:
         except Conflict:
             metrics.STATUS_PATCHES.labels(result="conflict").inc()
             known.patched_at = self._monotonic()
-            return  # the resource changed: the watch will bring it, and it is still dirty
+            await self._look_anew(uid, known)  # and it is still dirty
+            return
         except KubeUnavailable:
             metrics.STATUS_PATCHES.labels(result="error").inc()
             raise
         except KubeError as error:  # this status is refused: the others must not wait for it
             metrics.STATUS_PATCHES.labels(result="refused").inc()
             log.error("status refused", namespace=known.meta.namespace, job=known.meta.name, error=str(error))  # noqa: TRY400
-            known.patched_at = self._monotonic() + REFUSED_SECONDS
+            wait = FORBIDDEN_SECONDS if isinstance(error, Forbidden) else REFUSED_SECONDS
+            known.patched_at = self._monotonic() + wait
             return
         metrics.STATUS_PATCHES.labels(result="ok").inc()
         self._tell_failure(

@@ -1,4 +1,8 @@
-"""Specs as parsed, kept by (job, version): a version's spec never changes, so parsing it once is enough."""
+"""Specs as parsed, kept by (job, version): a version's spec never changes, so parsing it once is enough.
+
+Unless etcd is restored from a snapshot: then the numbers of the versions that are lost are used again. Who mirrors such
+a version tells all replicas, and what is kept is read anew before it is used.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +27,8 @@ class Specs:
 
     def __init__(self, most: int = MOST_KEPT) -> None:
         self._most = most
-        self._kept: OrderedDict[tuple[UUID, int], tuple[JobSpec, Schedule]] = OrderedDict()
+        self._kept: OrderedDict[tuple[UUID, int], tuple[int, JobSpec, Schedule]] = OrderedDict()
+        self._age = 0
 
     def job(self, row: Mapping[str, Any]) -> Job:
         """Return the job of a job_definition row with a readable spec; `SpecError` if it is not."""
@@ -33,12 +38,21 @@ class Specs:
     def read(self, job_id: UUID, version: int, raw: Mapping[str, Any]) -> tuple[JobSpec, Schedule]:
         """Return the parsed spec and schedule of one version."""
         known = self.known(job_id, version)
-        if known is None:
+        if known is None or not self._is_sure(job_id, version):
             spec = parse_spec(raw)
-            known = self._kept[job_id, version] = spec, read_schedule(spec)
+            known = spec, read_schedule(spec)
+            self._kept[job_id, version] = self._age, *known
+            self._kept.move_to_end((job_id, version))
             if len(self._kept) > self._most:
                 self._kept.popitem(last=False)
         return known
+
+    def doubt(self) -> None:
+        """A version has been written with another spec: read anew what is used from now on."""
+        self._age += 1
+
+    def _is_sure(self, job_id: UUID, version: int) -> bool:
+        return (job_id, version) in self._kept and self._kept[job_id, version][0] == self._age
 
     def text(self, job_id: UUID, version: int, raw: Mapping[str, Any]) -> str:
         """Return the schedule of a version in one printable form; what was written where it cannot be read."""
@@ -49,7 +63,7 @@ class Specs:
 
     async def learn(self, conn: Connection, versions: Iterable[tuple[UUID, int]]) -> None:
         """Read those of these versions that are not known from the database."""
-        unknown = [version for version in set(versions) if self.known(*version) is None]
+        unknown = [version for version in set(versions) if not self._is_sure(*version)]
         if unknown:
             for row in await load_versions(conn, unknown):
                 with suppress(SpecError):
@@ -59,5 +73,5 @@ class Specs:
         """Return what is kept of a version, or None."""
         if (job_id, version) in self._kept:
             self._kept.move_to_end((job_id, version))
-            return self._kept[job_id, version]
+            return self._kept[job_id, version][1:]
         return None

@@ -15,6 +15,9 @@ WORK = "scheduledjobs_work"
 ENDED = "scheduledjobs_ended"
 """Channel: executions ended that the leader waits for."""
 
+SPECS = "scheduledjobs_specs"
+"""Channel: the spec of a version is another one than it was."""
+
 STOP = "scheduledjobs_stop"
 """Channel: running executions are asked to stop."""
 

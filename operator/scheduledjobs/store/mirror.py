@@ -25,9 +25,12 @@ async def upsert_jobs(conn: Connection, rows: Iterable[Mapping[str, Any]]) -> in
     return await execute(conn, "upsert_jobs", rows=batch(rows))
 
 
-async def insert_versions(conn: Connection, rows: Iterable[Mapping[str, Any]]) -> int:
-    """Keep versions, and what is in force from their effective_from on; see the statement for the columns."""
-    return await execute(conn, "insert_versions", rows=batch(rows))
+async def insert_versions(conn: Connection, rows: Iterable[Mapping[str, Any]]) -> bool:
+    """Keep versions, and what is in force from their effective_from on; see the statement for the columns.
+
+    Return whether one of them was there with another spec.
+    """
+    return any(row["is_rewritten"] for row in await fetch_all(conn, "insert_versions", rows=batch(rows)))
 
 
 async def delete_jobs(conn: Connection, rows: Iterable[Mapping[str, Any]]) -> int:
@@ -56,7 +59,7 @@ async def insert_run_requests(conn: Connection, rows: Iterable[Mapping[str, Any]
 
 
 async def load_mirror(conn: Connection) -> list[Row]:
-    """Return id, namespace, name, version, annotations, state, reason and handler of every living job."""
+    """Return what a compare needs of every living job: identity, versions, annotations, state, reason and handler."""
     return await fetch_all(conn, "load_mirror")
 
 

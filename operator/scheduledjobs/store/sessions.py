@@ -19,11 +19,13 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
 from typing import Any
 
+import orjson
 import psycopg
 import structlog
 from psycopg import AsyncConnection, errors
 from psycopg.conninfo import conninfo_to_dict
 from psycopg.pq import TransactionStatus
+from psycopg.types.json import set_json_loads
 
 from scheduledjobs.errors import StoreBusy, StoreError, StoreUnavailable
 
@@ -58,6 +60,10 @@ EVERY_SESSION = {
 }
 """Whatever the database or the role was given as a default; and the server notices that we have vanished, too: two
 hours by default, for which such a session would hold its place, its locks and a leader's seat."""
+
+# A float of a resource that has no fraction is kept by jsonb as an integer, of hundreds of digits even. The standard
+# library reads that as one, which then cannot be written as JSON; orjson reads back the float.
+set_json_loads(orjson.loads)
 
 POINT_READS = {"enable_seqscan": "off", "enable_hashjoin": "off", "enable_mergejoin": "off"}
 """Settings of a session whose statements only ever want a few rows by an index.

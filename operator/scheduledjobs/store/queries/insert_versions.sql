@@ -1,6 +1,7 @@
 -- Keep each version that is seen, and each change of what is in force under it. Who wrote a version is known when it
--- is first seen; a pause that ends by itself or a delete comes without a name, so the name is carried over.
-INSERT INTO job_definition_version (
+-- is first seen; a pause that ends by itself or a delete comes without a name, so the name is carried over. A version
+-- that was there with another spec is one that a restored etcd has numbered again.
+INSERT INTO job_definition_version AS n (
     job_id, version, recorded_at, spec, effective_from, anchor_at, suspended, field_manager, state, reason,
     message, paused_until, paused_by, pause_reason, next_fire_at
 )
@@ -29,3 +30,7 @@ ON CONFLICT (job_id, version, recorded_at) DO UPDATE SET
     paused_by = excluded.paused_by,
     pause_reason = excluded.pause_reason,
     next_fire_at = excluded.next_fire_at
+RETURNING EXISTS (
+    SELECT FROM job_definition_version AS v
+    WHERE v.job_id = n.job_id AND v.version = n.version AND v.spec <> n.spec
+) AS is_rewritten
