@@ -38,7 +38,7 @@ MUTANTS = (
         f"{OPERATOR}/store/leadership.py",
         "            await check_term(conn, self.term, self.holder)\n",
         "",
-        "tests/faults/test_lease.py::TERM",
+        "tests/faults/test_api.py::test_the_leader_is_cut_off_from_the_api_server_only",
     ),
     Mutant(
         "no unique key on (job, moment, run key)",
@@ -52,7 +52,7 @@ MUTANTS = (
         f"{OPERATOR}/store/queries/complete_executions.sql",
         " AND e.claim_no = r.claim_no\n    AND e.claimed_by = %(replica)s AND e.state = 'RUNNING'",
         "",
-        "tests/faults/test_handlers.py::STALE",
+        "tests/faults/test_handlers.py::test_a_worker_is_frozen_past_its_heartbeat_and_completes",
     ),
     Mutant(
         "a replica is declared dead while it may still trust itself",

@@ -13,6 +13,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from tests.faults.nemesis import CHURNED, SURVIVOR, Nemesis, bring_back, churned
 from tests.faults.stage import Stage, figures, load
+from tests.faults.test_leader import strike_around_commits
 
 SECONDS = float(os.environ.get("SCHEDULEDJOBS_TEST_HOURS", "0.05")) * 3600
 WINDOW_SECONDS = 600.0
@@ -46,6 +47,12 @@ def test_random_mix(stage: Stage) -> None:
     stage.tell(figures(strikes=strikes))
     if len(memory) >= 6:
         assert slope(memory[2:]) < SLOPE_MIB_PER_HOUR, memory
+
+
+@pytest.mark.skipif(SECONDS < 3600, reason="part of a soak of an hour or more")
+@pytest.mark.timeout(3600)
+def test_leader_killed_at_two_hundred_points(stage: Stage) -> None:
+    strike_around_commits(stage, "killed", 200)
 
 
 def slope(points: list[tuple[float, float]]) -> float:
