@@ -280,7 +280,11 @@ class Stage(Replicas):
     def settle(self, seconds: float = SETTLED_SECONDS) -> datetime:
         """Wait until everything due by now is decided and has ended; return that `now`."""
         now = self.now()
-        moved = "SELECT count(*) AS n FROM job_definition WHERE state <> 'DELETED' AND next_fire_at <= %s"
+        # A suspended one-shot stays due until its suspension ends.
+        moved = (
+            "SELECT count(*) AS n FROM job_definition WHERE state <> 'DELETED' AND next_fire_at <= %s"
+            " AND NOT (state IN ('SUSPENDED', 'INVALID') AND schedule_kind = 'ONE_SHOT')"
+        )
         until(lambda: self.row(moved, now)["n"] == 0, seconds, 0.2)
         live = "state IN ('PENDING', 'RUNNING') AND fire_time <= %s"
         until(lambda: self.count(live, now) == 0, seconds, 0.2)
