@@ -48,6 +48,14 @@ def test_a_one_shot_was_due_if_its_moment_had_come_when_it_was_replaced(
     assert due_moments(found, NOON - MINUTE * 5, NOON, decided) == ([run_at] if due else [])
 
 
+def test_a_one_shot_that_was_replaced_before_its_moment_stays_so_whatever_is_recorded_after() -> None:
+    once: Version = (1, OneShot(NOON - SECOND), None, NOON, NOON - MINUTE)
+    replaced_at_once: Version = (2, FixedRate(MINUTE), None, NOON, NOON - MINUTE + SECOND)
+    much_later: Version = (3, FixedRate(MINUTE), None, NOON, NOON + 60 * MINUTE)
+    found = segments([once, replaced_at_once, much_later])
+    assert due_moments(found, NOON - 5 * MINUTE, NOON) == []
+
+
 def row(seconds: int, fixed_delay: str, following: int | None, state: str = "ACTIVE") -> dict[str, Any]:
     spec = {"handler": "log", "fixedDelay": fixed_delay}
     next_fire_at = None if following is None else NOON + following * SECOND

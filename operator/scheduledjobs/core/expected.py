@@ -55,7 +55,9 @@ def segments(versions: Sequence[Version]) -> list[Segment]:
         while found and found[-1].since >= since and not _is_once_before(found[-1].schedule, since):
             found.pop()
         if found:
-            found[-1] = replace(found[-1], until=since, replaced_at=recorded_at)
+            before = found[-1]
+            first = recorded_at if before.replaced_at is None else before.replaced_at
+            found[-1] = replace(before, until=since, replaced_at=first)
         found.append(Segment(number, schedule, anchor, since, None))
     return found
 
