@@ -51,7 +51,7 @@ def test_the_api_server_is_killed_and_down_for_90_seconds(stage: Stage) -> None:
     late, gap = lateness(stage, since, upto), stage.gap(since, upto)
     stage.judge(figures(lateness_ms=late, gap_while_down=gap, mirrored_after=healed))
     assert gap < 1
-    assert late["p99"] < 250
+    assert late["p99"] < 500
 
 
 def test_the_leader_dies_while_the_api_server_is_down(stage: Stage) -> None:

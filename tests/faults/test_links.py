@@ -64,7 +64,7 @@ def test_connections_vanish_without_a_fin(stage: Stage) -> None:
         "leader": strike(stage, str(leader), lambda way: struck.append(way.vanish()), 0),
     }
     stage.judge(figures(silent=sum(struck), gap_by_whose_link=gaps, lost=lost(stage), declared_dead=buried(stage)))
-    assert min(struck) >= 5
+    assert min(struck) >= 3  # a follower opens what it needs
     assert gaps["follower"] < ON_TIME_SECONDS
     assert gaps["leader"] < 5
     assert (stage.leader(), stage.row("SELECT term FROM leadership")["term"]) == (leader, term)
