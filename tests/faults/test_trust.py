@@ -59,9 +59,9 @@ def test_a_worker_that_is_cut_off_stops_before_its_work_is_given_to_another(stag
     until(lambda: stage.count(again) >= count, 30)
     stage.run_for(3)
     stage.heal()
-    stage.judge(figures(long_runs_on_it=count, run_again=stage.count(again)), LONG_SECONDS + 60)
     stopped = [note for note in stage.notes() if note["what"] == "stop" and note["job"].startswith("long-")]
     assert len(stopped) == count
+    stage.judge(figures(long_runs_on_it=count, run_again=stage.count(again)), LONG_SECONDS + 60)
 
 
 def test_a_second_row_for_a_moment_is_refused(stage: Stage) -> None:
