@@ -11,6 +11,9 @@ from uuid import UUID
 from scheduledjobs.core.reasons import Reason, State, Trigger
 from scheduledjobs.core.spec import Retry
 
+Key = tuple[int, int]
+"""The id of an execution and the number of its claim."""
+
 
 @dataclass(frozen=True, slots=True)
 class Assignment:
@@ -41,6 +44,16 @@ class Assignment:
     received_at: float
     due_at: datetime
     replica: UUID | None = None
+
+    @property
+    def key(self) -> Key:
+        """Which claim of which execution this is."""
+        return self.id, self.claim_no
+
+    @property
+    def guard(self) -> dict[str, Any]:
+        """What a statement needs to find the row, and to leave it alone under any other claim."""
+        return {"id": self.id, "fire_time": self.fire_time, "claim_no": self.claim_no}
 
     def at(self, monotonic_second: float) -> datetime:
         """Return a moment of this process in the database's time, never earlier than it was."""

@@ -114,7 +114,7 @@ class Runner:
     def submit(self, assignments: Sequence[Assignment]) -> None:
         """Begin attempts; call it on the main loop, with no more than there are free slots."""
         for assignment in assignments:
-            self._held[_key(assignment)] = self._unbegun[_key(assignment)] = assignment
+            self._held[assignment.key] = self._unbegun[assignment.key] = assignment
         self._loop.call_soon_threadsafe(self._begin, list(assignments))
 
     def is_blocked(self) -> bool:
@@ -131,7 +131,7 @@ class Runner:
         taken = [self._unbegun.pop(key, None) for key in list(self._unbegun)]
         found = [assignment for assignment in taken if assignment is not None]  # one may have begun just now
         for assignment in found:
-            del self._held[_key(assignment)]
+            del self._held[assignment.key]
         return found
 
     def stop_attempts(self, stop: Stop) -> None:
@@ -176,13 +176,13 @@ class Runner:
     def _begin(self, assignments: Sequence[Assignment]) -> None:
         for assignment in assignments:
             attempt = Attempt(assignment, _execution(assignment), self._registry.get(assignment.handler), 0.0)
-            self._attempts[_key(assignment)] = attempt
+            self._attempts[assignment.key] = attempt
             attempt.task = self._loop.create_task(self._attempt(attempt))
 
     async def _attempt(self, attempt: Attempt) -> None:
         assignment = attempt.assignment
-        if self._unbegun.pop(_key(assignment), None) is None:
-            del self._attempts[_key(assignment)]
+        if self._unbegun.pop(assignment.key, None) is None:
+            del self._attempts[assignment.key]
             return  # taken back: whoever takes it out of there has it
         attempt.has_begun = True
         captured.set(attempt.output)
@@ -199,7 +199,7 @@ class Runner:
             ending = self._raised(attempt, error)
         if attempt.timer is not None:
             attempt.timer.cancel()
-        del self._attempts[_key(assignment)]
+        del self._attempts[assignment.key]
         if attempt.has_ended:
             self._post(assignment)
         else:
@@ -245,8 +245,8 @@ class Runner:
         assert attempt.task is not None  # noqa: S101 the caller looked
         attempt.task.cancel()
         attempt.started = self._monotonic()
-        del self._attempts[_key(attempt.assignment)]
-        if self._unbegun.pop(_key(attempt.assignment), None) is not None:
+        del self._attempts[attempt.assignment.key]
+        if self._unbegun.pop(attempt.assignment.key, None) is not None:
             self._post(self._ending(attempt, stop.state, stop.reason, stop.message))
 
     def _abandon(self, attempt: Attempt) -> None:
@@ -327,11 +327,7 @@ class Runner:
         if returned:
             self._on_return(returned)
         for assignment in [*(e.assignment for e in endings if not e.abandoned), *returned]:
-            self._held.pop(_key(assignment), None)
-
-
-def _key(assignment: Assignment) -> tuple[int, int]:
-    return assignment.id, assignment.claim_no
+            self._held.pop(assignment.key, None)
 
 
 def _execution(assignment: Assignment) -> Execution:

@@ -146,7 +146,7 @@ class Claim:
 
     async def reconcile(self, replica: UUID) -> None:
         """Give back what the log says this replica runs and the replica does not know of."""
-        held = {(a.id, a.claim_no) for a in self._runner.running} | self._complete.unwritten_claims
+        held = {a.key for a in self._runner.running} | self._complete.unwritten_claims
         async with self._sessions.session() as conn:
             owned = await find_owned_executions(conn, replica)
         unknown = [_key(row) for row in owned if (row["id"], row["claim_no"]) not in held]
@@ -160,7 +160,7 @@ class Claim:
         if taken:
             running = sorted({assignment.handler for assignment in self._runner.running})
             log.warning("a handler blocks the loop of async handlers: nothing is claimed until it ends", one_of=running)
-            await self.hand_back(replica, [_key_of(assignment) for assignment in taken])
+            await self.hand_back(replica, [assignment.guard for assignment in taken])
 
     async def hand_back(self, replica: UUID, rows: Sequence[dict[str, Any]]) -> None:
         """Give back claims that were never started."""
@@ -195,10 +195,6 @@ class Claim:
             due_at=row["due_at"],
             replica=self.replica,
         )
-
-
-def _key_of(assignment: Assignment) -> dict[str, Any]:
-    return {"id": assignment.id, "fire_time": assignment.fire_time, "claim_no": assignment.claim_no}
 
 
 def _key(row: Row) -> dict[str, Any]:

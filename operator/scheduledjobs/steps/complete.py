@@ -23,7 +23,7 @@ from scheduledjobs.core.backoff import next_attempt_in
 from scheduledjobs.core.reasons import State
 from scheduledjobs.core.result import plain
 from scheduledjobs.errors import StoreError, StoreUnavailable
-from scheduledjobs.handlers.assignment import Assignment, Ending
+from scheduledjobs.handlers.assignment import Assignment, Ending, Key
 from scheduledjobs.store.executions import (
     complete_executions,
     find_ended_claims,
@@ -36,9 +36,6 @@ from scheduledjobs.store.sessions import Sessions
 log = structlog.get_logger(__name__)
 
 BATCH = 500
-
-Key = tuple[int, int]
-"""The id of an execution and the number of its claim."""
 
 
 class Complete:
@@ -74,7 +71,7 @@ class Complete:
     @property
     def unwritten_claims(self) -> set[Key]:
         """The (id, claim_no) of the endings that are not in the log yet."""
-        return {_claim(ending.assignment) for _, ending in self._endings}
+        return {ending.assignment.key for _, ending in self._endings}
 
     def add(self, endings: Sequence[Ending]) -> None:
         """Take endings from the runner."""
@@ -85,7 +82,7 @@ class Complete:
     def add_returned(self, assignments: Sequence[Assignment]) -> None:
         """Take attempts whose abandoned thread has returned."""
         if self.replica is not None:
-            self._returned.update((_claim(assignment), (self.replica, assignment)) for assignment in assignments)
+            self._returned.update((assignment.key, (self.replica, assignment)) for assignment in assignments)
         self.wake.set()
 
     async def step(self) -> float | None:
@@ -112,7 +109,7 @@ class Complete:
         stale = [ending for ending in endings if ending.assignment.id not in written]
         if stale:
             async with self._sessions.session() as conn:
-                ended = await find_ended_claims(conn, replica, [_key(ending.assignment) for ending in stale])
+                ended = await find_ended_claims(conn, replica, [ending.assignment.guard for ending in stale])
             stale = [ending for ending in stale if ending.assignment.id not in ended]
         for _ in endings:
             self._endings.popleft()
@@ -143,7 +140,7 @@ class Complete:
             assignment.retry, ending.state, ending.reason, assignment.attempt, self._random(), ending.retry_after
         )
         if wait is not None and ending.abandoned:
-            self._waiting[_claim(assignment)] = ending, wait.total_seconds()
+            self._waiting[assignment.key] = ending, wait.total_seconds()
         return None if wait is None else wait.total_seconds()
 
     def _set_apart(self, endings: Sequence[Ending], error: Exception) -> None:
@@ -177,26 +174,18 @@ class Complete:
             if followed:
                 await insert_attempts(conn, followed)
         for assignment in batch:
-            self._returned.pop(_claim(assignment))
-            self._waiting.pop(_claim(assignment), None)
+            self._returned.pop(assignment.key)
+            self._waiting.pop(assignment.key, None)
         self._on_returned(batch, {row["execution_id"] for row in followed})
 
     def _followed(self, replica: UUID, batch: Sequence[Assignment], states: Mapping[int, str]) -> list[dict[str, Any]]:
         """Return the attempts that another one follows."""
-        endings = [self._waiting[_claim(a)][0] for a in batch if states.get(a.id) == State.PENDING]
+        endings = [self._waiting[a.key][0] for a in batch if states.get(a.id) == State.PENDING]
         return [_attempt(replica, ending) for ending in endings]
 
     def _returned_row(self, assignment: Assignment) -> dict[str, Any]:
-        _, waits = self._waiting.get(_claim(assignment), (None, None))
-        return {**_key(assignment), "job_id": assignment.job_id, "retry_seconds": waits}
-
-
-def _claim(assignment: Assignment) -> Key:
-    return assignment.id, assignment.claim_no
-
-
-def _key(assignment: Assignment) -> dict[str, Any]:
-    return {"id": assignment.id, "fire_time": assignment.fire_time, "claim_no": assignment.claim_no}
+        _, waits = self._waiting.get(assignment.key, (None, None))
+        return {**assignment.guard, "job_id": assignment.job_id, "retry_seconds": waits}
 
 
 def _attempt(replica: UUID, ending: Ending) -> dict[str, Any]:
@@ -216,7 +205,7 @@ def _attempt(replica: UUID, ending: Ending) -> dict[str, Any]:
 def _row(ending: Ending, retry_seconds: float | None) -> dict[str, Any]:
     took = ending.finished_at - ending.started_at
     return {
-        **_key(ending.assignment),
+        **ending.assignment.guard,
         "job_id": ending.assignment.job_id,
         "retry_seconds": retry_seconds,
         "state": ending.state,

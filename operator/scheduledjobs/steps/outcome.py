@@ -32,10 +32,10 @@ class Outcome:
         """These were to be written: `stale` came too late to count; the ids in `retried` wait for another attempt."""
         self._wake_claim()
         metrics.STALE.inc(len(stale))
-        discarded = {(ending.assignment.id, ending.assignment.claim_no) for ending in stale}
+        discarded = {ending.assignment.key for ending in stale}
         for ending in endings:
             assignment = ending.assignment
-            if (assignment.id, assignment.claim_no) in discarded:
+            if assignment.key in discarded:
                 continue
             if assignment.id in retried:
                 metrics.RETRIES.labels(handler=assignment.handler).inc()
