@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import NamedTuple
 
+from tests.model.search import added, removed, renewed
+
 ENDED = frozenset({"SUCCEEDED", "FAILED", "LOST"})
 
 
@@ -209,17 +211,15 @@ def with_execution(state: State, number: int, row: Execution) -> State:
 
 
 def with_worker(state: State, worker: Worker) -> State:
-    return state._replace(workers=tuple(worker if x.name == worker.name else x for x in state.workers))
+    return state._replace(workers=renewed(state.workers, worker))
 
 
 def add(state: State, call: Call) -> State:
-    return state._replace(calls=tuple(sorted([*state.calls, call])))
+    return state._replace(calls=added(state.calls, call))
 
 
 def without(state: State, call: Call) -> State:
-    calls = list(state.calls)
-    calls.remove(call)
-    return state._replace(calls=tuple(calls))
+    return state._replace(calls=removed(state.calls, call))
 
 
 def swap(state: State, call: Call, now: Call) -> State:

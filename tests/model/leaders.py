@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from tests.model.search import Step
+from tests.model.search import Step, added, removed, renewed
 
 
 class Guards(NamedTuple):
@@ -279,17 +279,15 @@ def _client(state: State, session: Session) -> Leader | None:
 
 
 def _with(state: State, leader: Leader) -> State:
-    return state._replace(leaders=tuple(leader if x.name == leader.name else x for x in state.leaders))
+    return state._replace(leaders=renewed(state.leaders, leader))
 
 
 def _add(state: State, session: Session) -> State:
-    return state._replace(sessions=tuple(sorted([*state.sessions, session])))
+    return state._replace(sessions=added(state.sessions, session))
 
 
 def _without(state: State, session: Session) -> State:
-    sessions = list(state.sessions)
-    sessions.remove(session)
-    return state._replace(sessions=tuple(sessions))
+    return state._replace(sessions=removed(state.sessions, session))
 
 
 def _swap(state: State, session: Session, now: Session) -> State:

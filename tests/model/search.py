@@ -11,7 +11,7 @@ import gc
 import time
 from collections import defaultdict, deque
 from collections.abc import Hashable, Iterable, Iterator, Mapping
-from typing import Generic, NamedTuple, Protocol, TypeVar
+from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 
 S = TypeVar("S", bound=Hashable)
 
@@ -137,3 +137,20 @@ def _way(came_by: dict[S, tuple[S, Step[S]] | None], state: S) -> tuple[str, ...
         state, step = entry
         way.append(str(step))
     return tuple(way[::-1])
+
+
+def added(parts: tuple[Any, ...], part: Any) -> tuple[Any, ...]:
+    """Return the parts and one more, in order: states that differ in the order of their parts only are one state."""
+    return tuple(sorted([*parts, part]))
+
+
+def removed(parts: tuple[Any, ...], part: Any) -> tuple[Any, ...]:
+    """Return the parts without one of them."""
+    left = list(parts)
+    left.remove(part)
+    return tuple(left)
+
+
+def renewed(parts: tuple[Any, ...], part: Any) -> tuple[Any, ...]:
+    """Return the parts with this one in the place of the one of its name."""
+    return tuple(part if each.name == part.name else each for each in parts)
