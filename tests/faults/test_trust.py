@@ -10,6 +10,9 @@ from tests.acceptance.conftest import job, until
 from tests.faults.stage import NAMES, Stage, figures
 
 LONG_SECONDS = 60.0
+LONG_JOBS = 48
+"""More than the slots of one replica, so that whoever claims first leaves some to the others."""
+
 PATIENCE_SECONDS = 6.0
 """Less than the eight seconds for which a replica trusts itself, and the ten after which it is declared dead."""
 
@@ -28,12 +31,12 @@ def worker_with_long_jobs(stage: Stage) -> tuple[str, int]:
     """Start everything; return a replica that does not lead and runs some of the long jobs, and how many."""
     stage.start_all()
     stage.load()
-    stage.create(long_jobs(30))
+    stage.create(long_jobs(LONG_JOBS))
     running = """
         SELECT i.hostname, count(*) AS n FROM job_execution_log AS e JOIN scheduler_instance AS i ON i.id = e.claimed_by
         WHERE e.job_name LIKE 'long-%' AND e.state = 'RUNNING' GROUP BY 1
     """
-    until(lambda: sum(row["n"] for row in stage.rows(running)) == 30, 20)
+    until(lambda: sum(row["n"] for row in stage.rows(running)) == LONG_JOBS, 20)
     by_name = {row["hostname"]: row["n"] for row in stage.rows(running)}
     worker = next(name for name in NAMES if name != stage.leader() and by_name.get(name))
     return worker, by_name[worker]
@@ -47,7 +50,7 @@ def test_a_worker_that_is_silent_for_a_moment_is_not_given_up(stage: Stage) -> N
     stage.db[worker].flow()
     assert stage.count("state = 'LOST'") == 0
     stage.judge(figures(long_runs_on_it=count, lost=stage.count("state = 'LOST'")), LONG_SECONDS + 30)
-    assert stage.count("job_name LIKE 'long-%%' AND state = 'SUCCEEDED' AND attempt = 1") == 30
+    assert stage.count("job_name LIKE 'long-%%' AND state = 'SUCCEEDED' AND attempt = 1") == LONG_JOBS
 
 
 def test_a_worker_that_is_cut_off_stops_before_its_work_is_given_to_another(stage: Stage) -> None:
