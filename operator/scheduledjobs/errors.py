@@ -3,6 +3,7 @@
 ScheduledJobsError
 ├── SettingsError            a setting is wrong; the message names it
 ├── SpecError                a resource's spec cannot work: reason and message go to its condition
+├── RequestError             what a person asks of a job cannot be done; reason for programs, message for people
 ├── StoreError               Postgres refused or cannot be reached
 │   ├── StoreUnavailable     no connection, or it broke: try again later
 │   │   └── StoreBusy        somebody else's lock was in the way: try again, other rows may be free
@@ -11,8 +12,11 @@ ScheduledJobsError
 │       └── SchemaTooOld     and `scheduledjobs migrate` mends that
 ├── KubeError                the API server refused or cannot be reached
 │   ├── KubeUnavailable      no answer, or a 5xx or 429: try again later
+│   ├── NotFound             404: there is no such object
 │   ├── Conflict             409: somebody else changed the object first
-│   └── Forbidden            401 or 403: the message names the verb and resource that RBAC must grant
+│   ├── Forbidden            401 or 403: the message names the verb and resource that RBAC must grant
+│   ├── Invalid              422: the object is not as it must be; causes name the fields
+│   └── NotAuthenticated     the caller shows no token, or one that the API server does not know
 └── HandlerError             raised by job code to steer its own execution
     ├── Permanent            ends the execution as FAILED, without a retry
     └── Retry                fails the attempt and names the wait before the next one
@@ -20,9 +24,11 @@ ScheduledJobsError
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import timedelta
 
-from scheduledjobs.core.reasons import Reason
+from scheduledjobs.core.reasons import Reason, Refusal
 
 
 class ScheduledJobsError(Exception):
@@ -34,9 +40,22 @@ class SettingsError(ScheduledJobsError):
 
 
 class SpecError(ScheduledJobsError):
-    """A spec cannot work; `reason` is the Ready condition's reason, the message a sentence for people."""
+    """A spec cannot work; `reason` is the Ready condition's reason, the message a sentence for people.
 
-    def __init__(self, reason: Reason, message: str) -> None:
+    `fields` are all the fields that are wrong, each with what is wrong with it, where more than one can be.
+    """
+
+    def __init__(self, reason: Reason, message: str, fields: Sequence[tuple[str, str]] = ()) -> None:
+        super().__init__(message)
+        self.reason = reason
+        self.message = message
+        self.fields = tuple(fields)
+
+
+class RequestError(ScheduledJobsError):
+    """A request on a job is refused; the message is a sentence without its subject, the option or field at fault."""
+
+    def __init__(self, reason: Refusal, message: str) -> None:
         super().__init__(message)
         self.reason = reason
         self.message = message
@@ -78,12 +97,39 @@ class KubeUnavailable(KubeError):
     """The API server gave no answer, or one that asks to try again later."""
 
 
+class NotFound(KubeError):
+    """There is no such object."""
+
+
 class Conflict(KubeError):
     """Somebody else changed the object first."""
 
 
 class Forbidden(KubeError):
     """The operator's credentials do not allow the request."""
+
+
+@dataclass(frozen=True, slots=True)
+class Cause:
+    """One field of an object that the API server refuses, and why."""
+
+    field: str
+    message: str
+
+
+class Invalid(KubeError):
+    """The object is not as it must be; `causes` says which fields, as far as the API server does."""
+
+    def __init__(self, message: str, causes: tuple[Cause, ...] = ()) -> None:
+        super().__init__(message, 422)
+        self.causes = causes
+
+
+class NotAuthenticated(KubeError):
+    """The caller shows no token, or one that the API server does not know (any more)."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message, 401)
 
 
 class HandlerError(ScheduledJobsError):

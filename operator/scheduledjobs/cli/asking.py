@@ -1,4 +1,4 @@
-"""What the commands share that ask something of a ScheduledJob: read it, check, annotate it, again if it changed."""
+"""What the commands share that ask something of a ScheduledJob: which one, who asks, and what is said of a refusal."""
 
 from __future__ import annotations
 
@@ -7,13 +7,12 @@ from collections.abc import Callable, Mapping
 
 import click
 
+from scheduledjobs.core.reasons import Refusal
 from scheduledjobs.core.resource import Resource
-from scheduledjobs.errors import Conflict
-from scheduledjobs.kube.annotate import annotate, context
+from scheduledjobs.errors import NotFound, RequestError
+from scheduledjobs.kube.annotate import change, context
 from scheduledjobs.kube.client import KubeClient, open_client
 from scheduledjobs.kube.listing import get_resource
-
-TRIES = 5
 
 
 def name_of(job: str, namespace: str | None) -> tuple[str, str]:
@@ -37,23 +36,22 @@ async def read(kube: KubeClient, namespace: str, name: str) -> Resource:
     """Return the job; a sentence and exit 1 where there is none."""
     found = await get_resource(kube, namespace, name)
     if found is None:
-        raise click.ClickException(f"{namespace}/{name}: not found")
+        raise _no_such_job(namespace, name)
     return found
 
 
 async def ask(namespace: str, name: str, changes: Callable[[Resource], Mapping[str, str | None]]) -> Resource:
-    """Annotate the job with what `changes` says of it as read; read again if it changed in between."""
+    """Annotate the job with what `changes` says of it; return it as it was. A sentence and exit 1 where it refuses."""
     async with open_client() as kube:
-        for tried in range(1, TRIES + 1):
-            resource = await read(kube, namespace, name)
-            wanted = changes(resource)
-            if not wanted:
-                return resource
-            try:
-                await annotate(kube, resource, wanted)
-            except Conflict:
-                if tried == TRIES:
-                    raise
-            else:
-                return resource
-    raise AssertionError("the loop returns or raises")
+        try:
+            before, _ = await change(kube, namespace, name, changes, field_manager="scheduledjobs-cli")
+        except NotFound:
+            raise _no_such_job(namespace, name) from None
+        except RequestError as error:
+            prefix = f"{error.reason}: " if error.reason is Refusal.RUN_REQUEST_PENDING else ""  # a word to grep for
+            raise click.ClickException(f"{prefix}{error.message}") from None
+    return before
+
+
+def _no_such_job(namespace: str, name: str) -> click.ClickException:
+    return click.ClickException(f"{namespace}/{name}: not found")

@@ -9,7 +9,7 @@ import time
 import click
 
 from scheduledjobs.settings import load
-from scheduledjobs.store.executions import STOP, cancel_execution, find_execution, notify
+from scheduledjobs.store.executions import CHANGED, STOP, cancel_execution, find_execution, notify
 from scheduledjobs.store.queries import Row
 from scheduledjobs.store.sessions import connect
 
@@ -40,6 +40,7 @@ async def _cancel(url: str, execution: int, by: str, wait: float) -> Row:
         if asked is None:
             raise click.ClickException(f"execution {execution} has ended already: {found['state']} ({found['reason']})")
         await notify(conn, STOP)
+        await notify(conn, CHANGED)
         deadline = time.monotonic() + wait
         while found["state"] not in ENDED and time.monotonic() < deadline:
             await asyncio.sleep(POLL_SECONDS)

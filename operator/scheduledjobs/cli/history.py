@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator, Sequence
-from typing import Any
 
 import click
 import orjson
 
 from scheduledjobs.cli import arguments
-from scheduledjobs.core.reasons import JobState
+from scheduledjobs.ledger.versions import author, changes
 from scheduledjobs.settings import load
 from scheduledjobs.store.ledger import find_jobs, snapshot, verify_versions
 from scheduledjobs.store.queries import Row
@@ -53,26 +52,14 @@ def lines(versions: Sequence[Row]) -> Iterator[str]:
         when = f"{version['recorded_at']:%Y-%m-%d %H:%M:%S} UTC"
         yield f"version {version['version']}  {when}  {_who(before, version)}  {state}"
         if before is not None:
-            yield from changes(before["spec"], version["spec"])
+            for name, old, new in changes(before["spec"], version["spec"]):
+                yield f"    {name}: {_short(old)} -> {_short(new)}"
         before = version
 
 
 def _who(before: Row | None, version: Row) -> str:
-    """Say who wrote a version; of a change that came with none, what it was."""
-    if version["state"] == JobState.DELETED:
-        return "deleted"
-    if before is not None and before["version"] == version["version"] and before["state"] == JobState.SUSPENDED:
-        until = before["paused_until"]
-        if until is not None and until <= version["recorded_at"] and version["state"] != JobState.SUSPENDED:
-            return "pause ended"
-    return f"by {version['field_manager'] or 'unknown'}"
-
-
-def changes(before: dict[str, Any], after: dict[str, Any]) -> Iterator[str]:
-    """Yield what changed between two specs, a line a field."""
-    for name in sorted(before.keys() | after.keys()):
-        if before.get(name) != after.get(name):
-            yield f"    {name}: {_short(before.get(name))} -> {_short(after.get(name))}"
+    who = author(before, version)
+    return who if who in ("deleted", "pause ended") else f"by {who}"
 
 
 def _short(value: object) -> str:

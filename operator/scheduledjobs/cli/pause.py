@@ -9,9 +9,10 @@ import click
 
 from scheduledjobs.cli import arguments
 from scheduledjobs.cli.asking import ask, name_of, person
+from scheduledjobs.core import requests
 from scheduledjobs.core.duration import parse_duration
-from scheduledjobs.core.pause import LONGEST
-from scheduledjobs.core.resource import PAUSE_REASON, PAUSED_BY, PAUSED_UNTIL
+from scheduledjobs.core.resource import PAUSED_UNTIL
+from scheduledjobs.errors import RequestError
 
 
 @click.command()
@@ -28,24 +29,25 @@ def command(
 
     The pause is an annotation: GitOps does not undo it, and it ends by itself. spec.suspend stays as it is.
     """
-    end = _end(until, duration)
+    now = datetime.now(UTC)
+    end = _end(until, duration, now)
     found = name_of(job, namespace)
-    who = (by or person())[:LONGEST]
-    changes = {PAUSED_UNTIL: end, PAUSED_BY: who, PAUSE_REASON: reason[:LONGEST] or None}
+    try:
+        changes = requests.pause(end, by or person(), reason, now)
+    except RequestError as error:
+        raise click.BadParameter(error.message, param_hint="--until") from None
     asyncio.run(ask(*found, lambda _: changes))
-    click.echo(f"{found[0]}/{found[1]} is paused {'forever' if end == 'forever' else f'until {end}'}")
+    until = changes[PAUSED_UNTIL]
+    click.echo(f"{found[0]}/{found[1]} is paused {'forever' if until == 'forever' else f'until {until}'}")
 
 
-def _end(until: str | None, duration: str | None) -> str:
+def _end(until: str | None, duration: str | None, now: datetime) -> str:
     if until is not None and duration is not None:
         raise click.UsageError("give --until or --for, not both")
     if until is None and duration is None:
         return "forever"
-    now = datetime.now(UTC)
     try:
         end = arguments.moment(until) if until is not None else now + parse_duration(str(duration))
     except ValueError as error:
         raise click.BadParameter(str(error), param_hint="--for") from None
-    if end <= now:
-        raise click.BadParameter("must lie in the future", param_hint="--until")
-    return end.replace(microsecond=0).isoformat().replace("+00:00", "Z")
+    return end.isoformat()

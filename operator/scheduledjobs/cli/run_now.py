@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,10 +12,10 @@ from typing import Any
 import click
 
 from scheduledjobs.cli.asking import ask, name_of, read
-from scheduledjobs.core.resource import RUN_NOW, RUN_NOW_PAYLOAD, Resource
+from scheduledjobs.core import requests
+from scheduledjobs.errors import RequestError
 from scheduledjobs.kube.client import open_client
 
-LONGEST_TOKEN = 128
 POLL_SECONDS = 0.5
 QUIET_SECONDS = 2.0
 
@@ -26,20 +25,23 @@ def _payload(_ctx: click.Context, _param: click.Parameter, value: str | None) ->
         return None
     try:
         text = Path(value[1:]).read_text() if value.startswith("@") else value
-        if not isinstance(json.loads(text), dict):
-            raise click.BadParameter('must be a JSON object, such as \'{"message": "hello"}\'')
+        requests.check_payload(text)
     except OSError as error:
         raise click.BadParameter(f"{value[1:]} cannot be read: {error.strerror}") from None
-    except ValueError as error:
+    except UnicodeDecodeError as error:
         raise click.BadParameter(f"must be a JSON object: {error}") from None
+    except RequestError as error:
+        raise click.BadParameter(error.message) from None
     return text
 
 
 def _token(_ctx: click.Context, _param: click.Parameter, value: str | None) -> str:
     if value is None:
         return f"cli-{token_hex(6)}"
-    if not 1 <= len(value) <= LONGEST_TOKEN:
-        raise click.BadParameter(f"must have 1 to {LONGEST_TOKEN} characters")
+    try:
+        requests.check_token(value)
+    except RequestError as error:
+        raise click.BadParameter(error.message) from None
     return value
 
 
@@ -55,22 +57,11 @@ def command(job: str, namespace: str | None, payload: str | None, token: str, wa
     It obeys concurrencyPolicy, works while the job is suspended, and does not move its schedule.
     """
     found = name_of(job, namespace)
-    asyncio.run(ask(*found, lambda resource: request(resource, token, payload)))
+    asyncio.run(ask(*found, lambda resource: requests.run_now(resource, token, payload)))
     if wait is None:
         click.echo(f"requested run {token} of {found[0]}/{found[1]}")
     else:
         click.echo(asyncio.run(_wait(*found, token, wait)))
-
-
-def request(resource: Resource, token: str, payload: str | None) -> Mapping[str, str | None]:
-    """Return the annotations that ask for a run; an outstanding request must be recorded first."""
-    known, handled = resource.meta.annotations.get(RUN_NOW), resource.status.get("lastHandledRunNow")
-    if known and known not in (handled, token):
-        text = f"the request {known} is not recorded yet; try again when status.lastHandledRunNow shows it"
-        raise click.ClickException(f"RunRequestPending: {text}")
-    if known == token:
-        return {}
-    return {RUN_NOW: token, RUN_NOW_PAYLOAD: payload}
 
 
 async def _wait(namespace: str, name: str, token: str, seconds: float) -> str:

@@ -12,9 +12,9 @@ from uuid import UUID
 import click
 
 from scheduledjobs.core.resource import GROUP, KIND, VERSION
-from scheduledjobs.errors import KubeError
+from scheduledjobs.errors import NotFound
 from scheduledjobs.kube.client import KubeClient, open_client
-from scheduledjobs.kube.listing import NOT_FOUND, collection_path
+from scheduledjobs.kube.listing import collection_path
 from scheduledjobs.settings import load
 from scheduledjobs.store.ledger import find_row_at
 from scheduledjobs.store.queries import Row
@@ -61,11 +61,9 @@ async def _make(kube: KubeClient, namespace: str, name: str) -> dict[str, Any]:
         return await kube.request(
             "POST", collection_path(namespace), body=body, headers={"Content-Type": "application/json"}
         )
-    except KubeError as error:
-        if error.status == NOT_FOUND:
-            text = "the cluster does not serve ScheduledJobs: install the CRD (chart: crds.install=true)"
-            raise click.ClickException(text) from error
-        raise
+    except NotFound as error:
+        text = "the cluster does not serve ScheduledJobs: install the CRD (chart: crds.install=true)"
+        raise click.ClickException(text) from error
 
 
 async def _wait(kube: KubeClient, namespace: str, name: str, seconds: float) -> dict[str, Any]:

@@ -42,6 +42,9 @@ class Verdict:
     pause: Pause | None = None
     """The pause that suspends the job, if one does."""
 
+    fields: tuple[tuple[str, str], ...] = ()
+    """Every field that is wrong and what is wrong with it, where the message tells of the first."""
+
     @property
     def can_run(self) -> bool:
         """True if a handler may be started for this job, by a moment or by run-now."""
@@ -86,7 +89,7 @@ class Judge:
             check_jitter(schedule, spec.jitter)
             self.check_runnable(spec, namespace)
         except SpecError as error:
-            return Verdict(JobState.INVALID, error.reason, error.message, spec, schedule)
+            return Verdict(JobState.INVALID, error.reason, error.message, spec, schedule, fields=error.fields)
         if spec.suspend:
             return Verdict(JobState.SUSPENDED, Reason.SUSPENDED, "spec.suspend is true", spec, schedule)
         return Verdict(JobState.ACTIVE, Reason.SCHEDULED, "", spec, schedule)

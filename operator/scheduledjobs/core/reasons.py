@@ -101,6 +101,16 @@ class Reason(StrEnum):
     RESUMED = "Resumed"
 
 
+class Refusal(StrEnum):
+    """Why a person's request on a job is refused: one CamelCase word for programs."""
+
+    RUN_REQUEST_PENDING = "RunRequestPending"
+    SUSPENDED_BY_SPEC = "SuspendedBySpec"
+    INVALID_PAUSE = "InvalidPause"
+    INVALID_TOKEN = "InvalidToken"  # noqa: S105 a word, not a secret
+    INVALID_PAYLOAD = "InvalidPayload"
+
+
 LIVE_STATES = frozenset({State.PENDING, State.RUNNING})
 """States of an execution that has not ended."""
 

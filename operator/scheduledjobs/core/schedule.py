@@ -228,12 +228,14 @@ def _rate_moments(schedule: FixedRate, after: datetime, until: datetime, anchor:
     if first > until:
         return NONE
     count = (until - first) // schedule.period + 1
-    listed = _Grid(first, schedule.period, count)
+    listed = Grid(first, schedule.period, count)
     return Moments(count, first, first + (count - 1) * schedule.period, (listed,))
 
 
 @dataclass(frozen=True, slots=True)
-class _Grid:
+class Grid:
+    """Moments a period apart."""
+
     first: datetime
     period: timedelta
     count: int

@@ -115,12 +115,37 @@ def parse_spec(raw: Mapping[str, Any]) -> JobSpec:
     try:
         spec = JobSpec.model_validate(raw)
     except ValidationError as error:
-        first = error.errors()[0]
-        field = ".".join(["spec", *(str(part) for part in first["loc"])])
-        message = first["msg"].removeprefix("Value error, ")
-        raise SpecError(Reason.INVALID_SPEC, f"{field}: {message}") from None
+        fields = field_errors(error, "spec")
+        raise SpecError(Reason.INVALID_SPEC, ": ".join(fields[0]), fields) from None
     _check(spec)
     return spec
+
+
+def field_errors(error: ValidationError, root: str) -> list[tuple[str, str]]:
+    """Return the fields that pydantic refuses, as paths beneath `root`, each with a sentence without the value."""
+    found = error.errors(include_input=False, include_url=False)
+    return [(".".join([root, *map(str, each["loc"])]), each["msg"].removeprefix("Value error, ")) for each in found]
+
+
+def unknown_fields(raw: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Return the fields of a spec that it does not have, each with a sentence that names those it has.
+
+    The API server prunes them and the operator ignores them; who writes one by hand wants to be told.
+    """
+    found = _unknown("spec", raw, JobSpec)
+    for name, model in (("misfire", Misfire), ("retry", Retry)):
+        inner = raw.get(name)
+        found += _unknown(f"spec.{name}", inner, model) if isinstance(inner, Mapping) else []
+    return found
+
+
+def _unknown(root: str, raw: Mapping[str, Any], model: type[BaseModel]) -> list[tuple[str, str]]:
+    known = sorted(field.alias or name for name, field in model.model_fields.items())
+    return [
+        (f"{root}.{name}", f"there is no such field; known are {', '.join(known)}")
+        for name in sorted(map(str, raw))
+        if name not in known
+    ]
 
 
 def _check(spec: JobSpec) -> None:

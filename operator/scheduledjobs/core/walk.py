@@ -53,7 +53,7 @@ def pieces(fields: CronFields, zone: ZoneInfo, start: int, end: int) -> Iterator
     for segment in segments(zone, start, end):
         low = segment.start
         if fields.is_fixed and segment.offset > segment.before and start <= segment.start < end:
-            if _swallowed(fields, segment):
+            if next(_skipped(fields, segment), None) is not None:
                 yield Piece(segment.start, (0,), 0, 1)
                 low += 1
         elif fields.is_fixed and segment.offset < segment.before:
@@ -61,10 +61,19 @@ def pieces(fields: CronFields, zone: ZoneInfo, start: int, end: int) -> Iterator
         yield from _days(fields, segment.offset, max(low, start), min(segment.end, end))
 
 
-def _swallowed(fields: CronFields, segment: Segment) -> bool:
-    """Return whether a local time that the gap before `segment` has skipped matches."""
-    skipped = _days(fields, segment.before, segment.start, segment.start + segment.offset - segment.before)
-    return next(skipped, None) is not None
+def swallowed(fields: CronFields, zone: ZoneInfo, at: int) -> list[datetime]:
+    """Return the local times, naive, that a gap which ends at `at` has swallowed and that `at` stands in for."""
+    (segment,) = segments(zone, at, at + 1)
+    if not fields.is_fixed or segment.start != at or segment.offset <= segment.before:
+        return []
+    return [
+        instant(second + segment.before).replace(tzinfo=None) for day in _skipped(fields, segment) for second in day
+    ]
+
+
+def _skipped(fields: CronFields, segment: Segment) -> Iterator[Piece]:
+    """Yield the moments whose local times the gap before `segment` has skipped."""
+    return _days(fields, segment.before, segment.start, segment.start + segment.offset - segment.before)
 
 
 def _days(fields: CronFields, offset: int, start: int, end: int) -> Iterator[Piece]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 from cron_descriptor import FormatError, Options, get_description
 
 from scheduledjobs.core.cron import MACROS
@@ -20,6 +22,7 @@ def words(schedule: Schedule) -> str:
     return f"Once, at {schedule.run_at.isoformat()}"
 
 
+@lru_cache(4096)  # the describer reads its translations anew from the disk each time
 def _cron_words(expression: str) -> str:
     options = Options()
     options.use_24hour_time_format = True

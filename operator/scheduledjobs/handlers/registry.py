@@ -13,7 +13,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from scheduledjobs.core.reasons import Reason
-from scheduledjobs.core.spec import ConcurrencyPolicy, JobSpec
+from scheduledjobs.core.spec import ConcurrencyPolicy, JobSpec, field_errors
 from scheduledjobs.errors import SettingsError, SpecError
 
 ENTRY_POINTS = "scheduledjobs.handlers"
@@ -47,11 +47,10 @@ class Handler:
         try:
             payload = self.payload.model_validate(raw)
         except ValidationError as error:
-            first = error.errors(include_input=False, include_url=False)[0]
-            field = ".".join(["spec.payload", *(str(part) for part in first["loc"])])
-            more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
-            message = f"{field}: {first['msg']} for handler {self.name}{more}"
-            raise SpecError(Reason.INVALID_PAYLOAD, message) from None
+            fields = field_errors(error, "spec.payload")
+            more = f" (and {len(fields) - 1} more)" if len(fields) > 1 else ""
+            message = f"{': '.join(fields[0])} for handler {self.name}{more}"
+            raise SpecError(Reason.INVALID_PAYLOAD, message, fields) from None
         if self.check is not None:
             self.check(namespace, payload)
         return payload

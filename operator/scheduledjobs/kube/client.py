@@ -9,7 +9,7 @@ import asyncio
 import os
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import Any, Protocol
 
 import aiohttp
 import orjson
@@ -17,11 +17,12 @@ from kubernetes.aio import client, config
 from kubernetes.aio.client.exceptions import ApiException
 
 from scheduledjobs.core.nesting import read_json
-from scheduledjobs.errors import Conflict, Forbidden, KubeError, KubeUnavailable, SettingsError
+from scheduledjobs.errors import Conflict, Forbidden, KubeError, KubeUnavailable, NotFound, SettingsError
 
 REQUEST_SECONDS = 10.0
 HTTP_ERROR = 400
 CONFLICT = 409
+NOT_FOUND = 404
 NOT_ALLOWED = frozenset({401, 403})
 TRY_AGAIN = frozenset({408, 429, 500, 502, 503, 504})
 
@@ -43,6 +44,8 @@ def _translated(what: str, status: int, reason: str) -> KubeError:
         return KubeUnavailable(message, status)
     if status in NOT_ALLOWED:
         return Forbidden(f"{message}: the operator's service account is not allowed to do this", status)
+    if status == NOT_FOUND:
+        return NotFound(message, status)
     if status == CONFLICT:
         return Conflict(message, status)
     return KubeError(message, status)
@@ -54,6 +57,21 @@ def _message(data: bytes) -> str:
         return str(orjson.loads(data).get("message", ""))
     except (orjson.JSONDecodeError, AttributeError):
         return ""
+
+
+class Requests(Protocol):
+    """Whoever makes requests to the API server: the operator with its own rights, or a caller with theirs."""
+
+    async def request(
+        self,
+        verb: str,
+        path: str,
+        *,
+        query: Mapping[str, Any] | None = None,
+        headers: Mapping[str, str] | None = None,
+        body: object = None,
+    ) -> dict[str, Any]:
+        """Make one request and return the object that it answers, as plain JSON values; errors are ours."""
 
 
 class KubeClient:

@@ -11,11 +11,10 @@ from datetime import UTC, datetime
 from typing import Any
 
 from scheduledjobs.core.lease import LeaseView
-from scheduledjobs.errors import Conflict, KubeError
+from scheduledjobs.errors import Conflict, NotFound
 from scheduledjobs.kube.client import KubeClient
 
 MERGE_PATCH = {"Content-Type": "application/merge-patch+json"}
-NOT_FOUND = 404
 
 
 def micro_time(moment: datetime) -> str:
@@ -43,10 +42,8 @@ class LeaseDoor:
         """Return the Lease, or None where there is none."""
         try:
             return _view(await self._kube.request("GET", f"{self._path}/{self._name}"))
-        except KubeError as error:
-            if error.status == NOT_FOUND:
-                return None
-            raise
+        except NotFound:
+            return None
 
     async def create(self, seconds: float) -> LeaseView:
         """Create the Lease, held by nobody, or return the one that somebody else has just created."""

@@ -15,8 +15,8 @@ import structlog
 
 from scheduledjobs.core.nesting import DEEPEST_READ, cut, is_deeper
 from scheduledjobs.core.resource import GROUP, PLURAL, VERSION, Resource, ResourceMeta, our_annotations
-from scheduledjobs.errors import KubeError
-from scheduledjobs.kube.client import KubeClient
+from scheduledjobs.errors import NotFound
+from scheduledjobs.kube.client import KubeClient, Requests
 
 log = structlog.get_logger(__name__)
 
@@ -24,7 +24,6 @@ COLLECTION = f"/apis/{GROUP}/{VERSION}"
 METADATA_ONLY = {"Accept": "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1,application/json"}
 PAGE = 500
 PAGE_SECONDS = 30.0
-NOT_FOUND = 404
 
 
 def collection_path(namespace: str | None = None) -> str:
@@ -47,24 +46,20 @@ async def list_metadata(kube: KubeClient, namespaces: Sequence[str]) -> AsyncIte
                 break
 
 
-async def get_resource(kube: KubeClient, namespace: str, name: str) -> Resource | None:
+async def get_resource(kube: Requests, namespace: str, name: str) -> Resource | None:
     """Return one ScheduledJob by a quorum read, or None where there is none."""
     try:
         return read_resource(await kube.request("GET", f"{collection_path(namespace)}/{name}"))
-    except KubeError as error:
-        if error.status == NOT_FOUND:
-            return None
-        raise
+    except NotFound:
+        return None
 
 
 async def is_served(kube: KubeClient, namespaces: Sequence[str]) -> bool:
     """Return whether the API server serves ScheduledJobs at all: the CRD is installed."""
     try:
         await kube.request("GET", collection_path(namespaces[0] if namespaces else None), query={"limit": 1})
-    except KubeError as error:
-        if error.status == NOT_FOUND:
-            return False
-        raise
+    except NotFound:
+        return False
     return True
 
 

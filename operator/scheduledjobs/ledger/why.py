@@ -38,21 +38,27 @@ class Facts:
 
 
 async def why(url: str, namespace: str, name: str, at: datetime, **settings: str) -> list[str]:
+    """As `why_of`, on a connection of its own."""
+    async with snapshot(url, **settings) as conn:
+        return await why_of(conn, namespace, name, at)
+
+
+async def why_of(conn: Connection, namespace: str, name: str, at: datetime) -> list[str]:
     """Return the lines that explain what became of the moment `at`; a naive one is read in the job's zone.
 
     Empty if there is no such job. Of several that had the name one after the other, it is the one that `at` belongs to.
+    `conn` is in a transaction that sees one moment of the database, as `store.ledger.snapshot` lends it.
     """
-    async with snapshot(url, **settings) as conn:
-        jobs = await find_jobs(conn, namespace, name)
-        if not jobs:
-            return []
-        if not is_askable(at):
-            years = f"the years {YEARS[0]} to {YEARS[-1]}"
-            return [f"{namespace}/{name} at {at.isoformat()}", _line("decision", f"never due: it lies outside {years}")]
-        facts = await _choose(conn, jobs, at, await database_now(conn))
-        ids = {row["blocked_by"] for row in facts.rows if row["blocked_by"] is not None}
-        blockers = {number: found for number in ids if (found := await find_blocker(conn, number)) is not None}
-        attempts = {row["id"]: await find_attempts(conn, row["id"], row["fire_time"]) for row in facts.rows}
+    jobs = await find_jobs(conn, namespace, name)
+    if not jobs:
+        return []
+    if not is_askable(at):
+        years = f"the years {YEARS[0]} to {YEARS[-1]}"
+        return [f"{namespace}/{name} at {at.isoformat()}", _line("decision", f"never due: it lies outside {years}")]
+    facts = await _choose(conn, jobs, at, await database_now(conn))
+    ids = {row["blocked_by"] for row in facts.rows if row["blocked_by"] is not None}
+    blockers = {number: found for number in ids if (found := await find_blocker(conn, number)) is not None}
+    attempts = {row["id"]: await find_attempts(conn, row["id"], row["fire_time"]) for row in facts.rows}
     return list(explain(replace(facts, blockers=blockers, attempts=attempts)))
 
 

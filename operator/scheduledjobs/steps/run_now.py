@@ -13,6 +13,7 @@ import orjson
 from scheduledjobs.core.job import NewExecution
 from scheduledjobs.core.plan import Judge, Plan
 from scheduledjobs.core.reasons import Reason, State, Trigger
+from scheduledjobs.core.requests import LONGEST_TOKEN
 from scheduledjobs.core.resource import RUN_NOW, RUN_NOW_PAYLOAD, Resource
 from scheduledjobs.core.spec import ConcurrencyPolicy
 from scheduledjobs.errors import SpecError
@@ -21,8 +22,6 @@ from scheduledjobs.steps.record import Days, visible_at
 from scheduledjobs.store.executions import insert_executions, reserve_execution_ids
 from scheduledjobs.store.mirror import insert_run_requests
 from scheduledjobs.store.sessions import Connection
-
-LONGEST_TOKEN = 128
 
 
 @dataclass(frozen=True, slots=True)

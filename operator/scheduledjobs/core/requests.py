@@ -1,0 +1,91 @@
+"""What a person asks of a job, said in annotations: pause, resume, run now. The same rules for the CLI and for REST.
+
+Each function returns the annotations to change (None removes one); nothing to change means that it is so already.
+What cannot be asked for is a `RequestError`.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from datetime import datetime
+
+from scheduledjobs.core.nesting import DEEPEST_READ, cut_json
+from scheduledjobs.core.pause import FOREVER, LONGEST, parse_until
+from scheduledjobs.core.reasons import Refusal
+from scheduledjobs.core.resource import PAUSE_REASON, PAUSED_BY, PAUSED_UNTIL, RUN_NOW, RUN_NOW_PAYLOAD, Resource
+from scheduledjobs.core.schedule import YEARS, is_askable
+from scheduledjobs.errors import RequestError
+
+LONGEST_TOKEN = 128
+"""Characters of the token that names a run-now."""
+
+Changes = Mapping[str, str | None]
+PAUSE_KEYS = (PAUSED_UNTIL, PAUSED_BY, PAUSE_REASON)
+
+
+def pause(until: str, by: str, reason: str, now: datetime) -> Changes:
+    """Return the annotations of a pause until a moment (RFC 3339 with an offset, or `forever`), to the second."""
+    end = parse_until(until)
+    if end is None:
+        message = "must be forever, or RFC 3339 with an offset, such as 2026-12-24T18:00:00Z"
+        raise RequestError(Refusal.INVALID_PAUSE, message)
+    if end != FOREVER and not is_askable(end):
+        raise RequestError(Refusal.INVALID_PAUSE, f"must lie in the years {YEARS[0]} to {YEARS[-1]}")
+    if end <= now:
+        raise RequestError(Refusal.INVALID_PAUSE, "must lie in the future")
+    text = "forever" if end == FOREVER else end.replace(microsecond=0).isoformat().replace("+00:00", "Z")
+    return {PAUSED_UNTIL: text, PAUSED_BY: _short(by), PAUSE_REASON: _short(reason)}
+
+
+def _short(text: str) -> str | None:
+    return text.replace("\0", "")[:LONGEST] or None
+
+
+def resume(resource: Resource) -> Changes:
+    """Return the annotations to remove; a job that its manifest suspends cannot be resumed by an annotation."""
+    if resource.spec.get("suspend"):
+        message = "spec.suspend is true in the manifest: set it to false there"
+        raise RequestError(Refusal.SUSPENDED_BY_SPEC, message)
+    return {key: None for key in PAUSE_KEYS if key in resource.meta.annotations}
+
+
+def run_now(resource: Resource, token: str, payload: str | None, recorded: str | None = None) -> Changes:
+    """Return the annotations that ask for one run, named by `token`; `payload`, a JSON object, is used for that run.
+
+    There is room for one request: an outstanding one must be recorded first. The same token is the same request.
+    `recorded` is a token that is known to be recorded, though the status does not show it yet.
+    """
+    check_token(token)
+    if payload is not None:
+        check_payload(payload)
+    known, handled = resource.meta.annotations.get(RUN_NOW), resource.status.get("lastHandledRunNow")
+    if known == token:
+        return {}
+    if known and known not in (handled, recorded):
+        message = f"the request {known} is not recorded yet; try again when status.lastHandledRunNow shows it"
+        raise RequestError(Refusal.RUN_REQUEST_PENDING, message)
+    return {RUN_NOW: token, RUN_NOW_PAYLOAD: payload}
+
+
+def check_token(token: str) -> None:
+    """Raise `RequestError` for a token that no leader would take."""
+    if not 1 <= len(token) <= LONGEST_TOKEN:
+        raise RequestError(Refusal.INVALID_TOKEN, f"must have 1 to {LONGEST_TOKEN} characters")
+    if "\0" in token:
+        raise RequestError(Refusal.INVALID_TOKEN, "must not contain NUL")
+
+
+def check_payload(text: str) -> None:
+    """Raise `RequestError` for a payload that is not a JSON object, or that PostgreSQL cannot keep."""
+    try:
+        data = text.encode()
+        if cut_json(data, DEEPEST_READ) != data:  # before a reader meets it that recurses
+            raise RequestError(Refusal.INVALID_PAYLOAD, f"must not be nested deeper than {DEEPEST_READ} levels")
+        is_object = isinstance(json.loads(data), dict)
+    except ValueError as error:
+        raise RequestError(Refusal.INVALID_PAYLOAD, f"must be a JSON object: {error}") from None
+    if not is_object:
+        raise RequestError(Refusal.INVALID_PAYLOAD, 'must be a JSON object, such as {"message": "hello"}')
+    if "\\u0000" in text:
+        raise RequestError(Refusal.INVALID_PAYLOAD, "must not contain NUL")
