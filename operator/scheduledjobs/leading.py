@@ -15,6 +15,7 @@ from scheduledjobs import metrics
 from scheduledjobs.core.job import Job, JobName, NewExecution
 from scheduledjobs.core.plan import Judge
 from scheduledjobs.core.reasons import NEVER_RUN_STATES, JobState, Reason, State
+from scheduledjobs.core.requests import LONGEST_TOKEN
 from scheduledjobs.core.resource import RUN_NOW, Resource, ResourceMeta
 from scheduledjobs.core.spec import ConcurrencyPolicy
 from scheduledjobs.errors import TermLost
@@ -41,9 +42,8 @@ from scheduledjobs.steps.report import EVERY_SECONDS as REPORT_SECONDS
 from scheduledjobs.steps.report import Report
 from scheduledjobs.steps.rescue import Rescue
 from scheduledjobs.steps.resume import Resume
-from scheduledjobs.steps.run_now import LONGEST_TOKEN
 from scheduledjobs.steps.specs import Specs
-from scheduledjobs.store.executions import SPECS, STOP, WORK
+from scheduledjobs.store.executions import CHANGED, SPECS, STOP, WORK
 from scheduledjobs.store.instances import list_instances
 from scheduledjobs.store.leadership import Leader
 from scheduledjobs.store.mirror import load_mirror
@@ -100,7 +100,7 @@ class Leading:
         self.announce = Announce(kube, replica.settings.hostname)
         self.report = Report(leader, kube, specs, self._tell_outcome)
         self.fire = Fire(leader, replica.clock, specs, retention, self._on_fired, self._on_fire_failed)
-        self.release = Release(leader, specs, self.fire.reload, self._on_missed, self._work, self._stops)
+        self.release = Release(leader, specs, self._on_released, self._on_missed, self._work, self._stops)
         self.rescue = Rescue(leader, leader.is_trusted, self._on_lost, self._on_handlers, specs)
         self._judge = Judge(lambda name: name in self._handlers, replica.registry.check)
         self.mirror = Mirror(leader, self.inbox, specs, retention, self._judge, self._get, self._on_written)
@@ -199,6 +199,8 @@ class Leading:
         self.judge.wake.set()
 
     async def _on_written(self, written: Written) -> None:
+        if written.jobs or written.removed:
+            self._changed()
         metrics.MIRRORED.inc(len(written.jobs) + len(written.removed))
         if written.is_rewritten:
             self._replica.specs.doubt()
@@ -235,6 +237,8 @@ class Leading:
             self.announce.say(meta, Reason.RESUMED, "moments are fired again from now on", warning=False)
 
     def _on_fired(self, fired: Sequence[Job], inserted: Sequence[tuple[Job, NewExecution]]) -> None:
+        if fired or inserted:
+            self._changed()
         if runs(inserted):
             self._work()
         self.report.mark(job.id for job in fired)
@@ -268,23 +272,35 @@ class Leading:
         message = str(error) or type(error).__name__
         async with self._leader.write() as conn:
             await fail_fire(conn, job.id, message[:512])
+        self._changed()
         self.report.mark([job.id])
         meta = self.report.meta(job.id)
         if meta is not None:
             self.announce.say(meta, Reason.FIRE_FAILED, message)
 
+    async def _on_released(self, ids: Sequence[UUID]) -> None:
+        if ids:
+            self._changed()
+        await self.fire.reload(ids)
+
     def _on_missed(self, rows: Iterable[Row]) -> None:
+        self._changed()
         self.report.mark(row["job_id"] for row in rows)
 
     def _on_lost(self, rows: Iterable[Row]) -> None:
+        self._changed()
         self.report.mark(row["job_id"] for row in rows)
         self.release.wake.set()
+
+    def _changed(self) -> None:
+        self._replica.notify.send_seldom(CHANGED)
 
     def _stops(self) -> None:
         self._replica.wake_stops()
         self._replica.notify.send(STOP)
 
     def _work(self) -> None:
+        self._changed()
         self._replica.wake_claim()
         self._replica.notify.send(WORK)
 

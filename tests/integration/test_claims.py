@@ -169,12 +169,26 @@ class Slots:
 
 @asynccontextmanager
 async def claims(
-    stage: Stage, slots: Slots, limit: int = 0, clock: Callable[[], float] | None = None
+    stage: Stage,
+    slots: Slots,
+    limit: int = 0,
+    clock: Callable[[], float] | None = None,
+    on_claimed: Callable[[], None] = lambda: None,
 ) -> AsyncIterator[Claim]:
     async with Sessions(stage.url, "test", size=1) as sessions:
         complete = Complete(sessions, lambda *_: None, lambda *_: None)
         runner = cast("Runner", slots)
-        step = Claim(sessions, runner, complete, stage.specs, ["log"], lambda: True, clock or monotonic, limit=limit)
+        step = Claim(
+            sessions,
+            runner,
+            complete,
+            stage.specs,
+            ["log"],
+            lambda: True,
+            clock or monotonic,
+            on_claimed=on_claimed,
+            limit=limit,
+        )
         step.replica = await stage.replica()
         yield step
 
@@ -191,6 +205,17 @@ async def test_a_fair_claim_that_others_left_short_is_tried_again_at_once(stage:
             assert slots.free_slots == 5
             assert await step.step() == 0.0
             assert slots.free_slots == 0
+
+
+async def test_what_was_claimed_is_told_once_a_batch_and_nothing_is_not(stage: Stage) -> None:
+    waiting(stage, "flood", 7, ago=60)
+    told: list[int] = []
+    slots = Slots(5)
+    async with claims(stage, slots, on_claimed=lambda: told.append(slots.free_slots)) as step:
+        for expected in (1, 2, 2):
+            await step.step()
+            slots.empty()
+            assert len(told) == expected
 
 
 async def test_a_claim_that_finds_nothing_waits_for_the_poll(stage: Stage) -> None:

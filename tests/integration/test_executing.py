@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from typing import Any
 from uuid import uuid4
 
 import pytest
 from tests.integration.conftest import Stage, resource
 
+from scheduledjobs.steps.clock import Clock
+from scheduledjobs.steps.heartbeat import Heartbeat
 from scheduledjobs.steps.rescue import Rescue
 from scheduledjobs.steps.specs import Specs
 from scheduledjobs.store.executions import find_owned_executions, hand_back_executions
 from scheduledjobs.store.instances import beat_instance, bury_instances
-from scheduledjobs.store.sessions import connect
+from scheduledjobs.store.sessions import Sessions, connect
 
 
 async def pending(stage: Stage, jobs: int = 1) -> None:
@@ -93,7 +96,11 @@ class Watch:
     def __init__(self, leader: Any) -> None:
         self.now = 0.0
         self.is_trusted = True
-        self.step = Rescue(leader, lambda: self.is_trusted, lambda _: None, lambda _: None, Specs(), lambda: self.now)
+        self.lost: list[int] = []
+        self.step = Rescue(leader, lambda: self.is_trusted, self._on_lost, lambda _: None, Specs(), lambda: self.now)
+
+    def _on_lost(self, rows: Sequence[Any]) -> None:
+        self.lost.append(len(rows))
 
     async def look(self, seconds: int) -> None:
         for _ in range(seconds):
@@ -109,7 +116,9 @@ async def test_a_silent_replica_is_dead_after_ten_seconds_of_unbroken_sight(
 ) -> None:
     await stage.replica()
     async with stage.leader() as leader:
-        await Watch(leader).look(seconds)
+        watch = Watch(leader)
+        await watch.look(seconds)
+    assert watch.lost == ([0] if is_dead else [])  # told once, though it ran nothing
     (row,) = stage.rows("SELECT dead_at FROM scheduler_instance")
     assert (row["dead_at"] is not None) is is_dead
 
@@ -138,3 +147,25 @@ async def test_an_unknown_owner_counts_as_dead(stage: Stage) -> None:
     await stage.claim(uuid4())
     await stage.rescue()
     assert [row["state"] for row in stage.rows()] == ["LOST"]
+
+
+async def test_a_heartbeat_tells_how_long_the_one_before_took_and_how_late_the_loop_was(stage: Stage) -> None:
+    times = iter([1.0, 1.25, 2.0, 2.5])
+    state = {"running": 0, "is_leader": False, "term": None, "loop_lag_ms": 7.0}
+    async with Sessions(stage.url, "test", size=1) as sessions:
+        beating = Heartbeat(
+            sessions,
+            Clock(),
+            {"hostname": "r", "version": "1", "slots": 4, "handlers": ["log"]},
+            on_beat=lambda _: None,
+            on_dead=lambda: None,
+            on_registered=lambda _: None,
+            on_clock_step=lambda: None,
+            state=lambda: state,
+            monotonic=lambda: next(times),
+        )
+        await beating.step()
+        assert stage.rows("SELECT database_ms FROM scheduler_instance") == [{"database_ms": None}]
+        await beating.step()
+    told = stage.rows("SELECT database_ms, loop_lag_ms FROM scheduler_instance")
+    assert told == [{"database_ms": 250.0, "loop_lag_ms": 7.0}]

@@ -26,6 +26,25 @@ async def test_a_term_is_raised_from_the_value_that_was_read(database: str) -> N
         assert await term(database) == 1
 
 
+async def history(url: str) -> list[tuple[int, str]]:
+    async with connect(url, "test") as conn:
+        cursor = await conn.execute("SELECT term, holder FROM leadership_term ORDER BY term")
+        return list(await cursor.fetchall())
+
+
+async def test_each_term_that_was_taken_is_in_the_history(database: str) -> None:
+    for expected, holder in enumerate("ab"):
+        async with take_over(database, holder, expected), take_over(database, "late", expected) as late:
+            assert late is None
+    assert await history(database) == [(1, "a"), (2, "b")]
+
+
+async def test_the_history_does_not_stand_in_the_way_of_a_leader(database: str) -> None:
+    async with connect(database, "test") as conn:
+        await conn.execute("INSERT INTO leadership_term VALUES (1, 'nobody', now())")
+    assert await _take(database, 0) == 1
+
+
 async def test_the_seat_is_taken_while_the_leader_lives_and_free_after(database: str) -> None:
     async with connect(database, "test") as conn:
         async with take_over(database, "a", 0):

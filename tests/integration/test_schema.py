@@ -18,7 +18,7 @@ from scheduledjobs.steps.clock import Clock
 from scheduledjobs.steps.prune import Prune
 from scheduledjobs.store import migrate as migrations
 from scheduledjobs.store.migrate import check_schema, migrate
-from scheduledjobs.store.partitions import ensure_days, list_partitions
+from scheduledjobs.store.partitions import ensure_days, list_partitions, partition_name
 from scheduledjobs.store.queries import names, sql
 from scheduledjobs.store.sessions import Sessions, connect
 
@@ -47,13 +47,61 @@ async def test_migrating_twice_changes_nothing(database: str) -> None:
     assert await migrate(database) == []
 
 
-async def test_replicas_that_start_together_migrate_once(postgres_server: Postgres) -> None:
+async def fresh(server: Postgres) -> str:
+    """The URL of a database without a schema."""
     name = f"fresh_{uuid4().hex[:8]}"
-    with psycopg.connect(postgres_server.url, autocommit=True) as conn:
-        conn.execute(f"CREATE DATABASE {name}".encode())
-    url = postgres_server.url.rsplit("/", 1)[0] + f"/{name}"
+    async with connect(server.url, "test") as conn:
+        await conn.execute(f"CREATE DATABASE {name}".encode())
+    return server.url.rsplit("/", 1)[0] + f"/{name}"
+
+
+async def test_replicas_that_start_together_migrate_once(postgres_server: Postgres) -> None:
+    url = await fresh(postgres_server)
     applied = await asyncio.gather(*(migrate(url) for _ in range(4)))
-    assert sorted(applied) == [[], [], [], ["0001_tables", "0002_rules"]]
+    assert sorted(applied) == [[], [], [], ["0001_tables", "0002_rules", "0003_web"]]
+
+
+async def days_with_index(url: str, index: str) -> set[str]:
+    """The partitions that have a part of a partitioned index."""
+    query = """
+    SELECT i.indrelid::regclass::text FROM pg_inherits AS h JOIN pg_index AS i ON i.indexrelid = h.inhrelid
+    WHERE h.inhparent = %s::regclass AND i.indisvalid
+    """
+    async with connect(url, "test") as conn:
+        return {name for (name,) in await (await conn.execute(query.encode(), [index])).fetchall()}
+
+
+async def days(url: str) -> set[str]:
+    async with connect(url, "test") as conn:
+        return {partition_name("job_execution_log", day) for day in await list_partitions(conn)}
+
+
+async def test_an_index_that_comes_later_is_on_the_days_that_are_there_and_on_those_to_come(
+    postgres_server: Postgres, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    url, everything = await fresh(postgres_server), migrations.load_migrations()
+    with monkeypatch.context() as patched:
+        patched.setattr(migrations, "load_migrations", lambda: everything[:2])
+        await migrate(url)
+    assert len(old := await days(url)) > 7
+    assert await migrate(url) == [migration.name for migration in everything[2:]]
+    assert await days_with_index(url, "job_execution_log_failed") == old
+    async with connect(url, "test") as conn:
+        await ensure_days(conn, date(2031, 1, 1), date(2031, 1, 2))
+    assert await days_with_index(url, "job_execution_log_failed") == await days(url) > old
+
+
+async def test_the_term_in_force_is_in_the_history_that_comes_later(
+    postgres_server: Postgres, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    url, everything = await fresh(postgres_server), migrations.load_migrations()
+    with monkeypatch.context() as patched:
+        patched.setattr(migrations, "load_migrations", lambda: everything[:2])
+        await migrate(url)
+    async with connect(url, "test") as conn:
+        await conn.execute("UPDATE leadership SET term = 7, holder = 'one', acquired_at = now()")
+        await migrate(url)
+        assert await (await conn.execute("SELECT term, holder FROM leadership_term")).fetchall() == [(7, "one")]
 
 
 async def test_a_changed_migration_is_refused(database: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -116,6 +164,22 @@ async def test_days_past_the_retention_are_dropped_and_days_ahead_are_made(datab
     days = await prune(database, datetime.now(UTC) + 5 * DAY)
     assert min(days) == today + 3 * DAY
     assert max(days) == today + 12 * DAY
+
+
+async def test_old_terms_are_forgotten_but_for_the_newest_hundred(database: str) -> None:
+    fill = """
+    INSERT INTO leadership_term
+    SELECT n, 'one', now() - make_interval(days => CASE WHEN n <= %s THEN 3 ELSE 1 END)
+    FROM generate_series(1, 150) AS n
+    """
+    for old, kept in ((120, 100), (20, 130)):
+        async with connect(database, "test") as conn:
+            await conn.execute("DELETE FROM leadership_term")
+            await conn.execute(fill.encode(), [old])
+        await prune(database, datetime.now(UTC))
+        async with connect(database, "test") as conn:
+            cursor = await conn.execute("SELECT count(*), max(term) FROM leadership_term")
+            assert await cursor.fetchone() == (kept, 150)
 
 
 async def test_a_day_with_live_rows_waits(database: str) -> None:

@@ -11,8 +11,9 @@ from tests.integration.conftest import Stage, resource
 
 from scheduledjobs.cli.history import read as history
 from scheduledjobs.core.resource import Resource
-from scheduledjobs.ledger.why import why
+from scheduledjobs.ledger.why import why, why_of
 from scheduledjobs.steps.mirror import Gone
+from scheduledjobs.store.ledger import snapshot
 
 SECOND, HOUR, DAY = timedelta(seconds=1), timedelta(hours=1), timedelta(days=1)
 ONE, TWO = UUID(int=1), UUID(int=2)
@@ -175,3 +176,15 @@ async def test_why_the_first_and_last_years_are_answered(stage: Stage, year: int
     await stage.mirror(resource(schedule="0 0 29 2 *", timeZone="Asia/Tokyo"))
     assert "never due" in await told(stage, datetime(year, 1, 1, tzinfo=UTC))
     assert "never due" in await told(stage, datetime(year, 12, 31, 23, 59, 59, tzinfo=UTC))
+
+
+async def test_why_is_told_of_the_moment_that_the_callers_transaction_sees(stage: Stage) -> None:
+    await stage.mirror(resource(fixedRate="1m", uid=ONE))
+    at = stage.job()["next_fire_at"]
+    stage.tick(seconds=61)
+    async with snapshot(stage.url, **stage.clock_setting) as conn:
+        before = await why_of(conn, "default", "job", at)
+        await stage.fire()
+        assert await why_of(conn, "default", "job", at) == before
+    assert "PENDING" in await told(stage, at)
+    assert "PENDING" not in "\n".join(before)

@@ -21,6 +21,7 @@ from scheduledjobs.core.spec import Retry
 from scheduledjobs.errors import Permanent
 from scheduledjobs.handlers import Execution, Handler, Registry, execution, runner
 from scheduledjobs.handlers.assignment import Assignment, Ending
+from scheduledjobs.handlers.execution import Output
 from scheduledjobs.handlers.registry import AnyPayload
 from scheduledjobs.handlers.runner import Runner, Stop
 
@@ -34,7 +35,8 @@ class Bench:
         self.registry = Registry()
         self.endings: asyncio.Queue[Ending] = asyncio.Queue()
         self.returned: asyncio.Queue[Assignment] = asyncio.Queue()
-        self.runner = Runner(self.registry, 4, self._on_end, self._on_return)
+        self.may_begin = True
+        self.runner = Runner(self.registry, 4, self._on_end, self._on_return, may_begin=lambda: self.may_begin)
         self.runner.start()
         self._number = 0
 
@@ -432,3 +434,29 @@ async def test_no_more_attempts_begin_than_there_are_slots(bench: Bench) -> None
     for _ in range(4):
         await asyncio.wait_for(bench.endings.get(), 5)
     assert bench.runner.free_slots == 4
+
+
+def test_output_is_news_once() -> None:
+    output = Output()
+    assert output.news() is None
+    output.add("one")
+    assert output.news() == "one"
+    assert output.news() is None
+    output.add("two")
+    assert output.news() == "one\ntwo"
+
+
+async def test_what_was_claimed_before_its_trust_was_gone_is_not_begun(bench: Bench) -> None:
+    begun = []
+
+    async def note(_: Execution, __: BaseModel) -> None:
+        begun.append(1)
+
+    bench.may_begin = False
+    bench.begin(note)
+    while bench.runner.running:
+        await asyncio.sleep(0)
+    bench.may_begin = True
+    bench.begin(note)
+    ending = await bench.endings.get()
+    assert (ending.assignment.id, begun) == (2, [1])

@@ -30,6 +30,7 @@ class Output:
         self._lines: deque[str] = deque()
         self._size = 0
         self._lock = threading.Lock()
+        self._has_news = False
         self.is_truncated = False
 
     def add(self, line: str) -> None:
@@ -39,6 +40,7 @@ class Output:
             if len(line) > LONGEST_LINE:
                 line, self.is_truncated = line[:LONGEST_LINE], True
             self._lines.append(line)
+            self._has_news = True
             self._size += len(line) + 1
             while self._size > MOST_OUTPUT:
                 self._size -= len(self._lines.popleft()) + 1
@@ -47,6 +49,14 @@ class Output:
     def text(self) -> str:
         """Return the lines."""
         with self._lock:
+            return "\n".join(self._lines)
+
+    def news(self) -> str | None:
+        """Return the lines if there are any that were not returned here before, else None."""
+        with self._lock:
+            if not self._has_news:
+                return None
+            self._has_news = False
             return "\n".join(self._lines)
 
 

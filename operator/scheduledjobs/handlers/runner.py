@@ -73,13 +73,16 @@ class Runner:
         on_end: Callable[[Sequence[Ending]], None],
         on_return: Callable[[Sequence[Assignment]], None],
         monotonic: Callable[[], float] = time.monotonic,
+        may_begin: Callable[[], bool] = lambda: True,
     ) -> None:
-        """`on_end` (attempts ended) and `on_return` (abandoned ones returned) are called on the loop of `start`."""
+        """`on_end` (attempts ended) and `on_return` (abandoned ones returned) are called on the loop of `start`.
+        `may_begin` is asked before each start: a process that was frozen begins nothing that it had claimed before."""
         self._registry = registry
         self._slots = slots
         self._on_end = on_end
         self._on_return = on_return
         self._monotonic = monotonic
+        self._may_begin = may_begin
         self._held: dict[tuple[int, int], Assignment] = {}
         self._unbegun: dict[tuple[int, int], Assignment] = {}
         self._asked_at: float | None = None
@@ -125,6 +128,19 @@ class Runner:
         self._asked_at = self._monotonic()
         self._loop.call_soon_threadsafe(self._answer)
         return False
+
+    def outputs(self, seconds: float, most: int) -> list[tuple[Assignment, str, bool]]:
+        """Return what attempts that have run for so long have logged, where that is new; and whether it was cut.
+
+        At most `most` of them: the others have their turn at the next call.
+        """
+        found: list[tuple[Assignment, str, bool]] = []
+        for attempt in list(self._attempts.values()):  # at one go, since the handlers' loop changes it
+            if len(found) < most and self._monotonic() - attempt.started >= seconds:
+                text = attempt.output.news()
+                if text is not None:
+                    found.append((attempt.assignment, text, attempt.output.is_truncated))
+        return found
 
     def take_back(self) -> list[Assignment]:
         """Return the attempts that have not begun, and never will now: to be called where the loop is blocked."""
@@ -184,6 +200,11 @@ class Runner:
         if self._unbegun.pop(assignment.key, None) is None:
             del self._attempts[assignment.key]
             return  # taken back: whoever takes it out of there has it
+        if not self._may_begin():
+            del self._attempts[assignment.key]  # the log has it as running, and nobody holds it: it is handed back
+            if self._main is not None:
+                self._main.call_soon_threadsafe(self._held.pop, assignment.key, None)
+            return
         attempt.has_begun = True
         captured.set(attempt.output)
         attempt.started = self._monotonic()

@@ -53,10 +53,15 @@ class Claim:
         may_start: Callable[[], bool],
         monotonic: Callable[[], float] = time.monotonic,
         *,
+        on_claimed: Callable[[], None] = lambda: None,
         limit: int = 0,
         limit_per_namespace: int = 0,
     ) -> None:
-        """`limit` and `limit_per_namespace` bound what runs at once on all replicas together; 0 is no limit."""
+        """`limit` and `limit_per_namespace` bound what runs at once on all replicas together; 0 is no limit.
+
+        `on_claimed` is called for each batch that was taken.
+        """
+        self._on_claimed = on_claimed
         self._limit = limit
         self._limit_per_namespace = limit_per_namespace
         self._is_limited = bool(limit or limit_per_namespace)
@@ -122,6 +127,7 @@ class Claim:
         assignments = [self._assignment(row, sent_at) for row in rows]
         if not assignments:
             return []
+        self._on_claimed()
         if self.replica == replica and self._may_start() and not self.is_draining:
             self._runner.submit(assignments)
         else:

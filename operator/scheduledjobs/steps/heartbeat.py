@@ -38,7 +38,8 @@ class Heartbeat:
         state: Callable[[], dict[str, object]],
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
-        """`identity` is hostname, version, slots and handlers; `state()` is running, is_leader and term.
+        """`identity` is hostname, version, slots and handlers; `state()` is running, is_leader, term and
+        loop_lag_ms.
 
         `on_beat(sent_at)` is told of each acknowledged heartbeat, with the monotonic second at which it was sent.
         """
@@ -51,18 +52,16 @@ class Heartbeat:
         self._on_clock_step = on_clock_step
         self._state = state
         self._monotonic = monotonic
+        self._took_ms: float | None = None
         self.replica: UUID | None = None
 
     async def step(self) -> None:
         """Register if need be, then send one sign of life."""
         sent_at = self._monotonic()
-        async with self._sessions.session() as conn:
-            if self.replica is None:
-                replica = uuid4()
-                await register_instance(conn, replica, **self._identity)  # type: ignore[arg-type]
-                self.replica = replica
-                self._on_registered(replica)
-            now = await beat_instance(conn, self.replica, **self._state())  # type: ignore[arg-type]
+        try:
+            now = await self._beat()
+        finally:
+            self._took_ms = (self._monotonic() - sent_at) * 1000
         if now is None:
             log.error("this replica was declared dead", replica=str(self.replica))
             self.replica = None
@@ -72,6 +71,16 @@ class Heartbeat:
                 log.warning("the database's clock was set", now=now)
                 self._on_clock_step()
             self._on_beat(sent_at)
+
+    async def _beat(self) -> float | None:
+        async with self._sessions.session() as conn:
+            if self.replica is None:
+                replica = uuid4()
+                await register_instance(conn, replica, **self._identity)  # type: ignore[arg-type]
+                self.replica = replica
+                self._on_registered(replica)
+            state = {**self._state(), "database_ms": self._took_ms}
+            return await beat_instance(conn, self.replica, **state)  # type: ignore[arg-type]
 
     async def close(self) -> None:
         """Say that this replica has stopped, if the database can be reached."""

@@ -21,16 +21,25 @@ HOLDING = frozenset({ConcurrencyPolicy.QUEUE, ConcurrencyPolicy.REPLACE})
 class Outcome:
     """The outcomes of one replica."""
 
-    def __init__(self, specs: Specs, wake_claim: Callable[[], None], on_awaited: Callable[[], None]) -> None:
-        """`wake_claim` is called for slots that became free, `on_awaited` for ends that a held row waits for."""
+    def __init__(
+        self,
+        specs: Specs,
+        wake_claim: Callable[[], None],
+        on_awaited: Callable[[], None],
+        on_changed: Callable[[], None],
+    ) -> None:
+        """`wake_claim` is called for slots that became free, `on_awaited` for ends that a held row waits for,
+        `on_changed` for each batch that the log has taken."""
         self._specs = specs
         self._wake_claim = wake_claim
         self._on_awaited = on_awaited
+        self._on_changed = on_changed
         self._failures = Seldom()
 
     def written(self, endings: Sequence[Ending], stale: Sequence[Ending], retried: Set[int]) -> None:
         """These were to be written: `stale` came too late to count; the ids in `retried` wait for another attempt."""
         self._wake_claim()
+        self._on_changed()
         metrics.STALE.inc(len(stale))
         discarded = {ending.assignment.key for ending in stale}
         for ending in endings:
@@ -61,6 +70,7 @@ class Outcome:
 
     def returned(self, assignments: Sequence[Assignment], retried: Set[int]) -> None:
         """The log knows that the abandoned code of these has returned."""
+        self._on_changed()
         for assignment in assignments:
             if assignment.id in retried:
                 metrics.RETRIES.labels(handler=assignment.handler).inc()

@@ -1,4 +1,4 @@
-"""Prune: make the days ahead, drop the days whose history is no longer kept, forget replicas long dead."""
+"""Prune: make the days ahead, drop those whose history is no longer kept, forget replicas long dead and old terms."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import structlog
 
 from scheduledjobs.steps.clock import Clock
 from scheduledjobs.store.instances import forget_instances
+from scheduledjobs.store.leadership import forget_terms
 from scheduledjobs.store.partitions import DAYS_AHEAD, drop_expired, ensure_days
 from scheduledjobs.store.sessions import Sessions
 
@@ -35,5 +36,6 @@ class Prune:
             await ensure_days(conn, today - timedelta(days=1), today + timedelta(days=DAYS_AHEAD))
             dropped = await drop_expired(conn, today - timedelta(days=self._retention_days))
             await forget_instances(conn, self._retention_days)
+            await forget_terms(conn, self._retention_days)
         if dropped:
             log.info("dropped days past the retention", days=[str(day) for day in dropped])

@@ -48,7 +48,8 @@ class Rescue:
         monotonic: Callable[[], float] = time.monotonic,
         randomness: Callable[[], float] = random,
     ) -> None:
-        """`on_handlers` is told the names of all handlers that live replicas have, whenever they change."""
+        """`on_lost` is told of what a dead replica left, which may be nothing; `on_handlers` is told the names of all
+        handlers that live replicas have, whenever they change."""
         self._leader = leader
         self._is_trusted = is_trusted
         self._on_lost = on_lost
@@ -81,6 +82,8 @@ class Rescue:
         for row in dead:
             if row["id"] in buried:
                 log.warning("replica declared dead", replica=str(row["id"]), hostname=row["hostname"])
+        if buried and not lost:
+            self._on_lost([])
         if lost:
             log.warning("executions lost with their replica", count=len(lost), retried=len(retried))
             metrics.repairs("lost").inc(len(lost))

@@ -24,6 +24,9 @@ STOP = "scheduledjobs_stop"
 FREE = "scheduledjobs_free"
 """Channel: a leader has released the Lease."""
 
+CHANGED = "scheduledjobs_changed"
+"""Channel: something that people look at has changed; sent seldom, so it says nothing of what or how much."""
+
 MOST_SPARE = 100
 """A fair claim looks at up to so many more than its slots, at most four times as many, to find enough where others are
 claiming at the same moment; what it looks at costs it about as much as what it takes."""
@@ -109,6 +112,11 @@ async def insert_attempts(conn: Connection, rows: Iterable[Mapping[str, Any]]) -
 async def insert_outputs(conn: Connection, rows: Iterable[Mapping[str, Any]]) -> int:
     """Keep the captured output of attempts: fire_time, execution_id, attempt, output, truncated."""
     return await execute(conn, "insert_outputs", rows=batch(rows))
+
+
+async def write_outputs(conn: Connection, replica: UUID, rows: Iterable[Mapping[str, Any]]) -> int:
+    """Keep what running attempts of `replica` have logged so far: as for insert_outputs, and claim_no."""
+    return await execute(conn, "write_outputs", replica=replica, rows=batch(rows))
 
 
 async def find_ended_claims(conn: Connection, replica: UUID, rows: Iterable[Mapping[str, Any]]) -> set[int]:

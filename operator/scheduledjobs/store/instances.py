@@ -26,10 +26,26 @@ async def register_instance(
 
 
 async def beat_instance(
-    conn: Connection, replica: UUID, *, running: int, is_leader: bool, term: int | None
+    conn: Connection,
+    replica: UUID,
+    *,
+    running: int,
+    is_leader: bool,
+    term: int | None,
+    database_ms: float | None = None,
+    loop_lag_ms: float | None = None,
 ) -> float | None:
     """Write a sign of life; return the database's time in seconds since 1970, or None if declared dead."""
-    row = await fetch_one(conn, "beat_instance", replica=replica, running=running, is_leader=is_leader, term=term)
+    row = await fetch_one(
+        conn,
+        "beat_instance",
+        replica=replica,
+        running=running,
+        is_leader=is_leader,
+        term=term,
+        database_ms=database_ms,
+        loop_lag_ms=loop_lag_ms,
+    )
     return None if row is None else float(row["now"])
 
 

@@ -111,6 +111,11 @@ async def raise_term(url: str, conn: Connection, expected: int, holder: str) -> 
     return term if row is not None else None
 
 
+async def forget_terms(conn: Connection, days: int) -> int:
+    """Delete the past of leadership that is older than `days`, but for the newest 100 terms; return how many."""
+    return await execute(conn, "forget_terms", days=days)
+
+
 async def _end_blockers_soon(url: str, pid: int, term: int) -> None:
     while True:
         await asyncio.sleep(BLOCKED_SECONDS)

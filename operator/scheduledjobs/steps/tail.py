@@ -1,0 +1,45 @@
+"""Tail: what a long attempt has logged is kept while it runs, for who looks on and for when its replica dies."""
+
+from __future__ import annotations
+
+from uuid import UUID
+
+from scheduledjobs.handlers.runner import Runner
+from scheduledjobs.store.executions import write_outputs
+from scheduledjobs.store.sessions import Sessions
+
+EVERY_SECONDS = 2.0
+LONG_SECONDS = 2.0
+MOST = 20
+"""Outputs written at once, each of up to 64 KiB."""
+
+
+class Tail:
+    """The outputs of one replica; `replica` changes when it registers anew."""
+
+    def __init__(self, sessions: Sessions, runner: Runner) -> None:
+        self._sessions = sessions
+        self._runner = runner
+        self.replica: UUID | None = None
+
+    async def step(self) -> float | None:
+        """Write what is new; return 0 where there may be more."""
+        if self.replica is None or not self._runner.running:
+            return None
+        found = self._runner.outputs(LONG_SECONDS, MOST)
+        if not found:
+            return None
+        rows = [
+            {
+                "fire_time": assignment.fire_time,
+                "execution_id": assignment.id,
+                "attempt": assignment.attempt,
+                "claim_no": assignment.claim_no,
+                "output": text,
+                "truncated": is_cut,
+            }
+            for assignment, text, is_cut in found
+        ]
+        async with self._sessions.session() as conn:
+            await write_outputs(conn, self.replica, rows)
+        return 0.0 if len(found) == MOST else None
