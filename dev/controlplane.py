@@ -79,6 +79,7 @@ class ControlPlane:
             "--authorization-mode=RBAC",
             "--endpoint-reconciler-type=none",
             "--disable-admission-plugins=ServiceAccount",
+            f"--client-ca-file={pki}/front-ca.crt",
             f"--requestheader-client-ca-file={pki}/front-ca.crt",
             "--requestheader-allowed-names=front-proxy-client",
             "--requestheader-extra-headers-prefix=X-Remote-Extra-",

@@ -5,15 +5,27 @@ from __future__ import annotations
 import json
 import socket
 from datetime import timedelta
+from ipaddress import ip_address
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, PostgresDsn, SecretStr, TypeAdapter, ValidationError, field_validator
+from pydantic import Field, PostgresDsn, SecretStr, TypeAdapter, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from scheduledjobs.errors import SettingsError
 from scheduledjobs.store.sessions import is_url
 
 CommaList = Annotated[tuple[str, ...], NoDecode]
+
+
+ANY = frozenset({"0.0.0.0", "::", ""})  # noqa: S104 compared with, not listened on
+
+
+def is_loopback(host: str) -> bool:
+    """Return whether a name or address stands for this machine itself, and can for no other."""
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host.lower() == "localhost" or host.lower().endswith(".localhost")
 
 
 class Settings(BaseSettings):
@@ -36,6 +48,15 @@ class Settings(BaseSettings):
     )
     metrics_host: str = Field(default="0.0.0.0", description="Address of probes and metrics")  # noqa: S104 pods are probed
     metrics_port: int = Field(default=9090, ge=0, le=65535, description="Port of /livez, /readyz and /metrics; 0: any")
+    web: bool = Field(default=True, description="Serve REST and the dashboard")
+    host: str = Field(default="0.0.0.0", min_length=1, description="Address of REST and the dashboard")  # noqa: S104 a pod's port
+    port: int = Field(
+        default=8080, ge=0, le=65535, validate_default=True, description="Port of REST and the dashboard; 0: any"
+    )
+    auth: Literal["token", "none", "none-for-everybody"] = Field(
+        default="token",
+        description="Who may: token (the caller's own), none (everybody, on loopback only) or none-for-everybody",
+    )
     retention_days: int = Field(default=30, ge=1, le=3650, description="Days that executions are kept")
     max_running: int = Field(
         default=0, ge=0, le=1_000_000, description="Most executions that run at once, on all replicas; 0: no limit"
@@ -71,6 +92,29 @@ class Settings(BaseSettings):
             return json.loads(value) if isinstance(value, str) else value
         except ValueError:
             raise ValueError('must be a JSON object: {"NAME": {"url": "...", "namespaces": ["..."]}}') from None
+
+    @field_validator("port")
+    @classmethod
+    def _is_a_port_of_its_own(cls, value: int, info: ValidationInfo) -> int:
+        hosts = {info.data.get("host"), info.data.get("metrics_host")}
+        if (
+            info.data.get("web")
+            and value
+            and value == info.data.get("metrics_port")
+            and (len(hosts) == 1 or hosts & ANY)
+        ):
+            raise ValueError(f"{value} is the port of SCHEDULEDJOBS_METRICS_PORT; they must differ")
+        return value
+
+    @field_validator("auth")
+    @classmethod
+    def _is_open_on_loopback_only(cls, value: str, info: ValidationInfo) -> str:
+        if value == "none" and info.data.get("web") and not is_loopback(info.data.get("host", "localhost")):
+            raise ValueError(
+                "none is only for a SCHEDULEDJOBS_HOST that nobody else reaches, such as 127.0.0.1; "
+                "none-for-everybody gives whoever reaches it the operator's own rights"
+            )
+        return value
 
     @field_validator("database_url")
     @classmethod
