@@ -29,6 +29,6 @@ COPY --from=build /opt/scheduledjobs /opt/scheduledjobs
 # A home that is not there: whatever the user id is, nothing is read from or written to one.
 ENV PATH=/opt/scheduledjobs/bin:$PATH HOME=/nonexistent PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1
 USER 65532:65532
-EXPOSE 9090
+EXPOSE 8080 9090
 ENTRYPOINT ["scheduledjobs"]
 CMD ["run"]

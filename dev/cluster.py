@@ -95,6 +95,10 @@ def _start(made: Dev, state: Path) -> None:
         URL: url,
         "SCHEDULEDJOBS_METRICS_PORT": "0",
         "SCHEDULEDJOBS_METRICS_HOST": "127.0.0.1",
+        "SCHEDULEDJOBS_HOST": "127.0.0.1",
+        "SCHEDULEDJOBS_PORT": "0",
+        # Others on this machine reach the port too: on a cluster that is not ours they must not act as its admin.
+        "SCHEDULEDJOBS_AUTH": "token" if _is_current("CLUSTER") else "none",
     }
     say("applying migrations")
     command = [sys.executable, "-m", "scheduledjobs", "migrate"]

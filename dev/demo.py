@@ -1,7 +1,8 @@
-"""`make demo`: two replicas at work on a real API server and PostgreSQL, and a leader to kill.
+"""`make demo`: two replicas at work on a real API server and PostgreSQL, their dashboard, and a leader to kill.
 
 With a terminal it shows the jobs and the newest executions until Ctrl-C; the key k kills the leader. Without one it
-runs until every example has fired, prints both tables and exits: 0 if each kind of schedule has succeeded.
+runs until every example has fired, prints both tables and exits: 0 if each kind of schedule has succeeded and the
+dashboard has answered.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import termios
 import threading
 import time
 import tty
+import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
@@ -28,10 +30,11 @@ import yaml
 
 from dev.cluster import CURRENT, ROOT, STATE, down, forget_shell, note, up
 from dev.controlplane import kubectl
-from dev.processes import INTERRUPTS, end_as_on_ctrl_c, locked, put_off_interrupts, say
+from dev.processes import INTERRUPTS, end_as_on_ctrl_c, free_port, locked, put_off_interrupts, say, until
 
 EXAMPLES = ROOT / "examples"
 LIMIT_SECONDS = 120
+DASHBOARD_SECONDS = 30
 ONE_SHOT_AHEAD = timedelta(seconds=6)
 KINDS = {
     "CRON": "cron-every-5s",
@@ -76,20 +79,45 @@ class Demo:
         self._url = environment["SCHEDULEDJOBS_DATABASE_URL"]
         self._folder = folder
         self._replicas: dict[str, subprocess.Popen[bytes]] = {}
+        self._ports: dict[str, int] = {}
         self._number = 0
         self._killed_at: float | None = None
         self._applied: list[str] = []
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), Ping)
         threading.Thread(target=self._server.serve_forever, daemon=True).start()
 
-    def start_replica(self) -> str:
-        """Start one more replica; return its name."""
+    @property
+    def dashboard(self) -> str:
+        """Where the dashboard is, for as long as the demo runs: a replica in place of a killed one takes its port."""
+        return f"http://127.0.0.1:{min(self._ports.values())}/ui/"
+
+    def answers(self) -> bool:
+        """Return whether the dashboard does."""
+        try:
+            with urllib.request.urlopen(self.dashboard, timeout=2) as answer:
+                return bool(answer.status == 200)
+        except OSError:
+            return False
+
+    def tell_dashboard(self) -> None:
+        """Say where the dashboard is, once it is there."""
+        is_there = until(self._answers_or_died, DASHBOARD_SECONDS)
+        say(f"dashboard: {self.dashboard}" if is_there else f"the dashboard does not answer at {self.dashboard}")
+
+    def _answers_or_died(self) -> bool:
+        self.check_alive()
+        return self.answers()
+
+    def start_replica(self, port: int = 0) -> str:
+        """Start one more replica, its dashboard on this port or on one of its own; return its name."""
         self._number += 1
         name = f"replica-{self._number}"
+        self._ports[name] = port or free_port()
+        environment = {"SCHEDULEDJOBS_HOSTNAME": name, "SCHEDULEDJOBS_PORT": str(self._ports[name])}
         with (self._folder / f"{name}.log").open("wb") as log, put_off_interrupts():
             self._replicas[name] = subprocess.Popen(
                 [sys.executable, "-m", "scheduledjobs", "run"],
-                env={**self._environment, "SCHEDULEDJOBS_HOSTNAME": name},
+                env={**self._environment, **environment},
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
@@ -157,7 +185,7 @@ class Demo:
         process.send_signal(signal.SIGKILL)
         process.wait()
         self._killed_at = time.time()
-        return f"killed {leader}, started {self.start_replica()}"
+        return f"killed {leader}, started {self.start_replica(self._ports.pop(leader))}"
 
     def take_over(self) -> str:
         """Return how long the seat was empty after the last kill, once it is taken; before it, nothing."""
@@ -184,6 +212,8 @@ class Demo:
             found.append("a success of http-ping")
         if not any(name == "failing" and state == "FAILED" and message for name, state, message in rows):
             found.append("a failure with its error")
+        if not self.answers():
+            found.append("an answer of the dashboard")
         return found
 
     def tables(self, rows: int) -> str:
@@ -208,7 +238,8 @@ def watch(demo: Demo) -> None:
         while True:
             demo.check_alive()
             leader = demo.leader()
-            _draw(f"leader: {leader or 'none'}{told}{demo.take_over()}\n{KEYS}\n\n{demo.tables(ALL_ROWS)}")
+            head = f"leader: {leader or 'none'}{told}{demo.take_over()}\ndashboard: {demo.dashboard}\n{KEYS}"
+            _draw(f"{head}\n\n{demo.tables(ALL_ROWS)}")
             if select.select([sys.stdin], [], [], 1.0)[0] and os.read(sys.stdin.fileno(), 1) == b"k":
                 told = f" · {demo.kill_leader()}"
 
@@ -270,6 +301,7 @@ def show(state: Path) -> int:
         demo.start_replica()
         say("applying examples/")
         demo.apply_examples()
+        demo.tell_dashboard()
         if not (sys.stdin.isatty() and sys.stdout.isatty()):
             return run_through(demo)
         try:

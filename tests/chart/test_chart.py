@@ -31,8 +31,10 @@ MATRIX = {
     "nothing optional": (
         *SECRET,
         "--set", "rbac.create=false,rbac.aggregate=false,serviceAccount.create=false,networkPolicy.enabled=false",
-        "--set", "podDisruptionBudget.enabled=false,metrics.annotations=false",
+        "--set", "podDisruptionBudget.enabled=false,metrics.annotations=false,web.enabled=false",
     ),
+    "no dashboard": (*SECRET, "--set", "web.enabled=false"),
+    "dashboard for everybody": (*SECRET, "--set", "web.auth=none-for-everybody,web.ingress.enabled=true"),
     "everything": (
         *SECRET,
         "--set", "handlers.modules={mine.reports},handlers.configMap=mine,sqlConnections.existingSecret=sql",
@@ -43,6 +45,11 @@ MATRIX = {
         "--set", "extraVolumeMounts[0].name=more,extraVolumeMounts[0].mountPath=/more",
         "--set-json", 'networkPolicy.metricsFrom=[{"namespaceSelector": {"matchLabels": {"name": "monitoring"}}}]',
         "--set-json", 'networkPolicy.egress=[{"ports": [{"port": 5432}]}]',
+        "--set-json", 'networkPolicy.webFrom=[{"namespaceSelector": {"matchLabels": {"name": "ingress"}}}]',
+        "--set", "web.port=8081,web.service.type=LoadBalancer,web.service.port=8080,web.service.annotations.f=g",
+        "--set", "web.ingress.enabled=true,web.ingress.className=nginx,web.ingress.host=jobs.example",
+        "--set", "web.ingress.annotations.h=i",
+        "--set-json", 'web.ingress.tls=[{"hosts": ["jobs.example"], "secretName": "jobs-tls"}]',
         "--set-json", 'affinity={"nodeAffinity": {}}',
     ),
 }  # fmt: skip
@@ -121,6 +128,11 @@ def test_pods_are_restricted_as_the_api_server_enforces_it(cluster: ControlPlane
         ((*SECRET, "--set", "replicas=0"), "replicas"),
         ((*SECRET, "--set", "image.digest=latest"), "digest"),
         ((*SECRET, "--set", "watchNamespaces={Upper}"), "watchNamespaces"),
+        ((*SECRET, "--set", "web.port=9090"), "web.port and metrics.port must be two ports"),
+        ((*SECRET, "--set", "web.auth=none"), "auth"),
+        ((*SECRET, "--set", "web.service.type=ExternalName"), "type"),
+        ((*SECRET, "--set", "web.ingress.host=https://jobs.example"), "host"),
+        ((*SECRET, "--set", "web.enabled=false,web.ingress.enabled=true"), "web.ingress.enabled needs web.enabled"),
         ((*SECRET, "--kube-version", "1.30.0"), "1.31"),
     ],
 )
@@ -137,8 +149,9 @@ def test_with_namespaces_nothing_is_granted_for_the_whole_cluster() -> None:
     assert {role["metadata"]["namespace"] for role in of(items, "Role")} >= {"default", "kube-public", "kube-system"}
 
 
-def test_no_right_on_what_the_operator_has_no_use_for() -> None:
-    items = [item for item in rendered(SECRET) if "aggregate-to" not in json.dumps(item["metadata"])]
+@pytest.mark.parametrize("case", ["secret", "everything", "no dashboard", "dashboard for everybody"])
+def test_no_right_on_what_the_operator_has_no_use_for(case: str) -> None:
+    items = [item for item in rendered(MATRIX[case]) if "aggregate-to" not in json.dumps(item["metadata"])]
     roles = [r for kind in ("Role", "ClusterRole") for r in of(items, kind) if "smoke" not in r["metadata"]["name"]]
     rules = [(resource, verb) for role in roles for rule in role["rules"] for resource in rule["resources"]
              for verb in rule["verbs"]]  # fmt: skip
@@ -149,6 +162,78 @@ def test_no_right_on_what_the_operator_has_no_use_for() -> None:
         ("scheduledjobs", "get"), ("scheduledjobs", "list"), ("scheduledjobs", "watch"),
         ("scheduledjobs/status", "patch"),
     ]  # fmt: skip
+
+
+def test_a_viewer_reads_and_an_editor_writes_and_neither_more() -> None:
+    roles = {role["metadata"]["name"].rpartition(":")[2]: role for role in of(rendered(SECRET), "ClusterRole")}
+    verbs = {name: roles[name]["rules"][0]["verbs"] for name in ("view", "edit")}
+    assert verbs["view"] == ["get", "list", "watch"]
+    assert verbs["edit"] == ["create", "update", "patch", "delete", "deletecollection"]
+    for name in verbs:
+        assert [rule["apiGroups"] for rule in roles[name]["rules"]] == [["scheduledjobs.dev"]]
+
+
+def web_of(case: str) -> tuple[list[dict[str, Any]], dict[str, dict[str, Any]], dict[str, int]]:
+    """All items, the operator's variables by name, and its ports by name."""
+    items = rendered(MATRIX[case])
+    (container,) = pod_of(items)["spec"]["containers"]
+    env = {entry["name"]: entry for entry in container["env"]}
+    return items, env, {port["name"]: port["containerPort"] for port in container["ports"]}
+
+
+def test_the_dashboard_is_behind_a_service_and_nothing_else_by_default() -> None:
+    items, env, ports = web_of("secret")
+    assert (env["SCHEDULEDJOBS_PORT"]["value"], env["SCHEDULEDJOBS_AUTH"]["value"]) == ("8080", "token")
+    assert ports == {"metrics": 9090, "web": 8080}
+    (service,) = of(items, "Service")
+    assert service["spec"]["ports"] == [{"name": "http", "port": 80, "targetPort": "web", "protocol": "TCP"}]
+    assert service["spec"]["type"] == "ClusterIP"
+    assert of(items, "Ingress") == []
+
+
+def test_the_service_finds_the_operators_pods_ready_or_not() -> None:
+    for case in ("demo", "everything"):
+        items = rendered(MATRIX[case])
+        (service,) = [each for each in of(items, "Service") if "postgres" not in each["metadata"]["name"]]
+        assert service["spec"]["selector"].items() <= pod_of(items)["metadata"]["labels"].items()
+        assert service["spec"]["publishNotReadyAddresses"], "the pages say what is down when no pod is Ready"
+        for other in of(items, "StatefulSet"):
+            labels = other["spec"]["template"]["metadata"]["labels"]
+            assert not service["spec"]["selector"].items() <= labels.items()
+
+
+def test_the_ingress_leads_to_the_service() -> None:
+    items, env, ports = web_of("everything")
+    (service,), (ingress,) = of(items, "Service"), of(items, "Ingress")
+    assert (env["SCHEDULEDJOBS_PORT"]["value"], ports["web"]) == ("8081", 8081)
+    assert (service["spec"]["type"], service["spec"]["ports"][0]["port"]) == ("LoadBalancer", 8080)
+    (rule,) = ingress["spec"]["rules"]
+    (path,) = rule["http"]["paths"]
+    backend = {"name": service["metadata"]["name"], "port": {"name": service["spec"]["ports"][0]["name"]}}
+    assert (rule["host"], path["path"], path["backend"]["service"]) == ("jobs.example", "/", backend)
+    assert (ingress["spec"]["ingressClassName"], ingress["spec"]["tls"][0]["secretName"]) == ("nginx", "jobs-tls")
+    assert (service["metadata"]["annotations"], ingress["metadata"]["annotations"]) == ({"f": "g"}, {"h": "i"})
+
+
+def test_without_the_dashboard_there_is_no_port_for_it() -> None:
+    items, env, ports = web_of("no dashboard")
+    assert env["SCHEDULEDJOBS_WEB"]["value"] == "false"
+    assert ports == {"metrics": 9090}
+    assert of(items, "Service") == of(items, "Ingress") == []
+    (policy,) = of(items, "NetworkPolicy")
+    assert [rule["ports"][0]["port"] for rule in policy["spec"]["ingress"]] == ["metrics"]
+
+
+def test_each_port_has_peers_of_its_own() -> None:
+    for case, names in (("secret", {"metrics": None, "web": None}),
+                        ("everything", {"metrics": "monitoring", "web": "ingress"})):  # fmt: skip
+        (policy,) = of(rendered(MATRIX[case]), "NetworkPolicy")
+        for rule in policy["spec"]["ingress"]:
+            (port,) = rule["ports"]
+            peers = [peer["namespaceSelector"]["matchLabels"]["name"] for peer in rule.get("from", [])]
+            name = names.pop(port["port"])
+            assert peers == ([name] if name else []), port
+        assert names == {}
 
 
 def test_the_pod_outlives_the_drain() -> None:
@@ -218,6 +303,27 @@ def test_the_chart_is_the_version_of_the_program() -> None:
 def test_notes_warn_of_the_demo_database() -> None:
     words = ("install", "release", str(CHART), "--dry-run=client", "-n", "default", *DEMO)
     assert "WARNING: demoPostgres" in helm(HELMS[0], *words).stdout
+
+
+def notes(*words: str) -> str:
+    done = helm(HELMS[0], "install", "release", str(CHART), "--dry-run=client", "-n", "jobs", *SECRET, *words)
+    return done.stdout.partition("\nNOTES:\n")[2]
+
+
+def test_notes_say_how_to_reach_the_dashboard() -> None:
+    said = notes()
+    assert "kubectl -n jobs port-forward svc/release-scheduledjobs 8080:80\n" in said
+    assert "create token SERVICE-ACCOUNT" in said
+    said = notes("--set", "web.ingress.enabled=true,web.ingress.host=jobs.example,web.ingress.tls[0].secretName=x")
+    assert "https://jobs.example/ui/" in said
+    assert "port-forward" not in said
+    assert "WARNING" not in said
+    assert "ashboard" not in notes("--set", "web.enabled=false")
+
+
+def test_notes_warn_of_a_dashboard_without_tokens_or_without_tls() -> None:
+    assert "WARNING: web.auth" in notes("--set", "web.auth=none-for-everybody")
+    assert "WARNING: web.ingress has no tls" in notes("--set", "web.ingress.enabled=true")
 
 
 def test_the_image_has_no_file_that_it_has_no_use_for() -> None:

@@ -71,6 +71,13 @@ app.kubernetes.io/component: operator
       key: {{ if .Values.demoPostgres.enabled }}uri{{ else }}{{ .Values.database.key }}{{ end }}
 {{- end }}
 
+{{- define "scheduledjobs.webPort" -}}
+{{- if eq (int .Values.web.port) (int .Values.metrics.port) }}
+{{- fail "web.port and metrics.port must be two ports" }}
+{{- end }}
+{{- .Values.web.port }}
+{{- end }}
+
 {{/* Restricted, as the Pod Security Standards have it. */}}
 {{- define "scheduledjobs.podSecurityContext" -}}
 runAsNonRoot: true
