@@ -69,6 +69,7 @@ class Bench:
             "SCHEDULEDJOBS_DATABASE_URL": self._url,
             "SCHEDULEDJOBS_METRICS_HOST": "127.0.0.1",
             "SCHEDULEDJOBS_METRICS_PORT": "0",
+            "SCHEDULEDJOBS_WEB": "false",
             "SCHEDULEDJOBS_SLOTS": str(slots),
             "SCHEDULEDJOBS_LEASE_NAME": f"bench-{self._number}",
         }
