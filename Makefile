@@ -37,6 +37,10 @@ e2e: .venv/ready  ## Run the end-to-end tests on real pods: kind, a node, or CLU
 	@$(BIN)/python -c "from dev.build import HELM4, program; program(HELM4)"
 	@SCHEDULEDJOBS_E2E=1 $(BIN)/pytest --timeout 600 -x tests/e2e
 
+browser: .venv/ready programs  ## Run the browser tests of the dashboard, in Chromium (CHROMIUM=path, or Debian's)
+	@$(BIN)/python -m dev.browser
+	@SCHEDULEDJOBS_BROWSER=1 $(BIN)/pytest tests/browser
+
 faults: .venv/ready programs  ## Run the fault scenarios, about an hour: a table at the end (ONLY=words picks some)
 	@SCHEDULEDJOBS_FAULTS=1 $(BIN)/pytest -q --timeout 900 --ignore tests/faults/test_soak.py -k "$(ONLY)" tests/faults
 
@@ -49,6 +53,9 @@ mutants: .venv/ready programs  ## Break one guard at a time and see that somethi
 chart: .venv/ready  ## Copy the CRD into the chart and write the chart's README
 	@cp crds/*.yaml charts/scheduledjobs/files/
 	@$(BIN)/python -m dev.chart_docs
+
+docs: .venv/ready  ## Write the reference of REST from its OpenAPI document
+	@$(BIN)/python -m dev.rest_docs
 
 check: .venv/ready  ## Format, lint, types, layers, migrations
 	$(BIN)/ruff format --check .
@@ -65,4 +72,4 @@ lock: .venv/ready  ## Pin the newest versions that pyproject.toml allows (needs 
 	uv pip compile --universal --python-version 3.11 --generate-hashes --no-header pyproject.toml --group dev -o requirements/dev.txt
 	echo 'hatchling>=1.33' | uv pip compile --universal --python-version 3.11 --generate-hashes --no-header - -o requirements/build.txt
 
-.PHONY: help venv programs demo up down unit test e2e faults soak mutants chart check bench lock
+.PHONY: help venv programs demo up down unit test e2e browser faults soak mutants chart docs check bench lock

@@ -20,8 +20,11 @@ from scheduledjobs.store.migrate import migrate
 
 IS_E2E = bool(os.environ.get("SCHEDULEDJOBS_E2E"))
 IS_FAULTS = bool(os.environ.get("SCHEDULEDJOBS_FAULTS"))
-collect_ignore = [*([] if IS_E2E else ["e2e"]), *([] if IS_FAULTS else ["faults"])]
-"""The end-to-end tests need a node, and the fault scenarios most of an hour: `make e2e` and `make faults` run them."""
+IS_BROWSER = bool(os.environ.get("SCHEDULEDJOBS_BROWSER"))
+IS_RUN = {"e2e": IS_E2E, "faults": IS_FAULTS, "browser": IS_BROWSER}
+collect_ignore = [name for name, is_run in IS_RUN.items() if not is_run]
+"""The end-to-end tests need a node, the fault scenarios most of an hour, the browser tests Chromium: `make e2e`,
+`make faults` and `make browser` run them."""
 
 numbers = count(1)
 

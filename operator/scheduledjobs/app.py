@@ -38,18 +38,24 @@ from scheduledjobs.steps.complete import Complete
 from scheduledjobs.steps.elect import PROBE_SECONDS, Elect
 from scheduledjobs.steps.heartbeat import EVERY_SECONDS as BEAT_SECONDS
 from scheduledjobs.steps.heartbeat import Heartbeat
+from scheduledjobs.steps.lag import EVERY_SECONDS as LAG_SECONDS
+from scheduledjobs.steps.lag import Lag
 from scheduledjobs.steps.loop import PATIENCE_SECONDS, Loops, keep
 from scheduledjobs.steps.notify import Notify
 from scheduledjobs.steps.outcome import Outcome
 from scheduledjobs.steps.specs import Specs
 from scheduledjobs.steps.stops import EVERY_SECONDS as STOPS_SECONDS
 from scheduledjobs.steps.stops import Stops
-from scheduledjobs.store.executions import ENDED, FREE, SPECS, STOP, WORK
+from scheduledjobs.steps.tail import EVERY_SECONDS as TAIL_SECONDS
+from scheduledjobs.steps.tail import Tail
+from scheduledjobs.store.executions import CHANGED, ENDED, FREE, SPECS, STOP, WORK
 from scheduledjobs.store.leadership import Leader, claim_cluster
 from scheduledjobs.store.listen import listen
 from scheduledjobs.store.migrate import check_schema, migrate
 from scheduledjobs.store.sessions import Sessions, connect, replica_sessions
 from scheduledjobs.web.health import HealthServer, Pulse
+from scheduledjobs.web.hub import Hub
+from scheduledjobs.web.server import WebServer
 
 log = structlog.get_logger(__name__)
 
@@ -67,7 +73,9 @@ class App:
         self._url = settings.database_url.get_secret_value()
         self._holder = f"{settings.hostname}_{token_hex(4)}"
         self._pulse = Pulse()
+        self._hub = Hub()
         self._clock = Clock()
+        self._lag = Lag()
         self._specs = Specs()
         self._stop = asyncio.Event()
         self._hurry = asyncio.Event()
@@ -77,13 +85,14 @@ class App:
         allow(settings.http_allow)
         allow_connections(self._url, settings.sql_connections)
         self._registry = load_registry(settings.handlers)
-        self._runner = Runner(self._registry, settings.slots, self._on_end, self._on_return)
+        self._runner = Runner(self._registry, settings.slots, self._on_end, self._on_return, may_begin=self._may_start)
         self._control, self._work, self._claims, self._upkeep = replica_sessions(self._url)
         self._notify = Notify(self._control)
-        outcome = Outcome(self._specs, self._wake_claim, self._tell_release)
+        outcome = Outcome(self._specs, self._wake_claim, self._tell_release, self._tell_changed)
         self._complete = Complete(self._work, outcome.written, outcome.returned)
         self._claim = self._new_claim()
         self._stops = Stops(self._control, self._runner)
+        self._tail = Tail(self._work, self._runner)
         self._heartbeat = Heartbeat(
             self._control,
             self._clock,
@@ -122,6 +131,7 @@ class App:
             self._specs,
             self._registry.names(),
             self._may_start,
+            on_claimed=self._tell_changed,
             limit=self._settings.max_running,
             limit_per_namespace=self._settings.max_running_per_namespace,
         )
@@ -139,6 +149,10 @@ class App:
                 return
             for sessions in (self._control, self._work, self._claims, self._upkeep):
                 await stack.enter_async_context(sessions)
+            if self._settings.web:
+                web = WebServer(self._settings, self._kube, self._registry, self._hub)
+                await stack.enter_async_context(web)
+                log.info("serving REST and the dashboard", host=self._settings.host, port=web.port)
             self._runner.start()
             loops = Loops()
             for name, loop in self._loops().items():
@@ -195,10 +209,12 @@ class App:
         return {
             "heartbeat": (self._heartbeat.step, BEAT_SECONDS, None),
             "trust": (self._check_trust, 0.5, None),
+            "lag": (self._lag.step, LAG_SECONDS, None),
             "elect": (self._elect.step, PROBE_SECONDS, self._elect.wake),
             "claim": (self._claim.step, POLL_SECONDS, self._claim.wake),
             "complete": (self._complete.step, 1.0, self._complete.wake),
             "stops": (self._stops.step, STOPS_SECONDS, self._stops.wake),
+            "tail": (self._tail.step, TAIL_SECONDS, None),
             "notify": (self._notify.step, 1.0, self._notify.wake),
             "listen": (self._listen, 1.0, None),
         }
@@ -208,7 +224,7 @@ class App:
         await keep(name, step, every_seconds=seconds, wake=wake, tick=self._pulse.tick, patience=patience)
 
     async def _listen(self) -> None:
-        await listen(self._url, [WORK, ENDED, STOP, FREE, SPECS], self._on_notify)
+        await listen(self._url, [WORK, ENDED, STOP, FREE, SPECS, CHANGED], self._on_notify)
 
     def _on_notify(self, channel: str) -> None:
         if channel == WORK:
@@ -219,6 +235,8 @@ class App:
             self._elect.wake.set()
         elif channel == SPECS:
             self._specs.doubt()
+        elif channel == CHANGED:
+            self._hub.change()
         elif self._leading is not None:
             self._leading.release.wake.set()
 
@@ -239,6 +257,7 @@ class App:
         )
         self._leading = Leading(replica, leader, was_restored=self._elect.was_restored)
         metrics.LEADER.set(1)
+        self._tell_changed()
         try:
             await self._leading.run()
         finally:
@@ -261,8 +280,12 @@ class App:
         self._notify.send(ENDED)
         self._on_notify(ENDED)
 
+    def _tell_changed(self) -> None:
+        self._notify.send_seldom(CHANGED)
+
     def _on_registered(self, replica: UUID) -> None:
-        self._claim.replica = self._complete.replica = self._stops.replica = replica
+        self._claim.replica = self._complete.replica = self._stops.replica = self._tail.replica = replica
+        self._tell_changed()
         self._claim.wake.set()
 
     def _on_beat(self, sent_at: float) -> None:
@@ -292,6 +315,7 @@ class App:
             "running": len(self._runner.running),
             "is_leader": self._elect.is_leader,
             "term": term.number if term and self._elect.is_leader else None,
+            "loop_lag_ms": self._lag.take_ms(),
         }
 
     async def _check_trust(self) -> None:

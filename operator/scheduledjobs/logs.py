@@ -10,7 +10,7 @@ from collections.abc import Callable, Hashable
 import structlog
 from structlog.typing import Processor
 
-QUIET = ("kopf", "aiohttp", "asyncio")
+QUIET = ("kopf", "aiohttp", "asyncio", "uvicorn")
 SILENT = ("kubernetes", "psycopg")
 """They warn of what we then say ourselves, in a sentence, and no more often than need be."""
 

@@ -12,16 +12,20 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 from uuid import uuid4
 
 import psycopg
 import pytest
 from dev.controlplane import ControlPlane
+from dev.postgres import Postgres
 from psycopg.rows import dict_row
 
 from scheduledjobs.kube.client import open_client
 from scheduledjobs.kube.listing import collection_path
+
+if TYPE_CHECKING:
+    from tests.acceptance import rest
 
 
 @dataclass
@@ -37,13 +41,16 @@ class Replicas:
     processes: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
 
     def start(self, name: str, **settings: str) -> None:
-        """Start a replica; its log is in the test's folder."""
+        """Start a replica; its log is in the test's folder. REST and the dashboard only with web="true"."""
         environment = {
             **os.environ,
             "KUBECONFIG": self.kubeconfig or str(self.cluster.kubeconfig),
             "SCHEDULEDJOBS_DATABASE_URL": self.url,
             "SCHEDULEDJOBS_METRICS_HOST": "127.0.0.1",
             "SCHEDULEDJOBS_METRICS_PORT": "0",
+            "SCHEDULEDJOBS_WEB": "false",
+            "SCHEDULEDJOBS_HOST": "127.0.0.1",
+            "SCHEDULEDJOBS_PORT": "0",
             "SCHEDULEDJOBS_HOSTNAME": name,
             "SCHEDULEDJOBS_WATCH_NAMESPACES": self.namespace,
             "SCHEDULEDJOBS_LEASE_NAMESPACE": self.namespace,
@@ -148,3 +155,14 @@ def replicas(cluster: ControlPlane, namespace: str, database: str, tmp_path: Pat
     finally:
         found.stop()
         print(found.logs())
+
+
+@pytest.fixture(scope="module")
+def site(
+    cluster: ControlPlane, postgres_server: Postgres, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[rest.Site]:
+    """A replica that serves REST, for all tests of a module."""
+    from tests.acceptance.rest import open_site  # it needs this module
+
+    with open_site(cluster, postgres_server, tmp_path_factory.mktemp("site")) as found:
+        yield found

@@ -11,6 +11,7 @@ import time
 import urllib.request
 from typing import Any
 
+import psycopg
 import pytest
 from tests.acceptance.conftest import until
 
@@ -131,6 +132,27 @@ def test_a_drained_replica_lets_its_work_finish_and_exits_0(replicas: Any) -> No
     assert replicas.row("SELECT dead_at IS NOT NULL AS gone FROM scheduler_instance")["gone"]
 
 
+def test_a_replica_tells_how_it_is_and_who_led(replicas: Any) -> None:
+    replicas.start("one")
+    query = "SELECT database_ms, loop_lag_ms FROM scheduler_instance WHERE database_ms > 0 AND loop_lag_ms > 0"
+    (row,) = until(lambda: replicas.rows(query))
+    assert row["loop_lag_ms"] < 10_000
+    replicas.wait_leader()
+    (term,) = until(lambda: replicas.rows("SELECT term, holder FROM leadership_term"))
+    assert (term["term"], term["holder"].split("_")[0]) == (1, "one")
+
+
+def test_a_replica_tells_that_something_changed_once_a_second_however_much_does(replicas: Any) -> None:
+    replicas.start("one")
+    for number in range(10):
+        replicas.apply(f"busy-{number}", fixedRate="1s", handler="log")
+    until(lambda: len(replicas.rows("SELECT 1 FROM job_execution_log WHERE state = 'SUCCEEDED'")) > 20)
+    with psycopg.connect(replicas.url, autocommit=True) as conn:
+        conn.execute("LISTEN scheduledjobs_changed")
+        heard = len(list(conn.notifies(timeout=6)))
+    assert 3 <= heard <= 7
+
+
 def test_work_beyond_the_grace_is_lost_and_says_so(replicas: Any) -> None:
     replicas.start("one", drain_seconds="0.5")
     replicas.apply("slow", fixedRate="1h", handler="log", payload={"seconds": 60})
@@ -213,6 +235,7 @@ def test_a_wrong_setting_is_one_clear_line(cluster: Any, database: str, changes:
         "KUBECONFIG": str(cluster.kubeconfig),
         "SCHEDULEDJOBS_DATABASE_URL": database,
         "SCHEDULEDJOBS_METRICS_PORT": "0",
+        "SCHEDULEDJOBS_WEB": "false",
         **changes,
     }
     command = [sys.executable, "-m", "scheduledjobs", "run"]
