@@ -61,8 +61,8 @@ class Bench:
             conn.execute(f"CREATE DATABASE bench_{self._number}".encode())
         self._url = self._postgres.url.rsplit("/", 1)[0] + f"/bench_{self._number}"
 
-    def start(self, slots: int, profile: Path | None = None) -> subprocess.Popen[bytes]:
-        """Start a replica, under the profiler if asked to."""
+    def start(self, slots: int, profile: Path | None = None, **settings: str) -> subprocess.Popen[bytes]:
+        """Start a replica, under the profiler if asked to; `settings` without their prefix."""
         environment = {
             **os.environ,
             "KUBECONFIG": str(self._plane.kubeconfig),
@@ -72,6 +72,7 @@ class Bench:
             "SCHEDULEDJOBS_WEB": "false",
             "SCHEDULEDJOBS_SLOTS": str(slots),
             "SCHEDULEDJOBS_LEASE_NAME": f"bench-{self._number}",
+            **{f"SCHEDULEDJOBS_{name}": value for name, value in settings.items()},
         }
         profiler = ["-m", "cProfile", "-o", str(profile)] if profile else []
         with (self._folder / "replica.log").open("ab") as log:
