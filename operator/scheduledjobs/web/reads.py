@@ -7,6 +7,7 @@ the way of firing. A job or execution that the caller may not see is not found.
 from __future__ import annotations
 
 import time
+from collections import defaultdict
 from collections.abc import AsyncIterator, Awaitable, Callable, Hashable, Mapping
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
@@ -273,13 +274,14 @@ class Reads:
             now = await database_now(conn)
             ids = [row["id"] for row in rows[: filters.limit]]
             past = await reading.read_lanes(conn, ids, now - DAY, DAY / STRETCHES, MOST_LANE)
+        by_job = defaultdict[UUID, list[Row]](list)
+        for each in past:
+            by_job[each["job_id"]].append(each)
         return Timeline(
             now=now,
             since=now - DAY,
             until=now + DAY,
-            lanes=[
-                _lane(row, [each for each in past if each["job_id"] == row["id"]], now) for row in rows[: filters.limit]
-            ],
+            lanes=[_lane(row, by_job[row["id"]], now) for row in rows[: filters.limit]],
             next_cursor=_following(rows, filters.limit),
         )
 

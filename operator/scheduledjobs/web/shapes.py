@@ -73,7 +73,7 @@ def job(row: Row, recent: int) -> Job:
 
 def _job(row: Row, recent: int) -> dict[str, Any]:
     schedule = schedule_of(row["spec"])
-    outcomes = _outcomes(row)
+    outcomes = _outcomes(row, max(recent, 1))
     manager = row["field_manager"]
     return {
         "id": row["id"],
@@ -93,7 +93,7 @@ def _job(row: Row, recent: int) -> dict[str, Any]:
         "paused_by": row["paused_by"],
         "pause_reason": row["pause_reason"],
         "active": row["active"],
-        "failures": streak(outcome.state for outcome in outcomes),
+        "failures": streak(map(State, row["states"] or ())),
         "last_execution": outcomes[0] if outcomes else None,
         "recent": outcomes[:recent],
         "managed_by": MANAGERS.get(manager, manager),
@@ -101,10 +101,10 @@ def _job(row: Row, recent: int) -> dict[str, Any]:
     }
 
 
-def _outcomes(row: Row) -> list[Outcome]:
-    ids = row["ids"] or ()
-    columns = zip(ids, row["fire_times"] or (), row["states"] or (), row["durations"] or (), strict=True)
-    return [Outcome(id=a, fire_time=b, state=c, duration_ms=d) for a, b, c, d in columns]
+def _outcomes(row: Row, most: int) -> list[Outcome]:
+    """Return the newest outcomes; no more are made than are shown, since a page has thousands of them."""
+    columns = ((row[name] or ())[:most] for name in ("ids", "fire_times", "states", "durations"))
+    return [Outcome(id=a, fire_time=b, state=c, duration_ms=d) for a, b, c, d in zip(*columns, strict=True)]
 
 
 def outcome(row: Row) -> Outcome:
