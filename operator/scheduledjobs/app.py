@@ -23,11 +23,9 @@ from scheduledjobs import __version__, metrics
 from scheduledjobs.core.reasons import Reason, State
 from scheduledjobs.core.term import Trust
 from scheduledjobs.errors import KubeUnavailable, SchemaTooOld, StoreUnavailable
-from scheduledjobs.handlers import load_registry
 from scheduledjobs.handlers.assignment import Assignment, Ending
-from scheduledjobs.handlers.http import allow
 from scheduledjobs.handlers.runner import Runner, Stop
-from scheduledjobs.handlers.sql import allow_connections
+from scheduledjobs.handlers.setting_up import set_up_handlers
 from scheduledjobs.kube.client import KubeClient, open_client
 from scheduledjobs.kube.lease import LeaseDoor
 from scheduledjobs.leading import Leading, Replica
@@ -54,8 +52,7 @@ from scheduledjobs.store.listen import listen
 from scheduledjobs.store.migrate import check_schema, migrate
 from scheduledjobs.store.sessions import Sessions, connect, replica_sessions
 from scheduledjobs.web.health import HealthServer, Pulse
-from scheduledjobs.web.hub import Hub
-from scheduledjobs.web.server import WebServer
+from scheduledjobs.web.process import WebProcess
 
 log = structlog.get_logger(__name__)
 
@@ -73,7 +70,6 @@ class App:
         self._url = settings.database_url.get_secret_value()
         self._holder = f"{settings.hostname}_{token_hex(4)}"
         self._pulse = Pulse()
-        self._hub = Hub()
         self._clock = Clock()
         self._lag = Lag()
         self._specs = Specs()
@@ -82,13 +78,12 @@ class App:
         self._trust = Trust(float("-inf"))
         self._has_schema = False
         self._leading: Leading | None = None
-        allow(settings.http_allow)
-        allow_connections(self._url, settings.sql_connections)
-        self._registry = load_registry(settings.handlers)
+        self._web: WebProcess | None = WebProcess(settings.host, settings.port) if settings.web else None
+        self._registry = set_up_handlers(settings)
         self._runner = Runner(self._registry, settings.slots, self._on_end, self._on_return, may_begin=self._may_start)
         self._control, self._work, self._claims, self._upkeep = replica_sessions(self._url)
         self._notify = Notify(self._control)
-        outcome = Outcome(self._specs, self._wake_claim, self._tell_release, self._tell_changed)
+        outcome = Outcome(self._specs, self._on_freed, self._tell_release, self._tell_changed)
         self._complete = Complete(self._work, outcome.written, outcome.returned)
         self._claim = self._new_claim()
         self._stops = Stops(self._control, self._runner)
@@ -141,6 +136,7 @@ class App:
         self._take_signals()
         metrics.BUILD.info({"version": __version__})
         metrics.SLOTS.set(self._settings.slots)
+        metrics.LEADER.labels(name=self._settings.lease_name).set(0)
         async with AsyncExitStack() as stack:
             health = HealthServer(self._settings.metrics_host, self._settings.metrics_port, self._pulse, self._checks)
             await stack.enter_async_context(health)
@@ -149,10 +145,9 @@ class App:
                 return
             for sessions in (self._control, self._work, self._claims, self._upkeep):
                 await stack.enter_async_context(sessions)
-            if self._settings.web:
-                web = WebServer(self._settings, self._kube, self._registry, self._hub)
-                await stack.enter_async_context(web)
-                log.info("serving REST and the dashboard", host=self._settings.host, port=web.port)
+            if self._web is not None:
+                await stack.enter_async_context(self._web)
+                log.info("serving REST and the dashboard", host=self._settings.host, port=self._web.port)
             self._runner.start()
             loops = Loops()
             for name, loop in self._loops().items():
@@ -236,7 +231,8 @@ class App:
         elif channel == SPECS:
             self._specs.doubt()
         elif channel == CHANGED:
-            self._hub.change()
+            if self._web is not None:
+                self._web.change()
         elif self._leading is not None:
             self._leading.release.wake.set()
 
@@ -249,14 +245,15 @@ class App:
             specs=self._specs,
             notify=self._notify,
             upkeep=self._upkeep,
-            wake_claim=self._claim.wake.set,
+            claim=self._claim,
             wake_stops=self._stops.wake.set,
             restore_signals=self._take_signals,
             tick=self._pulse.tick,
             forget=self._pulse.forget,
         )
         self._leading = Leading(replica, leader, was_restored=self._elect.was_restored)
-        metrics.LEADER.set(1)
+        metrics.LEADER.labels(name=self._settings.lease_name).set(1)
+        metrics.TERM.set(leader.term)
         self._tell_changed()
         try:
             await self._leading.run()
@@ -264,7 +261,8 @@ class App:
             if self._leading.has_watched:
                 self._elect.was_restored = False
             self._leading = None
-            metrics.LEADER.set(0)
+            metrics.LEADER.labels(name=self._settings.lease_name).set(0)
+            metrics.follow()
 
     def _on_end(self, endings: Sequence[Ending]) -> None:
         self._complete.add(endings)
@@ -273,8 +271,8 @@ class App:
         self._complete.add_returned(assignments)
         self._claim.wake.set()
 
-    def _wake_claim(self) -> None:
-        self._claim.wake.set()
+    def _on_freed(self, *, is_more: bool) -> None:
+        self._claim.slots_freed(is_more=is_more)
 
     def _tell_release(self) -> None:
         self._notify.send(ENDED)
@@ -291,6 +289,8 @@ class App:
     def _on_beat(self, sent_at: float) -> None:
         self._trust = self._trust.beaten(sent_at)
         metrics.RUNNING.set(len(self._runner.running))
+        metrics.UNWRITTEN.set(self._complete.unwritten)
+        metrics.BEATEN.set(time.time())
 
     def _on_dead(self) -> None:
         """Declared dead, for good: stop what runs, its claims are another's by now."""
@@ -310,12 +310,13 @@ class App:
         return self._trust.may_start(time.monotonic())
 
     def _state(self) -> dict[str, object]:
-        term = self._elect.term
+        term, lag_ms = self._elect.term, self._lag.take_ms()
+        metrics.LOOP_LAG.set(lag_ms / 1000)
         return {
             "running": len(self._runner.running),
             "is_leader": self._elect.is_leader,
             "term": term.number if term and self._elect.is_leader else None,
-            "loop_lag_ms": self._lag.take_ms(),
+            "loop_lag_ms": lag_ms,
         }
 
     async def _check_trust(self) -> None:
@@ -338,6 +339,7 @@ class App:
             "schema": self._has_schema,
             "database": beaten,
             "mirror": leading is None or leading.is_synced,
+            "web": self._web is None or self._web.is_serving,
             "draining": not self._stop.is_set(),
         }
 

@@ -213,7 +213,8 @@ class _Tally:
 
     def buckets(self) -> list[Bucket]:
         """Return the stretches."""
-        self._compare()
+        if len(self._listed) > 1:  # moments of one schedule are never on one instant
+            self._compare()
         totals = [count + level for count, level in zip(self._counts, accumulate(self._rise), strict=False)]
         return [Bucket(total, max(most, min(total, 1))) for total, most in zip(totals, self._most, strict=True)]
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from functools import cache
 from importlib import import_module
 from importlib.metadata import entry_points
 from types import ModuleType
@@ -27,6 +28,11 @@ class AnyPayload(BaseModel):
     model_config = ConfigDict(extra="allow")
 
 
+@cache
+def _json_schema(payload: type[BaseModel]) -> dict[str, Any]:
+    return payload.model_json_schema()
+
+
 @dataclass(frozen=True, slots=True)
 class Handler:
     """A named callable `(execution, payload)` and the pydantic model that its payload must fit."""
@@ -39,8 +45,8 @@ class Handler:
     """Refuses, by `SpecError`, a payload that fits the model and cannot work in its namespace."""
 
     def json_schema(self) -> dict[str, Any]:
-        """Return the JSON Schema of the payload."""
-        return self.payload.model_json_schema()
+        """Return the JSON Schema of the payload, which is made once and not to be changed."""
+        return _json_schema(self.payload)
 
     def check_payload(self, raw: Mapping[str, Any], namespace: str) -> BaseModel:
         """Return the payload as the model; `SpecError` InvalidPayload names the field, never the value."""

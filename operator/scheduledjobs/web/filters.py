@@ -22,7 +22,7 @@ def _no_nul(text: str) -> str:
     return text
 
 
-Text = Annotated[str, Field(max_length=256), AfterValidator(_no_nul)]
+Text = Annotated[str, Field(max_length=256, json_schema_extra={"pattern": r"^[^\u0000]*$"}), AfterValidator(_no_nul)]
 Cursor = Annotated[str, Field(max_length=1000)]
 CURSOR = "nextCursor of the page before"
 

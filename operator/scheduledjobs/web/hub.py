@@ -1,7 +1,7 @@
 """The hub: a number that rises when anything in the database has changed, so an unchanged page costs no query.
 
-The replica's listener tells it, at most once a second for each replica's changes. What it misses is made good by time:
-answers are good for a few seconds at most.
+The replica, which listens, tells it, at most once a second for each replica's changes. What it misses is made good by
+time: answers are good for a few seconds at most.
 """
 
 from __future__ import annotations
@@ -15,26 +15,17 @@ SLOT_SECONDS = 10.0
 
 
 class Hub:
-    """The state of what has been seen, for the loop of the server."""
+    """The state of what has been seen."""
 
     def __init__(self, monotonic: Callable[[], float] = time.monotonic) -> None:
         self._monotonic = monotonic
         self.version = 0
         self._start = token_hex(4)
-        self._loop: asyncio.AbstractEventLoop | None = None
         self._changed = asyncio.Event()
 
-    def attach(self) -> None:
-        """Serve the running loop: from now on its waiters are woken."""
-        self._loop = asyncio.get_running_loop()
-
     def change(self) -> None:
-        """Something changed; to be called from any thread."""
+        """Something changed: who waits is woken."""
         self.version += 1
-        if self._loop is not None and not self._loop.is_closed():
-            self._loop.call_soon_threadsafe(self._wake)
-
-    def _wake(self) -> None:
         self._changed.set()
         self._changed = asyncio.Event()
 

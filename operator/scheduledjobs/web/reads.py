@@ -88,6 +88,7 @@ def web_sessions(url: str) -> Sessions:
         lock_timeout="2s",
         idle_in_transaction_session_timeout="5s",
         default_transaction_read_only="on",
+        plan_cache_mode="force_generic_plan",  # to plan anew over a month of partitions costs more than the answer
     )
 
 
@@ -373,16 +374,9 @@ def _following(rows: list[Row], limit: int) -> str | None:
 
 
 def _lane(row: Row, past: list[Row], now: datetime) -> Lane:
-    """Return a lane; where more comes than can be told apart, each stretch of time stands for its moments."""
-    coming = [fire.fire_time for fire in shapes.coming(row, now, STRETCHES + 1) if fire.fire_time < now + DAY]
-    schedule = shapes.schedule_of(row["spec"])
-    if len(coming) > STRETCHES and schedule is not None:
-        step = DAY / STRETCHES
-        found = buckets([(schedule, row["anchor_at"], coming[0])], now, step, STRETCHES)
-        coming = [now + number * step for number, bucket in enumerate(found) if bucket.moments]
     return Lane(
         job=shapes.job(row, 0),
         past=sorted((shapes.outcome(each) for each in past), key=lambda each: each.fire_time, reverse=True),
-        coming=coming,
+        coming=shapes.coming_until(row, now, now + DAY, STRETCHES),
         is_cut=any(each["is_cut"] for each in past),
     )

@@ -6,11 +6,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
-from scheduledjobs.core.agenda import fires
+from scheduledjobs.core.agenda import buckets, fires
 from scheduledjobs.core.job import read_schedule
 from scheduledjobs.core.masking import masked
 from scheduledjobs.core.reasons import FAILURE_STATES, JobState, State
-from scheduledjobs.core.schedule import YEARS, Schedule, is_askable
+from scheduledjobs.core.schedule import YEARS, FixedDelay, Schedule, is_askable, moments
 from scheduledjobs.core.spec import parse_spec
 from scheduledjobs.core.words import words
 from scheduledjobs.errors import SpecError
@@ -136,17 +136,38 @@ def detail(row: Row, executions: Sequence[Execution], now: datetime, count: int 
 
 def coming(row: Row, now: datetime, count: int) -> list[Fire]:
     """Return the next moments of a job: the stored one first; of a paused job those after its pause."""
-    schedule = schedule_of(row["spec"])
-    if schedule is None:
-        return []
-    if row["state"] == JobState.ACTIVE and row["next_fire_at"] is not None:
-        after = row["next_fire_at"] - TICK
-    elif row["state"] == JobState.SUSPENDED and row["paused_until"] is not None and row["paused_until"].year < 9999:
-        after = max(now, row["paused_until"] - TICK)
-    else:
+    schedule, after = schedule_of(row["spec"]), _before_next(row, now)
+    if schedule is None or after is None:
         return []
     known, zone = row["next_fire_at"], str(row["spec"].get("timeZone") or "Etc/UTC")
     return [fire(*found) for found in fires(schedule, after, count, row["anchor_at"], known=known, zone=zone)]
+
+
+def _before_next(row: Row, now: datetime) -> datetime | None:
+    """Return the last instant before the moments that come; None where none is known to come."""
+    if row["state"] == JobState.ACTIVE and row["next_fire_at"] is not None:
+        before: datetime = row["next_fire_at"] - TICK
+        return before
+    if row["state"] == JobState.SUSPENDED and row["paused_until"] is not None and row["paused_until"].year < 9999:
+        paused_until: datetime = row["paused_until"]
+        return max(now, paused_until - TICK)
+    return None
+
+
+def coming_until(row: Row, now: datetime, until: datetime, stretches: int) -> list[datetime]:
+    """Return the moments of a job in (now, until]; where there are more than `stretches`, the beginnings of those
+    stretches of that time that have one."""
+    schedule, after = schedule_of(row["spec"]), _before_next(row, now)
+    if schedule is None or after is None:
+        return []
+    if isinstance(schedule, FixedDelay):
+        return [at for at in [row["next_fire_at"]] if at is not None and at <= until]
+    found = moments(schedule, after, until, row["anchor_at"])
+    if found.count <= stretches:
+        return list(found)
+    step = (until - now) / stretches
+    counted = buckets([(schedule, row["anchor_at"], found.first)], now, step, stretches)
+    return [now + number * step for number, bucket in enumerate(counted) if bucket.moments]
 
 
 def fire(at: datetime, local: datetime, note: str | None) -> Fire:

@@ -51,6 +51,12 @@ def _environment() -> Environment:
 ENVIRONMENT = _environment()
 
 
+def compile_all() -> None:
+    """Compile every template, so that nobody who looks at a page first waits for it."""
+    for name in ENVIRONMENT.list_templates():
+        ENVIRONMENT.get_template(name)
+
+
 async def render(request: Request, template: str, status: int = 200, **context: Any) -> Response:
     """Return a template as a page; every one knows who looks, the time, and what the last action came to."""
     told = page.flashes(request)

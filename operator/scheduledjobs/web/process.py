@@ -1,0 +1,104 @@
+"""The web process, seen from its replica: started, told of changes, started again if it ends, and stopped.
+
+A process of its own shares neither lock nor memory with the loop that fires, and it is nicer, so a
+page is drawn with the time that firing leaves. One pipe carries all that it is told: a byte is a change in the
+database, and its end is the replica's end, however that came about.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import sys
+from asyncio.subprocess import PIPE, Process
+from collections.abc import Mapping
+from contextlib import suppress
+
+import structlog
+
+from scheduledjobs.errors import SettingsError
+from scheduledjobs.web.protocol import CHANGE, END_SECONDS, SERVING
+
+log = structlog.get_logger(__name__)
+
+AGAIN_SECONDS = 1.0
+BACKLOG = 128
+
+
+class WebProcess:
+    """The server of one replica; an asynchronous context, from whose beginning to its end it answers."""
+
+    def __init__(self, host: str, port: int, environment: Mapping[str, str] | None = None) -> None:
+        self._host = host
+        self._wanted = port
+        self._environment = environment
+        self._process: Process | None = None
+        self._keeping: asyncio.Task[None] | None = None
+        self.port = 0
+        self.is_serving = False
+
+    async def __aenter__(self) -> WebProcess:
+        """Listen now, so that a port that is taken is said in one sentence at the start."""
+        family = socket.AF_INET6 if ":" in self._host else socket.AF_INET
+        try:
+            self._socket = socket.create_server((self._host, self._wanted), family=family, backlog=BACKLOG)
+        except OSError as error:
+            where = f"{self._host}:{self._wanted}"
+            raise SettingsError(f"SCHEDULEDJOBS_PORT: cannot listen on {where}: {error.strerror or error}") from error
+        self.port = self._socket.getsockname()[1]
+        self._keeping = asyncio.create_task(self._keep())
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        if self._keeping is not None:
+            self._keeping.cancel()
+            with suppress(asyncio.CancelledError):
+                await self._keeping
+        self._socket.close()
+
+    def change(self) -> None:
+        """Something changed. One that is told already has not read it yet: once is enough, and nothing piles up."""
+        told = self._process.stdin if self._process is not None else None
+        if told is not None and not told.is_closing() and not told.transport.get_write_buffer_size():
+            told.write(CHANGE)
+
+    async def _keep(self) -> None:
+        """Have a process that serves; the socket stays open between two, so who calls then waits and is answered."""
+        while True:
+            code = await self._serve()
+            log.error("the process of REST and pages ended: it begins again", code=code)
+            await asyncio.sleep(AGAIN_SECONDS)
+
+    async def _serve(self) -> int:
+        number = self._socket.fileno()
+        process = await asyncio.create_subprocess_exec(
+            sys.executable,
+            "-m",
+            "scheduledjobs.web",
+            str(number),
+            stdin=PIPE,
+            stdout=PIPE,
+            pass_fds=[number],
+            env=self._environment,
+        )
+        self._process = process
+        try:
+            assert process.stdout is not None  # noqa: S101 it was asked for
+            self.is_serving = await process.stdout.read(len(SERVING)) == SERVING
+            return await process.wait()
+        finally:
+            self.is_serving = False
+            self._process = None
+            await _end(process)
+
+
+async def _end(process: Process) -> None:
+    """Let it answer what it has begun; then it is ended."""
+    assert process.stdin is not None  # noqa: S101 it was asked for
+    process.stdin.close()
+    try:
+        await asyncio.wait_for(process.wait(), END_SECONDS + 1)
+    except TimeoutError:
+        with suppress(ProcessLookupError):
+            process.kill()
+        await process.wait()
