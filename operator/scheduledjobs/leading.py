@@ -25,6 +25,7 @@ from scheduledjobs.kube.feed import keep_feeding
 from scheduledjobs.kube.listing import get_resource
 from scheduledjobs.settings import Settings
 from scheduledjobs.steps.announce import Announce
+from scheduledjobs.steps.claim import Claim
 from scheduledjobs.steps.clock import Clock
 from scheduledjobs.steps.compare import EVERY_SECONDS as COMPARE_SECONDS
 from scheduledjobs.steps.compare import Compare
@@ -32,6 +33,8 @@ from scheduledjobs.steps.fire import Fire, runs
 from scheduledjobs.steps.judge import EVERY_SECONDS as JUDGE_SECONDS
 from scheduledjobs.steps.judge import JudgeAgain
 from scheduledjobs.steps.loop import PATIENCE_SECONDS, keep
+from scheduledjobs.steps.measure import EVERY_SECONDS as MEASURE_SECONDS
+from scheduledjobs.steps.measure import Measure
 from scheduledjobs.steps.mirror import Gone, Inbox, Mirror, Seen
 from scheduledjobs.steps.mirror_batch import Written
 from scheduledjobs.steps.notify import Notify
@@ -74,7 +77,7 @@ class Replica:
     specs: Specs
     notify: Notify
     upkeep: Sessions
-    wake_claim: Callable[[], None]
+    claim: Claim
     wake_stops: Callable[[], None]
     restore_signals: Callable[[], None]
     tick: Callable[[str, float], None]
@@ -99,7 +102,7 @@ class Leading:
         self.inbox = Inbox()
         self.announce = Announce(kube, replica.settings.hostname)
         self.report = Report(leader, kube, specs, self._tell_outcome)
-        self.fire = Fire(leader, replica.clock, specs, retention, self._on_fired, self._on_fire_failed)
+        self.fire = Fire(leader, replica.clock, specs, retention, self._on_fired, self._on_fire_failed, replica.claim)
         self.release = Release(leader, specs, self._on_released, self._on_missed, self._work, self._stops)
         self.rescue = Rescue(leader, leader.is_trusted, self._on_lost, self._on_handlers, specs)
         self._judge = Judge(lambda name: name in self._handlers, replica.registry.check)
@@ -107,6 +110,7 @@ class Leading:
         self.resume = Resume(leader, specs, retention, self._judge, self._on_written)
         self.judge = JudgeAgain(leader, self.inbox, lambda: self._handlers)
         self.compare = Compare(leader, kube, self.inbox, namespaces, self._on_compared)
+        self.measure = Measure(leader, lambda: (len(self.inbox), self.report.waiting))
         self.prune = Prune(replica.upkeep, replica.clock, replica.settings.retention_days)
 
     async def run(self) -> None:
@@ -133,6 +137,7 @@ class Leading:
     def _loops(self) -> list[tuple[str, Any, float, asyncio.Event | None]]:
         return [
             ("fire", self.fire.step, 1.0, self.fire.wake),
+            ("fire beside it", self.fire.step, 1.0, self.fire.wake),
             ("sweep", self.fire.sweep, SWEEP_SECONDS, None),
             ("release", self.release.step, 1.0, self.release.wake),
             ("resume", self.resume.step, 1.0, None),
@@ -142,6 +147,7 @@ class Leading:
             ("rescue", self.rescue.step, 1.0, None),
             ("report", self.report.step, REPORT_SECONDS, None),
             ("announce", self.announce.step, 1.0, self.announce.wake),
+            ("measure", self.measure.step, MEASURE_SECONDS, None),
             ("prune", self.prune.step, PRUNE_SECONDS, None),
         ]
 
@@ -209,7 +215,7 @@ class Leading:
         if written.removed:
             self.release.look_for_orphans()
         await self.fire.reload(list(written.jobs))
-        self._on_fired([], written.settled)
+        self._on_fired([], written.settled, runs(written.settled))
         if written.requests:
             self._work()
             self._stops()
@@ -236,10 +242,10 @@ class Leading:
         elif before is not None and before["state"] == JobState.SUSPENDED:
             self.announce.say(meta, Reason.RESUMED, "moments are fired again from now on", warning=False)
 
-    def _on_fired(self, fired: Sequence[Job], inserted: Sequence[tuple[Job, NewExecution]]) -> None:
+    def _on_fired(self, fired: Sequence[Job], inserted: Sequence[tuple[Job, NewExecution]], to_claim: int) -> None:
         if fired or inserted:
             self._changed()
-        if runs(inserted):
+        if to_claim:
             self._work()
         self.report.mark(job.id for job in fired)
         if any(job.concurrency is ConcurrencyPolicy.REPLACE for job in fired):
@@ -301,7 +307,7 @@ class Leading:
 
     def _work(self) -> None:
         self._changed()
-        self._replica.wake_claim()
+        self._replica.claim.wake.set()
         self._replica.notify.send(WORK)
 
 

@@ -1,4 +1,7 @@
-"""What a replica counts; served at /metrics. By handler, never by job: a cluster may have a hundred thousand jobs."""
+"""What a replica counts; served at /metrics. By handler, never by job: a cluster may have a hundred thousand jobs.
+
+What only the leader knows is told by nobody else: a gauge that a former leader goes on serving would be a lie.
+"""
 
 from __future__ import annotations
 
@@ -7,9 +10,15 @@ from functools import cache
 from prometheus_client import Counter, Gauge, Histogram, Info
 
 SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 1800, 3600)
+QUERY_SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 60)
 
 BUILD = Info("scheduledjobs_build", "The version that runs")
-LEADER = Gauge("scheduledjobs_leader", "1 on the replica that leads")
+LEADER = Gauge("leader_election_master_status", "1 on the replica that leads, by the name of the Lease", ["name"])
+TERM = Gauge("scheduledjobs_term", "The term in which this replica leads; 0 where it does not")
+HEARTBEAT = Gauge("scheduledjobs_heartbeat_seconds", "How long the last heartbeat took, to the database and back")
+BEATEN = Gauge("scheduledjobs_heartbeat_timestamp_seconds", "When the last heartbeat was acknowledged, since 1970")
+LOOP_LAG = Gauge("scheduledjobs_loop_lag_seconds", "How late a timer of the main loop was at worst since the last beat")
+UNWRITTEN = Gauge("scheduledjobs_unwritten_completions", "Attempts that have ended and are not in the log yet")
 SLOTS = Gauge("scheduledjobs_slots", "Handlers that may run at once on this replica")
 RUNNING = Gauge("scheduledjobs_running", "Slots that are taken on this replica")
 FIRES = Counter("scheduledjobs_fires_total", "Decided rows, by what became of them", ["state", "reason"])
@@ -24,6 +33,30 @@ REPAIRS = Counter("scheduledjobs_repairs_total", "What was put right: mirrored, 
 RETRIES = Counter("scheduledjobs_retries_total", "Attempts that another one follows", ["handler"])
 CLOCK_STEPS = Counter("scheduledjobs_clock_steps_total", "Times that the database's clock was set")
 STEP_FAILURES = Counter("scheduledjobs_step_failures_total", "Passes of a step that failed", ["step"])
+
+
+BACKLOG = Gauge("scheduledjobs_backlog", "Executions that may start and have not; told by the leader")
+BACKLOG_AGE = Gauge("scheduledjobs_backlog_oldest_seconds", "For how long the oldest of them has waited")
+JOBS = Gauge("scheduledjobs_jobs", "Jobs that are not deleted, by their state; told by the leader", ["state"])
+REPLICAS = Gauge("scheduledjobs_replicas", "Replicas that live, as the leader sees them")
+DAYS_AHEAD = Gauge("scheduledjobs_partition_days_ahead", "Days after today that have a partition; told by the leader")
+TO_MIRROR = Gauge("scheduledjobs_mirror_waiting", "Changes of resources that are not mirrored yet; told by the leader")
+TO_REPORT = Gauge("scheduledjobs_status_waiting", "Jobs whose status may differ from SQL; told by the leader")
+OF_THE_LEADER = (TERM, BACKLOG, BACKLOG_AGE, REPLICAS, DAYS_AHEAD, TO_MIRROR, TO_REPORT)
+QUERIES = Histogram("scheduledjobs_query_seconds", "How long statements took", ["statement"], buckets=QUERY_SECONDS)
+
+
+def follow() -> None:
+    """Serve nothing any more of what only the leader knows."""
+    JOBS.clear()
+    for gauge in OF_THE_LEADER:
+        gauge.set(0)
+
+
+@cache
+def queries(statement: str) -> Histogram:
+    """Return the histogram of a statement."""
+    return QUERIES.labels(statement=statement)
 
 
 @cache

@@ -145,7 +145,7 @@ class Stage:
         clock.sample((await self.now()).timestamp())
         return clock
 
-    def _on_fired(self, _: Sequence[Job], inserted: Sequence[tuple[Job, NewExecution]]) -> None:
+    def _on_fired(self, _: Sequence[Job], inserted: Sequence[tuple[Job, NewExecution]], _to_claim: int) -> None:
         self.fired.extend(row for _, row in inserted)
 
     async def release(self) -> None:

@@ -5,10 +5,10 @@ steps of one process, which know only what that process has seen.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, TypeVar
 from uuid import UUID, uuid4
 
 from tests.integration.conftest import KEPT, REGISTRY
@@ -33,6 +33,7 @@ from scheduledjobs.store.sessions import Connection, Sessions, connect
 TABLES = ("job_execution_attempt", "job_execution_log", "run_request", "job_definition_version", "job_definition")
 EMPTY = "; ".join(f"DELETE FROM {table}" for table in (*TABLES, "scheduler_instance"))
 SET_CLOCK = "SELECT set_config('scheduledjobs.clock_offset', %s, false)"
+T = TypeVar("T")
 SAMPLES = 8
 """How many looks at the database's time a replica keeps: after so many it has forgotten the time before a step."""
 
@@ -48,6 +49,17 @@ class Shaky(Leader):
         fails, self.fails = self.fails, None
         async with super().write() as conn:
             yield conn
+            if fails == "before":
+                raise StoreUnavailable("the process died before its COMMIT")
+        if fails == "after":
+            raise StoreUnavailable("the answer to the COMMIT was lost")
+
+    @asynccontextmanager
+    async def write_after(self, first: Callable[[Connection], Awaitable[T]]) -> AsyncIterator[tuple[Connection, T]]:
+        """Lend a transaction that began with `first`; the one that is to fail raises at its end."""
+        fails, self.fails = self.fails, None
+        async with super().write_after(first) as lent:
+            yield lent
             if fails == "before":
                 raise StoreUnavailable("the process died before its COMMIT")
         if fails == "after":

@@ -4,23 +4,16 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager
 from datetime import timedelta
-from time import monotonic
-from typing import cast
 
 import psycopg
 import pytest
 from tests.integration.conftest import Stage
 from tests.integration.plans import tables_read_whole
+from tests.integration.slots import Slots, claims
 
-from scheduledjobs.handlers.assignment import Assignment
-from scheduledjobs.handlers.runner import Runner
-from scheduledjobs.steps.claim import Claim
-from scheduledjobs.steps.complete import Complete
 from scheduledjobs.store.executions import claim_executions, claim_fairly, lock_claims
-from scheduledjobs.store.sessions import POINT_READS, Sessions, connect
+from scheduledjobs.store.sessions import POINT_READS, connect
 
 INSERT = """
 INSERT INTO job_execution_log
@@ -141,56 +134,6 @@ async def test_two_that_claim_fairly_at_once_both_fill_their_slots(stage: Stage)
         theirs = await claim_fairly(other, second, ["log"], 10, 0, 0)
     assert len({row["id"] for row in [*mine, *theirs]}) == 20
     assert Counter(row["namespace"] for row in theirs) == {"flood": 7, "small": 3}
-
-
-class Slots:
-    """Slots that are taken until the test empties them."""
-
-    def __init__(self, count: int) -> None:
-        self.count = self.free_slots = count
-        self.running: list[Assignment] = []
-        self.blocked = False
-
-    def is_blocked(self) -> bool:
-        return self.blocked
-
-    def take_back(self) -> list[Assignment]:
-        taken, self.running = self.running, []
-        self.free_slots = self.count
-        return taken
-
-    def submit(self, assignments: Sequence[Assignment]) -> None:
-        self.running += assignments
-        self.free_slots -= len(assignments)
-
-    def empty(self) -> None:
-        self.free_slots = self.count
-
-
-@asynccontextmanager
-async def claims(
-    stage: Stage,
-    slots: Slots,
-    limit: int = 0,
-    clock: Callable[[], float] | None = None,
-    on_claimed: Callable[[], None] = lambda: None,
-) -> AsyncIterator[Claim]:
-    async with Sessions(stage.url, "test", size=1) as sessions:
-        complete = Complete(sessions, lambda *_: None, lambda *_: None)
-        runner = cast("Runner", slots)
-        step = Claim(
-            sessions,
-            runner,
-            complete,
-            stage.specs,
-            ["log"],
-            lambda: True,
-            clock or monotonic,
-            on_claimed=on_claimed,
-            limit=limit,
-        )
-        step.replica = await stage.replica()
-        yield step
 
 
 async def test_a_fair_claim_that_others_left_short_is_tried_again_at_once(stage: Stage) -> None:

@@ -220,3 +220,12 @@ async def test_a_transaction_that_took_too_long_is_a_broken_link(database: str) 
                 await conn.execute("SELECT pg_sleep(5)")
         async with sessions.session() as conn:
             await conn.execute("SELECT 1")
+
+
+async def test_a_connection_that_was_severed_after_its_answer_came_is_not_lent_again(database: str) -> None:
+    async with Sessions(database, "test", size=1) as sessions:
+        async with sessions.session() as conn:
+            await conn.execute("SELECT 1")
+            conn.sever()
+        async with sessions.session() as conn:
+            await conn.execute("SELECT 1")

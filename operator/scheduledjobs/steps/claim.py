@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 from uuid import UUID
 
@@ -36,6 +36,10 @@ log = structlog.get_logger(__name__)
 POLL_SECONDS = 1.0
 NO_RETRY = Retry()
 RECONCILE_SECONDS = 10.0
+UNSURE_SECONDS = 1.0
+"""How long a COMMIT whose answer was lost may still be on its way to the log: then it is looked for once more."""
+
+LOOK_SECONDS = 0.1
 ALONE_SECONDS = 0.5
 """Where one namespace alone waits, turns are asked for so seldom: they cost several times what a quick claim does."""
 
@@ -66,6 +70,11 @@ class Claim:
         self._limit_per_namespace = limit_per_namespace
         self._is_limited = bool(limit or limit_per_namespace)
         self._is_contended = False
+        self._may_wait = True
+        """Whether more may wait than the last claim took."""
+
+        self._reserved = 0
+        self._unsure_until = 0.0
         self._was_fair = False
         self._alone_until = 0.0
         self._sessions = sessions
@@ -90,19 +99,71 @@ class Claim:
             await self.take_back(self.replica)
         if self.is_draining:
             await self._end()
-            return None
+            return None if self.is_drained else LOOK_SECONDS
         if is_blocked or self.replica is None or not self._may_start():
             return None
-        if self._monotonic() >= self._reconcile_at:
+        if self._must_reconcile and not self._reserved:
             await self.reconcile(self.replica)
-        free = self._runner.free_slots - self._complete.unwritten
+        free = self._free
+        self._may_wait = free <= 0
         if free <= 0:
             return None
         claimed = await self.claim(self.replica, free)
+        self._may_wait = self._is_limited or self._was_fair or len(claimed) == free
         if len(claimed) == free:
             return 0.0 if free > 1 else None
         # A fair claim comes short where others took what it had chosen, too; the quick one that follows finds the rest.
         return 0.0 if self._was_fair else None
+
+    @property
+    def _free(self) -> int:
+        return self._runner.free_slots - self._complete.unwritten - self._reserved
+
+    @property
+    def _must_reconcile(self) -> bool:
+        return self._monotonic() >= self._reconcile_at
+
+    def slots_freed(self, *, is_more: bool) -> None:
+        """Slots became free: claim for them where anything may wait, as it surely does if `is_more`."""
+        if is_more or self._may_wait:
+            self.wake.set()
+
+    def reserve(self, handlers: Iterable[str], count: int) -> UUID | None:
+        """Keep slots for rows that are about to be inserted as claimed; return the id to claim them with, or None.
+
+        None unless they can begin at once, nothing else waits for a slot, and nobody is looking for claims that this
+        replica does not know of: it would find these before they are known.
+        """
+        is_able = not (self.is_draining or self._may_wait or self._is_limited or self._runner.is_blocked())
+        if not is_able or self._must_reconcile or not self._may_start() or count > self._free:
+            return None
+        if self.replica is not None and set(self._handlers).issuperset(handlers):
+            self._reserved += count
+            return self.replica
+        return None
+
+    def give_up(self, count: int) -> None:
+        """Let go of slots that were kept, for rows of which nobody knows whether they were written."""
+        self._reserved -= count
+        self._unsure_until = self._monotonic() + UNSURE_SECONDS
+        self._reconcile_at = 0.0
+        self.wake.set()
+
+    async def begin(self, replica: UUID, rows: Sequence[Row], sent_at: float, count: int) -> None:
+        """Begin what was inserted as claimed, in slots that were kept for it."""
+        try:
+            await self._begin(replica, rows, sent_at)
+        except BaseException:
+            self.give_up(count)
+            raise
+        self._reserved -= count
+
+    async def _begin(self, replica: UUID, rows: Sequence[Row], sent_at: float) -> None:
+        versions = {(row["job_id"], row["version"]) for row in rows}
+        if not self._specs.knows(versions):
+            async with self._sessions.session() as conn:
+                await self._specs.learn(conn, versions)
+        await self._submit(replica, rows, sent_at)
 
     def drain(self) -> None:
         """From now on claim nothing; the next step gives back what a claim on its way may have brought unseen."""
@@ -113,17 +174,21 @@ class Claim:
         """Nothing may be left RUNNING that was never started: once this replica has gone, it would be LOST."""
         if self.replica is not None and not self.is_drained:
             await self.reconcile(self.replica)
-        self.is_drained = True
+        self.is_drained = self._monotonic() >= self._unsure_until
 
     async def claim(self, replica: UUID, slots: int) -> list[Assignment]:
         """Claim up to `slots` executions and start them; return what was claimed."""
-        self._reconcile_at = 0.0  # if the answer is lost, the next step looks for what it would have said
+        reconcile_at, self._reconcile_at = self._reconcile_at, 0.0  # if the answer is lost, the next step looks for it
         sent_at = self._monotonic()
         async with self._sessions.session() as conn:
             rows = await self._take(conn, replica, slots)
             await self._specs.learn(conn, {(row["job_id"], row["version"]) for row in rows})
         self._is_contended = len(rows) == slots
-        self._reconcile_at = sent_at + RECONCILE_SECONDS
+        self._reconcile_at = reconcile_at
+        return await self._submit(replica, rows, sent_at)
+
+    async def _submit(self, replica: UUID, rows: Sequence[Row], sent_at: float) -> list[Assignment]:
+        """Start what was claimed, or give it back where nothing may be started any more."""
         assignments = [self._assignment(row, sent_at) for row in rows]
         if not assignments:
             return []
@@ -158,7 +223,8 @@ class Claim:
         unknown = [_key(row) for row in owned if (row["id"], row["claim_no"]) not in held]
         if unknown:
             await self.hand_back(replica, unknown)
-        self._reconcile_at = self._monotonic() + RECONCILE_SECONDS
+        now = self._monotonic()
+        self._reconcile_at = self._unsure_until if now < self._unsure_until else now + RECONCILE_SECONDS
 
     async def take_back(self, replica: UUID) -> None:
         """Where a handler blocks the loop of all, give what has not begun to replicas that can begin it."""

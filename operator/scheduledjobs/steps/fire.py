@@ -30,6 +30,7 @@ from scheduledjobs.core.reasons import JobState
 from scheduledjobs.errors import StoreUnavailable, TermLost
 from scheduledjobs.steps.clock import Clock
 from scheduledjobs.steps.halve import halving
+from scheduledjobs.steps.inserting import Claimant, Inserting
 from scheduledjobs.steps.late import Late, is_old, lateness
 from scheduledjobs.steps.record import Days, record
 from scheduledjobs.steps.specs import Specs
@@ -60,6 +61,9 @@ SKIPPING = frozenset({JobState.SUSPENDED, JobState.INVALID})
 """States whose moments only lengthen a range row: a slow sweep is enough for them."""
 
 
+OnFired = Callable[[Sequence[Job], Sequence[tuple[Job, NewExecution]], int], None]
+
+
 class Fire:
     """The look-ahead of one term, and the step that fires what is due of it."""
 
@@ -69,15 +73,18 @@ class Fire:
         clock: Clock,
         specs: Specs,
         retention: timedelta,
-        on_fired: Callable[[Sequence[Job], Sequence[tuple[Job, NewExecution]]], None],
+        on_fired: OnFired,
         on_failed: Callable[[JobName, Exception], None],
+        claimant: Claimant | None = None,
     ) -> None:
+        """`claimant` may claim what is inserted; `on_fired(jobs, rows, to_claim)` is told how many it did not."""
         self._leader = leader
         self._clock = clock
         self._specs = specs
         self._retention = retention
         self._on_fired = on_fired
         self._on_failed = on_failed
+        self._claimant = claimant
         self._days = Days()
         self._planned: dict[UUID, Job] = {}
         self._queue: list[tuple[float, UUID]] = []
@@ -90,7 +97,11 @@ class Fire:
         """False until the term's first complete compare: an old moment may belong to a job that is gone."""
 
     async def step(self) -> float:
-        """Fire everything that is due; return the seconds until the next moment, or the next look-ahead."""
+        """Fire everything that is due; return the seconds until the next moment, or the next look-ahead.
+
+        Several passes may go on at once: each takes what is due out of the plan before it first waits, so a COMMIT that
+        takes long does not hold up what is due meanwhile.
+        """
         if self._clock.now() >= self._reload_at:
             await self.load()
         due = self._take_due()
@@ -120,10 +131,15 @@ class Fire:
     async def load(self) -> None:
         """Look ahead: plan every active job that is due within the horizon, and not in the backlog."""
         now = self._clock.now()
-        async with self._leader.session() as conn:
-            rows = await load_due_jobs(conn, HORIZON, FIRING, MOST_LOADED, late=PROMPT, excluded=self._excluded(now))
-        self.plan(self._read(rows))
         self._reload_at = now + RELOAD_SECONDS
+        try:
+            async with self._leader.session() as conn:
+                excluded = self._excluded(now)
+                rows = await load_due_jobs(conn, HORIZON, FIRING, MOST_LOADED, late=PROMPT, excluded=excluded)
+        except BaseException:
+            self._reload_at = 0.0
+            raise
+        self.plan(self._read(rows))
         if len(rows) == MOST_LOADED:  # what follows is due no sooner than the last of these
             self._reload_at = min(self._reload_at, max(now, rows[-1]["next_due_at"].timestamp()))
 
@@ -209,16 +225,9 @@ class Fire:
         return datetime.fromtimestamp(self._clock.now(), UTC)
 
     async def _fire_halving(self, jobs: Sequence[Job]) -> None:
-        async def write(part: Sequence[Job]) -> None:
-            try:
-                await self.fire(part)
-            except BaseException:
-                self._days.forget()
-                raise
-
         try:
             await halving(
-                jobs, write, lambda job, error: self._put_off(JobName(job.id, job.namespace, job.name), error)
+                jobs, self.fire, lambda job, error: self._put_off(JobName(job.id, job.namespace, job.name), error)
             )
         except (TermLost, StoreUnavailable):
             self._reload_at = self._reload_late_at = 0.0
@@ -237,14 +246,19 @@ class Fire:
         now = self._now()
         keep_from = now - self._retention
         decided = {job.id: (job, decide(job, keep_from, now)) for job in jobs if newest_due(job, now)}
-        async with self._leader.write() as conn:
-            moved = await advance_jobs(conn, [_advance_row(job, decision) for job, decision in decided.values()])
+        rows = [_advance_row(job, decision) for job, decision in decided.values()]
+        days = self._days.begin()
+        async with (
+            Inserting(self._claimant) as inserting,
+            self._leader.write_after(lambda conn: advance_jobs(conn, rows)) as (conn, moved),
+        ):
             fired = [decided[job_id] for job_id in decided if job_id in moved]
-            inserted = await record(conn, fired, self._days)
+            inserted = await record(conn, fired, days, inserting)
+        self._days.learn(days)
         for job_id in moved & self._not_before.keys():
             del self._not_before[job_id]
         self._replan(fired)
-        self._on_fired([job for job, _ in fired], inserted)
+        self._on_fired([job for job, _ in fired], inserted, 0 if inserting.has_taken else runs(inserted))
         if stale := [job for job in jobs if job.id not in moved]:
             await self._look_again_at(stale)
 

@@ -12,6 +12,7 @@ from uuid import UUID, uuid4
 
 import structlog
 
+from scheduledjobs import metrics
 from scheduledjobs.errors import StoreUnavailable
 from scheduledjobs.steps.clock import Clock
 from scheduledjobs.store.instances import beat_instance, close_instance, register_instance
@@ -61,7 +62,9 @@ class Heartbeat:
         try:
             now = await self._beat()
         finally:
-            self._took_ms = (self._monotonic() - sent_at) * 1000
+            took = self._monotonic() - sent_at
+            self._took_ms = took * 1000
+            metrics.HEARTBEAT.set(took)
         if now is None:
             log.error("this replica was declared dead", replica=str(self.replica))
             self.replica = None

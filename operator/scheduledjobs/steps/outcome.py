@@ -24,21 +24,21 @@ class Outcome:
     def __init__(
         self,
         specs: Specs,
-        wake_claim: Callable[[], None],
+        on_freed: Callable[..., None],
         on_awaited: Callable[[], None],
         on_changed: Callable[[], None],
     ) -> None:
-        """`wake_claim` is called for slots that became free, `on_awaited` for ends that a held row waits for,
+        """`on_freed(is_more=)` is called for slots that became free, `on_awaited` for ends that a held row waits for,
         `on_changed` for each batch that the log has taken."""
         self._specs = specs
-        self._wake_claim = wake_claim
+        self._on_freed = on_freed
         self._on_awaited = on_awaited
         self._on_changed = on_changed
         self._failures = Seldom()
 
     def written(self, endings: Sequence[Ending], stale: Sequence[Ending], retried: Set[int]) -> None:
         """These were to be written: `stale` came too late to count; the ids in `retried` wait for another attempt."""
-        self._wake_claim()
+        self._on_freed(is_more=bool(retried))
         self._on_changed()
         metrics.STALE.inc(len(stale))
         discarded = {ending.assignment.key for ending in stale}

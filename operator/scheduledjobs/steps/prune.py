@@ -6,10 +6,11 @@ from datetime import UTC, datetime, timedelta
 
 import structlog
 
+from scheduledjobs import metrics
 from scheduledjobs.steps.clock import Clock
 from scheduledjobs.store.instances import forget_instances
 from scheduledjobs.store.leadership import forget_terms
-from scheduledjobs.store.partitions import DAYS_AHEAD, drop_expired, ensure_days
+from scheduledjobs.store.partitions import DAYS_AHEAD, drop_expired, ensure_days, list_partitions
 from scheduledjobs.store.sessions import Sessions
 
 log = structlog.get_logger(__name__)
@@ -34,6 +35,7 @@ class Prune:
         today = now.date()
         async with self._sessions.session() as conn:
             await ensure_days(conn, today - timedelta(days=1), today + timedelta(days=DAYS_AHEAD))
+            metrics.DAYS_AHEAD.set(sum(day > today for day in await list_partitions(conn)))
             dropped = await drop_expired(conn, today - timedelta(days=self._retention_days))
             await forget_instances(conn, self._retention_days)
             await forget_terms(conn, self._retention_days)

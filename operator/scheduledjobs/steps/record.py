@@ -6,12 +6,14 @@ transactions of one job can never both find it idle.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import date, datetime, timedelta
 from typing import Any
+from uuid import UUID
 
 from scheduledjobs.core.job import Decision, Job, NewExecution
 from scheduledjobs.core.reasons import State, Trigger
+from scheduledjobs.steps.inserting import Inserting
 from scheduledjobs.steps.overlap import settle_overlaps
 from scheduledjobs.store.executions import extend_ranges, insert_executions
 from scheduledjobs.store.partitions import ensure_days
@@ -21,8 +23,16 @@ from scheduledjobs.store.sessions import Connection
 class Days:
     """The UTC days that have partitions, as far as this leader knows; a missing one is made before it is needed."""
 
-    def __init__(self) -> None:
-        self._known: set[date] = set()
+    def __init__(self, known: Iterable[date] = ()) -> None:
+        self._known = set(known)
+
+    def begin(self) -> Days:
+        """Return a copy for one transaction, of whose days nobody else knows before it is committed."""
+        return Days(self._known)
+
+    def learn(self, committed: Days) -> None:
+        """Take in the days of a transaction that was committed."""
+        self._known |= committed._known
 
     def forget(self) -> None:
         """A transaction was rolled back, and with it the days that it had made."""
@@ -36,16 +46,19 @@ class Days:
 
 
 async def record(
-    conn: Connection, decided: Sequence[tuple[Job, Decision]], days: Days
+    conn: Connection, decided: Sequence[tuple[Job, Decision]], days: Days, inserting: Inserting | None = None
 ) -> list[tuple[Job, NewExecution]]:
-    """Insert the rows of decided jobs; return those rows as inserted, each with its job."""
+    """Insert the rows of decided jobs, claimed where `inserting` takes them; return the rows, each with its job."""
     rows_of = await settle_overlaps(conn, {job.id: (job.concurrency, d.executions) for job, d in decided})
     settled = [(job, rows_of[job.id]) for job, _ in decided]
     await days.cover(conn, [row.fire_time for _, rows in settled for row in rows])
     settled = await _extend(conn, settled)
-    if inserts := [execution_row(job, row) for job, rows in settled for row in rows]:
-        await insert_executions(conn, inserts)
-    return [(job, row) for job, rows in settled for row in rows]
+    recorded = [(job, row) for job, rows in settled for row in rows]
+    if recorded:
+        inserting = inserting or Inserting()
+        replica = inserting.take(recorded)
+        inserting.sent(await insert_executions(conn, [execution_row(job, row, replica) for job, row in recorded]))
+    return recorded
 
 
 async def _extend(
@@ -61,8 +74,8 @@ async def _extend(
     return [(job, rows[1:] if job.id in extended else rows) for job, rows in settled]
 
 
-def execution_row(job: Job, row: NewExecution) -> dict[str, Any]:
-    """Return what insert_executions takes for a scheduled moment of `job`."""
+def execution_row(job: Job, row: NewExecution, replica: UUID | None = None) -> dict[str, Any]:
+    """Return what insert_executions takes for a scheduled moment of `job`, claimed by `replica` if it may run now."""
     return {
         "id": row.id,
         "fire_time": row.fire_time,
@@ -83,6 +96,7 @@ def execution_row(job: Job, row: NewExecution) -> dict[str, Any]:
         "blocked_by": row.blocked_by,
         "missed_count": row.missed_count,
         "first_missed_at": row.first_missed_at,
+        "claimed_by": replica if row.is_claimable else None,
     }
 
 

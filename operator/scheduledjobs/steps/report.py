@@ -37,7 +37,7 @@ log = structlog.get_logger(__name__)
 EVERY_SECONDS = 0.5
 LEAST_PAUSE_SECONDS = 0.05
 PATCHES_PER_SECOND = 50
-ROUTINE_SECONDS = 5.0
+ROUTINE_SECONDS = 8.0
 LOOK_BACK_SECONDS = 2.0
 """How far back each look for ended rows goes: longer than a COMMIT takes to become visible. What is written later
 still shows in the count of what runs."""
@@ -89,6 +89,11 @@ class Report:
         self._count_at = 0.0
         self._looked_at: float | None = None
         self.wake = asyncio.Event()
+
+    @property
+    def waiting(self) -> int:
+        """How many statuses may differ from what SQL says."""
+        return len(self._dirty)
 
     def see(self, resource: Resource) -> None:
         """Take a resource as it arrived: its resourceVersion, and a status that may not be ours."""
@@ -165,6 +170,7 @@ class Report:
         now = datetime.now(UTC)
         wanted: list[tuple[int, UUID, dict[str, Any]]] = []
         for row in rows:
+            await asyncio.sleep(0)  # what is due is not to wait for sixty statuses to be told
             known = self._known.get(row["id"])
             if known is None:
                 continue

@@ -61,6 +61,10 @@ class Specs:
         except SpecError:
             return str(raw.get("schedule") or raw.get("fixedRate") or raw.get("fixedDelay") or "")
 
+    def knows(self, versions: Iterable[tuple[UUID, int]]) -> bool:
+        """Return whether nothing of these versions need be read from the database."""
+        return all(self._is_sure(*version) for version in versions)
+
     async def learn(self, conn: Connection, versions: Iterable[tuple[UUID, int]]) -> None:
         """Read those of these versions that are not known from the database."""
         unknown = [version for version in set(versions) if not self._is_sure(*version)]

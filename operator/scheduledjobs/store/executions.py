@@ -6,7 +6,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 from uuid import UUID
 
-from scheduledjobs.store.queries import Row, batch, execute, fetch_all, fetch_one
+from psycopg import AsyncCursor
+from psycopg.rows import dict_row
+
+from scheduledjobs.store.queries import Row, batch, execute, fetch_all, fetch_one, send
 from scheduledjobs.store.sessions import Connection
 
 WORK = "scheduledjobs_work"
@@ -53,9 +56,12 @@ async def reserve_execution_ids(conn: Connection, count: int) -> list[int]:
     return [row["id"] for row in await fetch_all(conn, "reserve_execution_ids", count=count)]
 
 
-async def insert_executions(conn: Connection, rows: Iterable[Mapping[str, Any]]) -> int:
-    """Insert rows as `steps.record.execution_row` makes them; return how many."""
-    return await execute(conn, "insert_executions", rows=batch(rows))
+async def insert_executions(conn: Connection, rows: Iterable[Mapping[str, Any]]) -> AsyncCursor[Row]:
+    """Insert rows as `steps.record.execution_row` makes them; return a cursor on those that are claimed, as
+    claim_executions returns them. In a pipeline it can be read once that has ended."""
+    cursor = conn.cursor(row_factory=dict_row)
+    await send(cursor, "insert_executions", rows=batch(rows))
+    return cursor
 
 
 async def extend_ranges(conn: Connection, rows: Iterable[Mapping[str, Any]]) -> set[UUID]:
@@ -86,6 +92,13 @@ async def claim_fairly(
         per_namespace=limit_per_namespace,
         **{"global": limit},
     )
+
+
+async def read_backlog(conn: Connection, most: int) -> Row:
+    """Return waiting, how many executions may start and have not, at most `most`; and oldest_seconds of the oldest."""
+    row = await fetch_one(conn, "read_backlog", most=most)
+    assert row is not None  # noqa: S101 a count has one row
+    return row
 
 
 async def lock_claims(conn: Connection) -> None:

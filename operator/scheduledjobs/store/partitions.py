@@ -12,7 +12,7 @@ from datetime import UTC, date, datetime, timedelta
 from psycopg import errors, sql
 
 from scheduledjobs.store.queries import fetch_all, fetch_one
-from scheduledjobs.store.sessions import Connection
+from scheduledjobs.store.sessions import Connection, settle
 
 PARENTS = ("job_execution_log", "job_execution_attempt", "job_execution_output")
 DAY = timedelta(days=1)
@@ -32,6 +32,7 @@ def partition_name(parent: str, day: date) -> str:
 async def ensure_days(conn: Connection, first: date, last: date) -> None:
     """Make the partitions of every day from `first` to `last` that are not there; two makers do not hurt each other."""
     known = {row["name"] for row in await fetch_all(conn, "list_partitions")}
+    await settle(conn)
     day = first
     while day <= last:
         if partition_name(PARENTS[0], day) not in known:

@@ -9,11 +9,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from functools import cache
 from importlib.resources import files
+from time import perf_counter
 from typing import Any
 
 import orjson
-from psycopg import AsyncConnection
+from psycopg import AsyncConnection, AsyncCursor
 from psycopg.rows import dict_row
+
+from scheduledjobs import metrics
 
 Row = dict[str, Any]
 
@@ -34,22 +37,36 @@ def batch(rows: Iterable[Mapping[str, Any]]) -> str:
     return orjson.dumps(list(rows)).decode()
 
 
+async def send(cursor: AsyncCursor[Any], name: str, **params: Any) -> None:
+    """Run a statement on a cursor; in a pipeline it is on its way until something is fetched."""
+    await cursor.execute(sql(name), params, prepare=True)
+
+
 async def fetch_all(conn: AsyncConnection[Any], name: str, **params: Any) -> list[Row]:
     """Run a statement and return its rows, in the statement's order."""
+    began = perf_counter()
     async with conn.cursor(row_factory=dict_row) as cursor:
         await cursor.execute(sql(name), params, prepare=True)
-        return await cursor.fetchall()
+        rows = await cursor.fetchall()
+    metrics.queries(name).observe(perf_counter() - began)
+    return rows
 
 
 async def fetch_one(conn: AsyncConnection[Any], name: str, **params: Any) -> Row | None:
     """Run a statement and return its first row, or None."""
+    began = perf_counter()
     async with conn.cursor(row_factory=dict_row) as cursor:
         await cursor.execute(sql(name), params, prepare=True)
-        return await cursor.fetchone()
+        row = await cursor.fetchone()
+    metrics.queries(name).observe(perf_counter() - began)
+    return row
 
 
 async def execute(conn: AsyncConnection[Any], name: str, **params: Any) -> int:
     """Run a statement and return how many rows it changed."""
+    began = perf_counter()
     async with conn.cursor() as cursor:
         await cursor.execute(sql(name), params, prepare=True)
-        return cursor.rowcount
+        count = cursor.rowcount
+    metrics.queries(name).observe(perf_counter() - began)
+    return count

@@ -105,6 +105,7 @@ class Connection(AsyncConnection[Any]):
 
     waits_since: float | None = None
     patience = PATIENCE_SECONDS
+    is_severed = False
 
     async def wait(self, gen: Any, *args: Any, **kwargs: Any) -> Any:
         """Await an answer, as the driver does, and say since when."""
@@ -116,6 +117,7 @@ class Connection(AsyncConnection[Any]):
 
     def sever(self) -> None:
         """Break the link now: whoever waits for an answer fails at once, and so does whoever comes next."""
+        self.is_severed = True
         with suppress(psycopg.Error, OSError), socket.socket(fileno=os.dup(self.pgconn.socket)) as link:
             link.shutdown(socket.SHUT_RDWR)
 
@@ -136,6 +138,13 @@ class Connection(AsyncConnection[Any]):
             yield
         finally:
             timer.cancel()
+
+
+async def settle(conn: Connection) -> None:
+    """Wait until all that was sent is answered, if this is a pipeline; then the driver knows where it stands."""
+    if conn.pgconn.pipeline_status:
+        async with conn.pipeline() as pipeline:
+            await pipeline.sync()
 
 
 async def _open(url: str, application_name: str, options: str) -> Connection:
@@ -214,6 +223,24 @@ class Sessions:
         async with self.session() as conn, conn.transaction():
             yield conn
 
+    @asynccontextmanager
+    async def piped_transaction(self) -> AsyncIterator[Connection]:
+        """As `transaction`, but nothing waits for an answer before something is fetched, or for COMMIT at the end.
+
+        BEGIN and COMMIT are sent by hand: the driver's own transaction would wait before each of them. It does not know
+        that it is in a transaction before it has waited: what opens another one inside this one calls `settle` first.
+        """
+        async with self.session() as conn:
+            try:
+                async with conn.pipeline():
+                    await conn.execute("BEGIN")
+                    yield conn
+                    await conn.execute("COMMIT")
+            except BaseException:
+                with suppress(psycopg.Error):
+                    await conn.rollback()
+                raise
+
     async def _lend(self) -> Connection:
         if not self._is_open:
             raise StoreUnavailable(f"the sessions {self._name} are closed")
@@ -223,7 +250,8 @@ class Sessions:
 
     async def _take_back(self, conn: Connection) -> None:
         self._lent.discard(conn)
-        if conn.pgconn.transaction_status == TransactionStatus.IDLE and self._is_open:
+        is_idle = conn.pgconn.transaction_status == TransactionStatus.IDLE  # so it is too if its last answer had come
+        if is_idle and not conn.is_severed and self._is_open:
             self._idle.append(conn)
             return
         await conn.close()
