@@ -200,7 +200,8 @@ def test_probes_and_metrics_are_served(replicas: Any) -> None:
     port = until(lambda: _port(replicas))
     until(lambda: _get(port, "/readyz") == (200, "ok\n"))
     assert _get(port, "/livez") == (200, "ok\n")
-    assert "scheduledjobs_leader 1.0" in _get(port, "/metrics")[1]
+    leads = f'leader_election_master_status{{name="{replicas.lease}"}} 1.0'
+    until(lambda: leads in _get(port, "/metrics")[1])
 
 
 def _port(replicas: Any) -> int | None:

@@ -14,7 +14,7 @@ from fastapi.responses import HTMLResponse
 from kubernetes.aio import client
 from pydantic import SecretStr
 from tests.acceptance.test_who_may import GARBAGE, People
-from tests.unit.asgi import Answer, call
+from tests.pages.asgi import Answer, call
 
 from scheduledjobs.errors import StoreUnavailable
 from scheduledjobs.kube.caller import Callers

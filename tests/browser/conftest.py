@@ -15,7 +15,7 @@ from dev.controlplane import ControlPlane
 from dev.postgres import Postgres
 from playwright.sync_api import Browser, sync_playwright
 from tests.browser.stage import Stage, Visitor, new_visitor, open_stage
-from tests.unit.ui_stub import site
+from tests.pages.ui_stub import site
 
 NewVisitor = Callable[..., Visitor]
 

@@ -1,4 +1,4 @@
-"""New, edit, timeline and cluster in a real browser: as one types, without JavaScript, and without a fault for axe."""
+"""The form for a job in a real browser: as one types, and without JavaScript."""
 
 from __future__ import annotations
 
@@ -6,14 +6,12 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from axe_playwright_python.sync_playwright import Axe
 from dev.browser import chromium, flags
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 from tests.browser.serving import served
-from tests.unit.ui_edit_stub import Writer, editing_site
+from tests.pages.ui_edit_stub import Writer, editing_site
 
 EDIT = "/ui/jobs/shop/sync-ledger-1/edit"
-PLACES = ["/ui/new", EDIT, "/ui/timeline", "/ui/cluster"]
 
 
 @pytest.fixture(scope="module")
@@ -52,23 +50,6 @@ def opened(browser: Browser, stage: tuple[str, Any, Writer]) -> Iterator[Callabl
     for context in contexts:
         context.close()
     assert [text for text in said if "status of 422" not in text] == []
-
-
-@pytest.mark.parametrize(("scheme", "width"), [("light", 1280), ("dark", 1280), ("light", 390)])
-@pytest.mark.parametrize("path", PLACES)
-def test_axe_finds_nothing(opened: Callable[..., Page], path: str, scheme: Any, width: int) -> None:
-    page = opened(path, color_scheme=scheme, viewport={"width": width, "height": 800})
-    for details in page.locator("details").all():
-        details.evaluate("node => { node.open = true; }")
-    found = Axe().run(page).response["violations"]
-    assert [(one["id"], [node["html"] for node in one["nodes"]]) for one in found] == []
-
-
-@pytest.mark.parametrize("path", PLACES)
-@pytest.mark.parametrize("width", [390, 1280])
-def test_the_page_itself_never_scrolls_sideways(opened: Callable[..., Page], path: str, width: int) -> None:
-    page = opened(path, viewport={"width": width, "height": 800})
-    assert page.evaluate("document.documentElement.scrollWidth") <= width
 
 
 def test_the_preview_follows_what_is_typed(opened: Callable[..., Page], stage: tuple[str, Any, Writer]) -> None:
@@ -127,12 +108,3 @@ def test_what_is_wrong_is_said_at_its_field_and_the_rest_is_kept(
     expect(page.get_by_label("Name", exact=True)).to_have_attribute("aria-invalid", "true")
     expect(page.get_by_label("seconds")).to_have_value("soon")
     expect(page.get_by_label("Cron expression")).to_have_value("0 2 31 2 *")
-
-
-def test_a_replica_that_dies_is_seen_to_die(opened: Callable[..., Page], stage: tuple[str, Any, Writer]) -> None:
-    parts = stage[1]
-    page = opened("/ui/cluster")
-    expect(page.locator(".banner.bad")).to_have_count(0)
-    parts.reads.leader = None
-    parts.hub.change()
-    expect(page.locator(".banner.bad")).to_contain_text("Nobody leads", timeout=10_000)

@@ -1,4 +1,4 @@
-"""The pages in a real browser: nothing for axe to find, nothing refused by the policy, keys, and what is live."""
+"""Made-up pages in a real browser, for what real replicas cannot be made to show at will: keys, and what is live."""
 
 # ruff: noqa: FBT001 pytest passes its arguments by name
 
@@ -8,54 +8,12 @@ from typing import Any
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Browser, ConsoleMessage, Page, expect
-from tests.unit.ui_stub import job
+from playwright.sync_api import Browser, Page, expect
+from tests.pages.ui_stub import job
 
 from scheduledjobs.errors import StoreUnavailable
 
-ONE, HOSTILE, INVALID, PAUSED = job(1), job(4), job(8), job(6)
-OF_JOB = ("", "/history", "/versions", "/why", "/why?at=2026-11-24T10:00", "/yaml", "/run-now", "/pause", "/delete")
-PAGES = [
-    "/ui/",
-    "/ui/jobs",
-    "/ui/jobs?q=nobody",
-    *(f"/ui/jobs/{ONE.id}{path}" for path in OF_JOB),
-    *(f"/ui/jobs/{one.id}" for one in (HOSTILE, INVALID, PAUSED)),
-    *(f"/ui/executions/{number}" for number in (1001, 1002, 1003, 1004)),
-    "/ui/help",
-    "/ui/login",
-    "/ui/nothing",
-]
-
-
-RULES = ["wcag2a", "wcag2aa", "wcag21aa", "wcag22aa", "best-practice"]
-
-
-@pytest.mark.parametrize("path", PAGES)
-def test_a_page_is_accessible_and_fits(browser: Browser, served: Any, path: str) -> None:
-    said: list[str] = []
-    wrong: list[str] = []
-    for scheme, width in (("light", 1280), ("dark", 1280), ("light", 390)):
-        context = browser.new_context(viewport={"width": width, "height": 900}, color_scheme=scheme)  # type: ignore[arg-type]
-        page = context.new_page()
-        page.on("console", lambda message: _hear(message, said))
-        page.goto(f"{served.url}{path}")
-        found = Axe().run(page, options={"runOnly": RULES})
-        wrong += [f"{scheme} at {width}: {_told(one)}" for one in found.response["violations"]]
-        assert not page.evaluate("document.documentElement.scrollWidth > innerWidth"), width
-        context.close()
-    assert wrong == []
-    assert said == []
-
-
-def _told(violation: Any) -> str:
-    node = violation["nodes"][0]
-    return f"{violation['id']}: {node['html'][:200]} {node['failureSummary']}"
-
-
-def _hear(message: ConsoleMessage, said: list[str]) -> None:
-    if message.type in ("error", "warning") and "404 (Not Found)" not in message.text:
-        said.append(message.text)
+ONE = job(1)
 
 
 @pytest.fixture
