@@ -54,8 +54,9 @@ chart: .venv/ready  ## Copy the CRD into the chart and write the chart's README
 	@cp crds/*.yaml charts/scheduledjobs/files/
 	@$(BIN)/python -m dev.chart_docs
 
-docs: .venv/ready  ## Write the reference of REST from its OpenAPI document
+docs: .venv/ready  ## Write the references of REST and metrics from the code
 	@$(BIN)/python -m dev.rest_docs
+	@$(BIN)/python -m dev.metrics_docs
 
 check: .venv/ready  ## Format, lint, types, layers, migrations
 	$(BIN)/ruff format --check .

@@ -74,6 +74,40 @@ def pod_of(items: list[dict[str, Any]]) -> dict[str, Any]:
     return spec
 
 
+MONITORED = (
+    *(
+        *SECRET,
+        "--set",
+        "monitoring.labels.release=prometheus,monitoring.dashboard=true,monitoring.runbooks=https://r/",
+    ),
+    *("--api-versions", "monitoring.coreos.com/v1/ServiceMonitor"),
+    *("--api-versions", "monitoring.coreos.com/v1/PrometheusRule"),
+)
+
+
+@pytest.mark.parametrize("name", HELMS)
+def test_a_cluster_with_the_prometheus_operator_gets_monitor_and_rules(name: str) -> None:
+    items = rendered(MONITORED, name)
+    (monitor,), (rule,) = of(items, "ServiceMonitor"), of(items, "PrometheusRule")
+    assert {monitor["metadata"]["labels"]["release"], rule["metadata"]["labels"]["release"]} == {"prometheus"}
+    (service,) = [item for item in of(items, "Service") if item["metadata"]["name"].endswith("-metrics")]
+    chosen = monitor["spec"]["selector"]["matchLabels"].items()
+    assert chosen <= service["metadata"]["labels"].items()
+    assert monitor["spec"]["endpoints"][0]["port"] == service["spec"]["ports"][0]["name"]
+    assert service["spec"]["selector"].items() <= pod_of(items)["metadata"]["labels"].items()
+    (group,) = rule["spec"]["groups"]
+    assert all(one["annotations"]["runbook_url"].startswith("https://r/") for one in group["rules"])
+    assert [one["expr"] for one in group["rules"]] == [
+        one["expr"] for one in yaml.safe_load((CHART / "files" / "alerts.yaml").read_text())["groups"][0]["rules"]
+    ]
+    (dashboard,) = [item for item in of(items, "ConfigMap") if item["metadata"]["name"].endswith("-dashboard")]
+    assert json.loads(dashboard["data"]["scheduledjobs.json"])["title"] == "ScheduledJobs"
+
+
+def test_a_cluster_without_the_prometheus_operator_gets_neither() -> None:
+    assert {item["kind"] for item in rendered(SECRET)} & {"ServiceMonitor", "PrometheusRule"} == set()
+
+
 def test_the_chart_has_a_byte_equal_copy_of_the_crd() -> None:
     assert (CHART / "files" / CRD).read_bytes() == (ROOT / "crds" / CRD).read_bytes()
 

@@ -224,9 +224,10 @@ class Stage(Replicas):
         return self._get_probe(name, "readyz") is not None
 
     def metric(self, name: str, metric: str) -> float:
-        """Return a replica's metric by its full name, labels included; 0 where there is none."""
+        """Return a replica's metric by its full name, labels included, or the first of that name; 0 without one."""
         text = self._get_probe(name, "metrics") or ""
-        values = [line.split()[-1] for line in text.splitlines() if line.rpartition(" ")[0] == metric]
+        found = (line.rpartition(" ") for line in text.splitlines())
+        values = [value for full, _, value in found if metric in (full, full.split("{")[0])]
         return float(values[0]) if values else 0.0
 
     def _get_probe(self, name: str, path: str) -> str | None:
@@ -341,7 +342,7 @@ class Stage(Replicas):
         assert not self.verdict.findings, f"{len(self.verdict.findings)} findings\n{said}"
         for name in self.living():
             assert self.is_ready(name), f"{name} is not ready: {self._get_probe(name, 'readyz')}"
-        leading = [name for name in self.living() if self.metric(name, "scheduledjobs_leader")]
+        leading = [name for name in self.living() if self.metric(name, "leader_election_master_status")]
         leaders = [self.hostnames[name] for name in leading]
         assert leaders == [self.leader()], f"{leaders} say that they lead"
         self.next_window(upto)

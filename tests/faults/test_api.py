@@ -113,7 +113,7 @@ def test_the_leader_is_cut_off_from_the_api_server_only(stage: Stage) -> None:
     following = stage.wait_leader(other_than=leader)
     took = time.monotonic() - began
     stage.run_for(5)
-    assert not stage.metric(leader, "scheduledjobs_leader")
+    assert not stage.metric(leader, "leader_election_master_status")
     stage.heal()
     stage.judge(figures(leads=following, next_leader_after=took, gap=stage.gap(since)))
     assert took < LEASE_SECONDS + 2

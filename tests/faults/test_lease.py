@@ -70,7 +70,7 @@ def test_all_replicas_have_one_hostname(stage: Stage, ending: str) -> None:
     """A holder is told from its namesakes by what it drew at its start."""
     stage.start_all(hostname="twin")
     load(stage)
-    (leader,) = [name for name in stage.living() if stage.metric(name, "scheduledjobs_leader")]
+    (leader,) = [name for name in stage.living() if stage.metric(name, "leader_election_master_status")]
     holder, since = spec_of(stage)["holderIdentity"], stage.now()
     if ending == "killed":
         stage.kill(leader)

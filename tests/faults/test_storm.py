@@ -303,7 +303,7 @@ def test_payloads_that_are_nested_thousands_of_levels_deep_block_nobody(stage: S
                 taken.add(name)
     assert len(taken) > len(DEPTHS)
     for name in stage.living():
-        if stage.metric(name, "scheduledjobs_leader"):
+        if stage.metric(name, "leader_election_master_status"):
             stage.terminate(name)  # the next leader meets them in its first list
             stage.start(name)
     told = "SELECT count(*) AS n FROM job_definition WHERE name LIKE 'fuzz-%' AND reason = 'InvalidPayload'"

@@ -1,0 +1,120 @@
+"""Alerts, runbooks, dashboard and per-job series: each is raised by what it is for, and names only what there is."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from dev.metrics_docs import PAGE, exported, own, page
+from dev.prometheus import promtool
+
+ROOT = Path(__file__).parents[2]
+FILES = ROOT / "charts" / "scheduledjobs" / "files"
+RUNBOOKS = ROOT / "docs" / "runbooks"
+OURS = re.compile(r"\b(?:scheduledjobs|leader_election)_[a-z_]+\b")
+SELECTOR = re.compile(r"((?:scheduledjobs|leader_election)_[a-z_]+)\{([^}]*)\}")
+OF_PROMETHEUS = {"instance", "pod", "le"}
+
+
+def alerts() -> list[dict[str, Any]]:
+    (group,) = yaml.safe_load((FILES / "alerts.yaml").read_text())["groups"]
+    rules: list[dict[str, Any]] = group["rules"]
+    return rules
+
+
+def expressions() -> dict[str, str]:
+    """Every expression of alerts and dashboard, by what it is for."""
+    panels = json.loads((FILES / "dashboard.json").read_text())["panels"]
+    shown = {f"{panel['title']} {one['refId']}": one["expr"] for panel in panels for one in panel["targets"]}
+    return {**{rule["alert"]: rule["expr"] for rule in alerts()}, **shown}
+
+
+def labels_of() -> dict[str, set[str]]:
+    """The labels of every series that is served."""
+    found: dict[str, set[str]] = {}
+    for metric, labels in own():
+        name = exported(metric)
+        for end in ("", "_bucket", "_sum", "_count") if metric.type == "histogram" else ("",):
+            found[name + end] = {*labels, *(["version"] if metric.type == "info" else [])}
+    return found
+
+
+def test_each_alert_is_raised_by_what_it_is_for_and_silent_where_all_is_well() -> None:
+    tool = promtool()
+    if tool is None:
+        pytest.skip("there is no promtool on this machine (Debian: apt-get install prometheus)")
+    for words in (["check", "rules", str(FILES / "alerts.yaml")], ["test", "rules", "rules_test.yaml"]):
+        done = subprocess.run(
+            [str(tool), *words], cwd=Path(__file__).parent, capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+        assert "SUCCESS" in done.stdout
+    tests = yaml.safe_load((Path(__file__).parent / "rules_test.yaml").read_text())["tests"]
+    raised = {one["alert_rule_test"][0]["alertname"] for one in tests if one["alert_rule_test"][0]["exp_alerts"]}
+    silent = {one["alert_rule_test"][0]["alertname"] for one in tests if not one["alert_rule_test"][0]["exp_alerts"]}
+    assert raised == silent == {rule["alert"] for rule in alerts()}
+
+
+@pytest.mark.parametrize("name", expressions())
+def test_every_metric_and_label_of_alerts_and_dashboard_is_served(name: str) -> None:
+    served, expression = labels_of(), expressions()[name]
+    metrics = set(OURS.findall(expression))
+    assert metrics
+    assert metrics <= served.keys()
+    for metric, selector in SELECTOR.findall(expression):
+        assert set(re.findall(r"(\w+)\s*[=!]", selector)) <= served[metric] | OF_PROMETHEUS
+    grouped = {label.strip() for words in re.findall(r"by \(([^)]*)\)", expression) for label in words.split(",")}
+    assert grouped <= set().union(*(served[metric] for metric in metrics)) | OF_PROMETHEUS
+
+
+def test_every_alert_has_a_runbook_and_every_runbook_an_alert() -> None:
+    pages = {page.name: page.read_text() for page in RUNBOOKS.glob("*.md")}
+    named = {rule["annotations"]["runbook_url"].removeprefix("docs/runbooks/"): rule for rule in alerts()}
+    assert pages.keys() == named.keys()
+    for name, rule in named.items():
+        assert f"Alert `{rule['alert']}`, severity {rule['labels']['severity']}" in pages[name]
+        assert rule["expr"] in pages[name]
+        assert all(f"\n## {head}\n" in pages[name] for head in ("What it means for jobs", "Look", "Do"))
+
+
+def test_the_reference_of_metrics_is_current() -> None:
+    assert PAGE.read_text() == page(), "make docs"
+
+
+def test_every_metric_says_what_it_is_and_none_is_by_job() -> None:
+    for metric, labels in own():
+        assert metric.documentation
+        assert not set(labels) & {"job", "namespace", "uid"}
+        assert metric.name.startswith(("scheduledjobs_", "leader_election_"))
+
+
+def test_what_only_the_leader_knows_is_not_served_by_who_leads_no_more() -> None:
+    from scheduledjobs import metrics
+
+    metrics.BACKLOG.set(7)
+    metrics.JOBS.labels(state="ACTIVE").set(3)
+    metrics.follow()
+    assert [sample.value for sample in next(iter(metrics.BACKLOG.collect())).samples] == [0]
+    assert next(iter(metrics.JOBS.collect())).samples == []
+
+
+def test_every_path_of_kube_state_metrics_is_a_field_of_the_resource() -> None:
+    crd = yaml.safe_load((ROOT / "crds" / "scheduledjobs.dev_scheduledjobs.yaml").read_text())
+    schema = crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"]
+    (resource,) = yaml.safe_load((FILES / "kube-state-metrics.yaml").read_text())["spec"]["resources"]
+    for metric in resource["metrics"]:
+        for path in _paths(metric["each"]):
+            found = schema
+            for part in path:
+                found = found["properties"][part]
+            assert found["type"]
+
+
+def _paths(each: Any) -> list[list[str]]:
+    (kind,) = [value for key, value in each.items() if key != "type"]
+    return [kind["path"]] if "path" in kind else list(kind["labelsFromPath"].values())
