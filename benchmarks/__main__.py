@@ -18,6 +18,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -55,9 +56,11 @@ class Bench:
         self._url = ""
 
     def fresh_database(self) -> None:
-        """Use a new database from now on."""
+        """Use a new database from now on; the one before is dropped, or its upkeep would be measured too."""
         self._number += 1
         with psycopg.connect(self._postgres.url, autocommit=True) as conn:
+            conn.execute(f"DROP DATABASE IF EXISTS bench_{self._number - 1} WITH (FORCE)".encode())
+            conn.execute("CHECKPOINT")
             conn.execute(f"CREATE DATABASE bench_{self._number}".encode())
         self._url = self._postgres.url.rsplit("/", 1)[0] + f"/bench_{self._number}"
 
@@ -81,8 +84,9 @@ class Bench:
             )
 
     async def make_jobs(self, count: int) -> None:
-        """Create `count` jobs that are due every second and do nothing."""
+        """Create `count` jobs that are due every second, evenly spread over it, and do nothing."""
         say(f"creating {count} jobs of fixedRate 1s")
+        began = datetime.now(UTC)
         headers = {"Authorization": f"Bearer {self._plane.token}"}
         context = ssl.create_default_context()
         context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
@@ -90,14 +94,22 @@ class Bench:
         async with aiohttp.ClientSession(self._plane.server, headers=headers, connector=connector) as session:
             await session.delete(COLLECTION)
             gate = asyncio.Semaphore(CONCURRENT)
-            await asyncio.gather(*(self._make(session, gate, number) for number in range(count)))
+            starts = ((number, began + timedelta(seconds=number / count)) for number in range(count))
+            await asyncio.gather(*(self._make(session, gate, number, start) for number, start in starts))
 
-    async def _make(self, session: aiohttp.ClientSession, gate: asyncio.Semaphore, number: int) -> None:
+    async def _make(
+        self, session: aiohttp.ClientSession, gate: asyncio.Semaphore, number: int, start: datetime
+    ) -> None:
         body = {
             "apiVersion": "scheduledjobs.dev/v1",
             "kind": "ScheduledJob",
             "metadata": {"name": f"job-{number}"},
-            "spec": {"fixedRate": "1s", "handler": "log", "concurrencyPolicy": "Allow"},
+            "spec": {
+                "fixedRate": "1s",
+                "startTime": start.isoformat(timespec="milliseconds"),
+                "handler": "log",
+                "concurrencyPolicy": "Allow",
+            },
         }
         async with gate, session.post(COLLECTION, json=body) as answer:
             answer.raise_for_status()
