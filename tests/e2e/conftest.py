@@ -134,7 +134,7 @@ def chart_before(cluster: Cluster) -> Path:
     if not chart.exists():
         chart.parent.mkdir(parents=True)
         run("cp", "-r", str(ROOT / "charts" / "scheduledjobs"), str(chart))
-    (crd,) = (chart / "files").glob("*.yaml")
+    (crd,) = (chart / "files").glob("scheduledjobs.dev_*.yaml")
     definition = yaml.safe_load(crd.read_text())
     definition["spec"]["names"]["shortNames"] = ["sjob"]
     crd.write_text(yaml.safe_dump(definition, sort_keys=False))
