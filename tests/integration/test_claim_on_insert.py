@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import psycopg
 import pytest
@@ -16,6 +17,7 @@ from tests.integration.slots import Slots, claims
 from scheduledjobs.errors import StoreUnavailable
 from scheduledjobs.steps.claim import UNSURE_SECONDS, Claim
 from scheduledjobs.steps.fire import Fire
+from scheduledjobs.store.queries import Row
 
 
 @dataclass
@@ -176,6 +178,30 @@ async def test_a_commit_that_lands_after_the_look_is_found_at_the_next(stage: St
                 [found.claim.replica],
             )
         found.now = UNSURE_SECONDS + 0.1
+        await found.claim.step()
+        assert states(stage) == [("PENDING", 1, 0)]
+
+
+async def test_a_claim_on_its_way_does_not_forget_what_is_to_be_looked_for(stage: Stage) -> None:
+    """An insert loses its answer while a claim waits for its own: the claim's answer says nothing of the insert."""
+    async with firing(stage, jobs=1) as found:
+        take = found.claim._take
+        assert found.claim.reserve(["log"], 1) is not None
+
+        async def take_and_lose(*args: Any) -> list[Row]:
+            found.claim.give_up(1)
+            with psycopg.connect(stage.url, autocommit=True) as conn:
+                conn.execute(
+                    "UPDATE job_execution_log SET state = 'RUNNING', claim_no = 1, attempt = 1, claimed_by = %s",
+                    [found.claim.replica],
+                )
+            return await take(*args)
+
+        await stage.fire()
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(found.claim, "_take", take_and_lose)
+            await found.claim.step()
+        assert states(stage) == [("RUNNING", 1, 1)]
         await found.claim.step()
         assert states(stage) == [("PENDING", 1, 0)]
 

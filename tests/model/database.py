@@ -41,6 +41,10 @@ class Guards(NamedTuple):
     """find_orphans.sql locks what lose_executions.sql ends."""
     rescues_by_level: bool = True
     """find_orphans.sql looks for every row whose owner is dead, not for those of the newly dead."""
+    looks_past_inserts: bool = True
+    """Claim.step does not reconcile while an insert that claims is on its way, which brings what is not held yet,"""
+    inserts_past_looks: bool = True
+    """... and Claim.reserve claims nothing on insert while a claim is on its way, or what was claimed is looked for."""
     closes_after_claims: bool = True
     """Not in the code: App._shut_down would wait for the claim on its way, and hand back what it gave."""
     tells_apart: bool = False
@@ -53,6 +57,7 @@ class Execution(NamedTuple):
     """One row of the log. For the rules only: how many attempts have started, under which claims one was written."""
 
     state: str = "PENDING"
+    """As in the log; NOT DUE YET where no row is there."""
     claim_no: int = 0
     owner: str = ""
     attempt: int = 0
@@ -61,7 +66,7 @@ class Execution(NamedTuple):
 
 
 class Call(NamedTuple):
-    """A statement that a replica has sent: to claim, to complete or to hand back."""
+    """A statement that a replica has sent: to claim, to insert as claimed, to complete or to hand back."""
 
     kind: str
     owner: str
@@ -74,7 +79,7 @@ class Call(NamedTuple):
     """The replica still waits for the answer."""
 
     def __str__(self) -> str:
-        what = {"claim": "claim", "complete": f"completion ({self.outcome})", "hand back": "hand-back"}[self.kind]
+        what = {"complete": f"completion ({self.outcome})", "hand back": "hand-back"}.get(self.kind, self.kind)
         under = f" of execution {self.execution} under claim {self.claim_no}" if self.execution >= 0 else ""
         return f"the {what}{under} by {self.owner}"
 
@@ -99,6 +104,8 @@ class Worker(NamedTuple):
     """A heartbeat's acknowledgement on its way: fresh, or old (its trust would have run out since it was sent)."""
     waits: str = ""
     """What its claim loop waits for: claim, hand back or nothing."""
+    inserts: bool = False
+    """Its fire loop waits for an insert that claims: the slot is kept for what that brings."""
     held: Attempt | None = None
     is_draining: bool = False
 
@@ -150,7 +157,9 @@ def is_locked(state: State, guards: Guards, number: int) -> bool:
 def writers(state: State, guards: Guards, number: int) -> set[tuple[str, int]]:
     """The claims under which somebody could still change the row."""
     claims = {(x.held.owner, x.held.claim_no) for x in state.workers if x.held and x.held.execution == number}
-    claims |= {(x.owner, x.claim_no) for x in state.calls if x.execution == number and x.at != "picked"}
+    claims |= {
+        (x.owner, x.claim_no) for x in state.calls if x.execution == number and x.kind != "insert" and x.at != "picked"
+    }
     return {(owner, claim_no) for owner, claim_no in claims if matches(state, guards, owner, number, claim_no)}
 
 

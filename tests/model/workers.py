@@ -44,6 +44,8 @@ class Workers(NamedTuple):
 
     guards: Guards = Guards()
     executions: int = 1
+    unfired: int = 0
+    """How many of them are yet to fall due; the replica A fires them, and may claim them on insert."""
     faults: int = 3
     limit: int = 1
     """How many retries an execution has."""
@@ -55,7 +57,8 @@ class Workers(NamedTuple):
     """Also: no statement of a replica that was declared dead changes a row, not even one that is nobody else's."""
 
     def start(self) -> State:
-        return State((Execution(),) * self.executions, (Worker("A"), Worker("B")), self.faults, self.stops)
+        rows = (Execution("NOT DUE YET"),) * self.unfired + (Execution(),) * (self.executions - self.unfired)
+        return State(rows, (Worker("A"), Worker("B")), self.faults, self.stops)
 
     def broken(self, state: State) -> str:
         if state.broken:
@@ -86,6 +89,7 @@ class Workers(NamedTuple):
             yield from self._beat(state, worker)
         for call in state.calls:
             yield from self._land(state, call)
+        yield from self._fire(state)
         yield from self._rescue(state)
         if state.faults:
             yield from self._faults(state)
@@ -102,23 +106,33 @@ class Workers(NamedTuple):
                 call = Call("complete", held.owner, held.execution, held.claim_no, outcome)
                 now = held._replace(stage="writing", outcome=outcome)
                 yield Step(worker.id, verb, str(call), add(with_worker(state, worker._replace(held=now)), call))
-        if not worker.waits and worker.is_trusted and (not worker.is_draining or self.guards.closes_after_claims):
+        may_look = not worker.is_draining or self.guards.closes_after_claims
+        if worker.is_trusted and may_look and not (worker.inserts and self.guards.looks_past_inserts):
             yield from self._reconcile(state, worker)
         if worker.is_draining:
             yield from self._close(state, worker)
-        elif state.stops:
+        elif state.stops and not worker.inserts:  # it stops leading first
             after = with_worker(state._replace(stops=state.stops - 1), worker._replace(is_draining=True))
             yield Step(worker.id, "is told to stop", "", after, is_needed=False)
 
     def _claim(self, state: State, worker: Worker) -> Steps:
         """One that is sent where nothing waits, and lands where something does, might have been sent before."""
-        may_claim = worker.is_trusted and not worker.is_draining and not worker.waits
+        may_claim = worker.is_trusted and not worker.is_draining and not worker.waits and not worker.inserts
         if may_claim and any(row.state == "PENDING" for row in state.executions):
             after = add(with_worker(state, worker._replace(waits="claim")), Call("claim", worker.id))
             yield Step(worker.id, "sends", "a claim", after)
 
     def _reconcile(self, state: State, worker: Worker) -> Steps:
-        held = worker.held if self.guards.spares_held else None
+        """What it holds is read before the log is: it matters where an insert may bring more in between."""
+        if not worker.waits and self.unfired and worker.held is None:
+            yield Step(
+                worker.id, "begins to look", "", with_worker(state, worker._replace(waits="look")), is_needed=False
+            )
+        if worker.waits == "look":
+            yield Step(worker.id, "has looked", "", with_worker(state, worker._replace(waits="")))
+        elif worker.waits:
+            return
+        held = worker.held if self.guards.spares_held and worker.waits != "look" else None
         for number, row in enumerate(state.executions):
             is_held = held is not None and (held.execution, held.claim_no) == (number, row.claim_no)
             if row.state == "RUNNING" and row.owner == worker.id and not is_held:
@@ -129,7 +143,7 @@ class Workers(NamedTuple):
     def _close(self, state: State, worker: Worker) -> Steps:
         """It waits for what runs, and for no claim or hand-back that is on its way: see App._shut_down."""
         owns = any(row.state == "RUNNING" and row.owner == worker.id for row in state.executions)
-        if worker.held is not None or (self.guards.closes_after_claims and (worker.waits or owns)):
+        if worker.held is not None or worker.inserts or (self.guards.closes_after_claims and (worker.waits or owns)):
             return
         if state.rescue is None or state.rescue.buries != worker.id:
             after = _gone(state._replace(dead=tuple(sorted({*state.dead, worker.id}))), worker)
@@ -153,6 +167,21 @@ class Workers(NamedTuple):
             after = with_worker(state._replace(silent=silent), worker._replace(answer="fresh"))
             yield Step(worker.id, "beats:", "its heartbeat moves", after)
 
+    # The leader's fires.
+
+    def _fire(self, state: State) -> Steps:
+        """A fires; what it inserts waits for whoever claims it, or is claimed by A with the insert."""
+        for number, row in enumerate(state.executions):
+            if row.state != "NOT DUE YET":
+                continue
+            yield Step("the leader", "fires", f"execution {number}", with_execution(state, number, Execution()))
+            worker = state.workers[0]
+            may = worker.is_trusted and not worker.is_draining and not worker.inserts and worker.held is None
+            if may and not (worker.waits and self.guards.inserts_past_looks):
+                call = Call("insert", worker.id, number, 1)
+                after = add(with_worker(state, worker._replace(inserts=True)), call)
+                yield Step(worker.id, "fires, sends", str(call), after, is_needed=False)
+
     # The server.
 
     def _land(self, state: State, call: Call) -> Steps:
@@ -161,6 +190,8 @@ class Workers(NamedTuple):
             return
         if call.kind == "claim":
             yield from self._claim_lands(state, call)
+        elif call.kind == "insert":
+            yield from self._insert_lands(state, call)
         elif call.at == "open":
             after = self._answered(self._changed(state, call, self._completed(state, call)), call, changed=True)
             yield Step("the server", "commits", str(call), after)
@@ -180,6 +211,13 @@ class Workers(NamedTuple):
         else:
             after = swap(state, call, call._replace(at="picked", execution=waiting[0]))
             yield Step("the server", "picks without a lock", f"execution {waiting[0]} for {call}", after)
+
+    def _insert_lands(self, state: State, call: Call) -> Steps:
+        if state.executions[call.execution].state != "NOT DUE YET":
+            yield Step("the server", "finds the row there", f"for {call}", self._answered(state, call, changed=False))
+        else:
+            after = self._answered(taken(state, call, call.execution), call, changed=True)
+            yield Step("the server", "inserts", f"execution {call.execution} as claimed by {call.owner}", after)
 
     def _takes(self, state: State, call: Call, number: int) -> Step[State]:
         after = taken(state, call, number)
@@ -219,8 +257,12 @@ class Workers(NamedTuple):
         if call.kind == "complete":
             broken = "" if changed or not self.tells_truly else self._untruth(state, call)
             return with_worker(state, worker._replace(held=None))._replace(broken=state.broken or broken)
+        if call.kind == "insert":
+            worker = worker._replace(inserts=False)
+        elif call.kind == "hand back" or not changed:
+            worker = worker._replace(waits="")
         if call.kind == "hand back" or not changed:
-            return with_worker(state, worker._replace(waits=""))
+            return with_worker(state, worker)
         may_start = not worker.is_draining and (worker.is_trusted or not self.guards.starts_trusting_itself)
         if not may_start or (worker.id != call.owner and self.guards.starts_under_its_id):
             back = Call("hand back", call.owner, call.execution, call.claim_no)
@@ -228,7 +270,8 @@ class Workers(NamedTuple):
         attempt = Attempt(call.execution, call.claim_no, call.owner)
         row = state.executions[call.execution]
         started = with_execution(state, call.execution, row._replace(starts=row.starts + 1))
-        started = with_worker(started, worker._replace(waits="", held=attempt))
+        waits = worker.waits if call.kind == "insert" else ""
+        started = with_worker(started, worker._replace(waits=waits, held=attempt))
         is_late = call.owner in state.dead
         return started._replace(
             broken=f"{worker.id} starts what dead {call.owner} claimed (invariant 2)" if is_late else ""
@@ -268,7 +311,9 @@ class Workers(NamedTuple):
         for call in state.calls:
             if call.is_heard:
                 worker = next(x for x in state.workers if x.name == call.owner[0])
-                if call.kind != "complete":
+                if call.kind == "insert":
+                    worker = worker._replace(inserts=False)
+                elif call.kind != "complete":
                     worker = worker._replace(waits="")
                 elif worker.held is not None:
                     worker = worker._replace(held=worker.held._replace(stage="ended"))
@@ -284,7 +329,7 @@ class Workers(NamedTuple):
             after = with_worker(left._replace(silent=silent), cut)
             yield Step(worker.id, "falls silent", "", after, is_needed=False)
         for worker in state.workers:
-            if worker.held is not None or worker.waits:
+            if worker.held is not None or worker.waits or worker.inserts:
                 yield Step(worker.id, "dies", "and comes back", _gone(left, worker), is_needed=False)
 
 

@@ -85,6 +85,9 @@ class Claim:
         self._may_start = may_start
         self._monotonic = monotonic
         self._reconcile_at = 0.0
+        self._is_unanswered = False
+        """Whether a claim is on its way, or its answer was lost."""
+
         self.wake = asyncio.Event()
         self.is_draining = False
         self.is_drained = False
@@ -121,7 +124,7 @@ class Claim:
 
     @property
     def _must_reconcile(self) -> bool:
-        return self._monotonic() >= self._reconcile_at
+        return self._is_unanswered or self._monotonic() >= self._reconcile_at
 
     def slots_freed(self, *, is_more: bool) -> None:
         """Slots became free: claim for them where anything may wait, as it surely does if `is_more`."""
@@ -178,13 +181,13 @@ class Claim:
 
     async def claim(self, replica: UUID, slots: int) -> list[Assignment]:
         """Claim up to `slots` executions and start them; return what was claimed."""
-        reconcile_at, self._reconcile_at = self._reconcile_at, 0.0  # if the answer is lost, the next step looks for it
+        self._is_unanswered = True  # until there is one: if it is lost, the next step looks for what it took
         sent_at = self._monotonic()
         async with self._sessions.session() as conn:
             rows = await self._take(conn, replica, slots)
             await self._specs.learn(conn, {(row["job_id"], row["version"]) for row in rows})
         self._is_contended = len(rows) == slots
-        self._reconcile_at = reconcile_at
+        self._is_unanswered = False
         return await self._submit(replica, rows, sent_at)
 
     async def _submit(self, replica: UUID, rows: Sequence[Row], sent_at: float) -> list[Assignment]:
@@ -223,6 +226,7 @@ class Claim:
         unknown = [_key(row) for row in owned if (row["id"], row["claim_no"]) not in held]
         if unknown:
             await self.hand_back(replica, unknown)
+        self._is_unanswered = False
         now = self._monotonic()
         self._reconcile_at = self._unsure_until if now < self._unsure_until else now + RECONCILE_SECONDS
 
