@@ -105,6 +105,24 @@ def test_a_repeated_key_is_one_run(site: Site) -> None:
     assert len(runs(site, job)) == 2
 
 
+def test_a_key_is_not_taken_for_another_payload(site: Site) -> None:
+    job = site.create("differs")
+    path = f"/jobs/{job['id']}/run-now"
+    payload = {"message": "one", "seconds": 0.1}
+    first = site.rest.post(path, {"payload": payload}, idempotency_key="k")
+    assert first.status == 200, first
+    same = site.rest.post(path, {"payload": dict(reversed(payload.items()))}, idempotency_key="k")
+    assert (same.status, same.json["execution"]["id"]) == (200, first.json["execution"]["id"])
+    other = site.rest.post(path, {"payload": {**payload, "message": "two"}}, idempotency_key="k")
+    assert (other.status, other.reason) == (409, "RunRequestDiffers")
+    assert "take another token" in other.json["detail"]
+    plain = site.rest.post(path, idempotency_key="plain")
+    assert plain.status == 200, plain
+    refused = site.rest.post(path, {"payload": payload}, idempotency_key="plain")
+    assert (refused.status, refused.reason) == (409, "RunRequestDiffers")
+    assert len(runs(site, job)) == 2
+
+
 def test_a_key_that_comes_many_times_at_once_is_one_run(site: Site) -> None:
     job = site.create("parallel")
     with ThreadPoolExecutor(8) as pool:

@@ -87,6 +87,18 @@ def test_the_same_token_is_the_same_request() -> None:
     assert run_now(job(run_now="t", handled="t"), "t", None) == {}
 
 
+@pytest.mark.parametrize("payload", [None, '{"a": 1, "b": 2}', '{"b":2,"a":1}'])
+def test_the_same_token_with_the_same_payload_or_none_is_the_same_request(payload: str | None) -> None:
+    assert run_now(job(run_now="t", run_now_payload='{"a": 1, "b": 2}'), "t", payload) == {}
+
+
+@pytest.mark.parametrize("before", [{}, {"run_now_payload": '{"a": 2}'}, {"run_now_payload": "{"}])
+def test_the_same_token_with_another_payload_is_refused(before: dict[str, str]) -> None:
+    with pytest.raises(RequestError, match="the request t was made with another payload") as refused:
+        run_now(job(run_now="t", **before), "t", '{"a": 1}')
+    assert refused.value.reason is Refusal.RUN_REQUEST_DIFFERS
+
+
 def test_a_request_waits_until_the_one_before_is_recorded() -> None:
     with pytest.raises(RequestError, match="the request s is not recorded yet") as refused:
         run_now(job(run_now="s", handled="r"), "t", None)

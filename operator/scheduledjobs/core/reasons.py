@@ -105,6 +105,7 @@ class Refusal(StrEnum):
     """Why a person's request on a job is refused: one CamelCase word for programs."""
 
     RUN_REQUEST_PENDING = "RunRequestPending"
+    RUN_REQUEST_DIFFERS = "RunRequestDiffers"
     SUSPENDED_BY_SPEC = "SuspendedBySpec"
     INVALID_PAUSE = "InvalidPause"
     INVALID_TOKEN = "InvalidToken"  # noqa: S105 a word, not a secret

@@ -61,11 +61,27 @@ def run_now(resource: Resource, token: str, payload: str | None, recorded: str |
         check_payload(payload)
     known, handled = resource.meta.annotations.get(RUN_NOW), resource.status.get("lastHandledRunNow")
     if known == token:
+        check_same(token, payload, resource.meta.annotations.get(RUN_NOW_PAYLOAD))
         return {}
     if known and known not in (handled, recorded):
         message = f"the request {known} is not recorded yet; try again when status.lastHandledRunNow shows it"
         raise RequestError(Refusal.RUN_REQUEST_PENDING, message)
     return {RUN_NOW: token, RUN_NOW_PAYLOAD: payload}
+
+
+def check_same(token: str, payload: str | None, before: str | None) -> None:
+    """Raise `RequestError` where a token comes again with another payload; without one it asks for the same run."""
+    if payload is None or payload == before:
+        return
+    try:
+        is_same = before is not None and json.loads(before) == json.loads(payload)
+    except (ValueError, RecursionError):  # whoever wrote it with kubectl
+        is_same = False
+    if not is_same:
+        message = (
+            f"the request {token} was made with another payload, and is one run: take another token for another run"
+        )
+        raise RequestError(Refusal.RUN_REQUEST_DIFFERS, message)
 
 
 def check_token(token: str) -> None:

@@ -104,7 +104,7 @@ async def read_outputs(conn: Connection, id: int, fire_time: datetime) -> list[R
 
 
 async def read_request(conn: Connection, job_id: UUID, token: str) -> Row | None:
-    """Return execution_id and fire_time of a run request, or None while it is not recorded."""
+    """Return execution_id, fire_time and payload of a run request, or None while it is not recorded."""
     return await fetch_one(conn, "read_request", job_id=job_id, token=token)
 
 

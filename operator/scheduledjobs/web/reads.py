@@ -219,10 +219,10 @@ class Reads:
             row = await reading.read_execution(conn, found["execution_id"]) if found else None
         return shapes.execution(row) if row else None
 
-    async def is_requested(self, job_id: UUID, token: str) -> bool:
-        """Return whether a run request is recorded, whatever became of its row since."""
+    async def request(self, job_id: UUID, token: str) -> Row | None:
+        """Return a run request if it is recorded, whatever became of its row since."""
         async with self._sessions.session() as conn:
-            return await reading.read_request(conn, job_id, token) is not None
+            return await reading.read_request(conn, job_id, token)
 
     async def row(self, scope: Scope, id: str) -> Row:  # noqa: A002
         """Return the row of a job."""

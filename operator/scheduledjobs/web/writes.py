@@ -168,10 +168,11 @@ class Writes:
         row = await self._living(caller, id)
         if payload is not None:
             self._check_payload(row, payload)
-        if await self._reads.is_requested(row["id"], token):
+        text = None if payload is None else orjson.dumps(payload).decode()
+        if (known := await self._reads.request(row["id"], token)) is not None:
             await self._must_patch(caller, row["namespace"])
+            requests.check_same(token, text, orjson.dumps(known["payload"]).decode())
         else:
-            text = None if payload is None else orjson.dumps(payload).decode()
             recorded = await self._recorded(caller, row)
             await self._change(caller, row, lambda resource: requests.run_now(resource, token, text, recorded))
             self._say(caller, "run-now", row["namespace"], row["name"], token=token)
@@ -183,7 +184,7 @@ class Writes:
     async def _recorded(self, caller: Caller, row: Row) -> str | None:
         """Return the token of the job's last request if its row is there: the status echoes it a moment later."""
         known = (await self._current(AsCaller(self._callers, caller), row)).meta.annotations.get(RUN_NOW)
-        return known if known and await self._reads.is_requested(row["id"], known) else None
+        return known if known and await self._reads.request(row["id"], known) else None
 
     async def cancel(self, caller: Caller, execution_id: int) -> Execution:
         """Cancel an execution that waits or runs; 409 if it has ended."""
