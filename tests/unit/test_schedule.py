@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
 from random import Random
 
@@ -219,3 +219,5 @@ def test_says_schedules_in_words() -> None:
     assert words(parse_schedule(schedule="0 2 * * *")) == "At 02:00"
     assert words(parse_schedule(fixed_rate=90 * SECOND)) == "Every 1m30s"
     assert "30s after" in words(parse_schedule(fixed_delay=30 * SECOND))
+    at = datetime(2026, 11, 24, 19, 38, 16, tzinfo=timezone(timedelta(hours=1)))
+    assert words(parse_schedule(run_at=at)) == "Once, on 2026-11-24 at 18:38:16 UTC"

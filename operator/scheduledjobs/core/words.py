@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC
 from functools import lru_cache
 
 from cron_descriptor import FormatError, Options, get_description
@@ -19,7 +20,7 @@ def words(schedule: Schedule) -> str:
         return f"Every {format_duration(schedule.period)}"
     if isinstance(schedule, FixedDelay):
         return f"{format_duration(schedule.delay)} after the end of each run"
-    return f"Once, at {schedule.run_at.isoformat()}"
+    return f"Once, on {schedule.run_at.astimezone(UTC):%Y-%m-%d at %H:%M:%S} UTC"
 
 
 @lru_cache(4096)  # the describer reads its translations anew from the disk each time
