@@ -9,6 +9,7 @@ from itertools import count
 from pathlib import Path
 from shutil import rmtree
 
+import hypothesis
 import psycopg
 import pytest
 from dev.cluster import forget_shell
@@ -27,6 +28,9 @@ collect_ignore = [name for name, is_run in IS_RUN.items() if not is_run]
 `make faults` and `make browser` run them."""
 
 numbers = count(1)
+
+hypothesis.settings.register_profile("any machine", deadline=None)  # how long an example takes says nothing of the rule
+hypothesis.settings.load_profile("any machine")
 
 
 def pytest_configure() -> None:
