@@ -35,7 +35,7 @@ test: .venv/ready programs  ## Run all tests, on a real PostgreSQL and a real AP
 
 e2e: .venv/ready  ## Run the end-to-end tests on real pods: kind, a node, or CLUSTER=current
 	@$(BIN)/python -c "from dev.build import HELM4, program; program(HELM4)"
-	@SCHEDULEDJOBS_E2E=1 $(BIN)/pytest --timeout 600 -x tests/e2e
+	@SCHEDULEDJOBS_E2E=1 $(BIN)/pytest --timeout 600 -o timeout_func_only=true -x tests/e2e
 
 browser: .venv/ready programs  ## Run the browser tests of the dashboard, in Chromium (CHROMIUM=path, or Debian's)
 	@$(BIN)/python -m dev.browser
