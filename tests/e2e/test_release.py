@@ -29,7 +29,17 @@ def job(name: str, **spec: Any) -> dict[str, Any]:
 
 def verified(cluster: Cluster) -> str:
     """What verify says once what is due has been decided; it must have found nothing."""
-    said: str = until(lambda: ("not decided" not in (text := look(cluster)) or None) and text, 60, 1.0)
+    said = ""
+
+    def is_decided() -> bool:
+        nonlocal said
+        said = look(cluster)
+        return "not decided" not in said
+
+    try:
+        until(is_decided, 60, 1.0)
+    except AssertionError:
+        raise AssertionError(f"not all decided within 60 s: {said}") from None
     assert said.startswith("0 lost, 0 doubled, "), said
     assert "not due" not in said
     return said.strip()
