@@ -54,9 +54,14 @@ chart: .venv/ready  ## Copy the CRD into the chart and write the chart's README
 	@cp crds/*.yaml charts/scheduledjobs/files/
 	@$(BIN)/python -m dev.chart_docs
 
-docs: .venv/ready  ## Write the references of REST and metrics from the code
+docs: .venv/ready  ## Write docs/reference from the code, the CRD and a migrated database
 	@$(BIN)/python -m dev.rest_docs
 	@$(BIN)/python -m dev.metrics_docs
+	@$(BIN)/python -m dev.crd_docs
+	@$(BIN)/python -m dev.settings_docs
+	@$(BIN)/python -m dev.states_docs
+	@$(BIN)/python -m dev.cli_docs
+	@$(BIN)/python -m dev.tables_docs
 
 check: .venv/ready  ## Format, lint, types, layers, migrations
 	$(BIN)/ruff format --check .

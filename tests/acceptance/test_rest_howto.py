@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import os
-import re
 import shutil
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,35 +12,9 @@ from dev.controlplane import ControlPlane, kubectl
 from dev.postgres import Postgres
 from tests.acceptance.conftest import until
 from tests.acceptance.rest import Rest, open_site
+from tests.docs.shell import Command, open_shell, steps
 
 PAGE = Path(__file__).parents[2] / "docs" / "howto" / "rest.md"
-MARK = "-- next --"
-
-
-def steps(page: str) -> list[tuple[str, str]]:
-    """Return each command of the page's console blocks, and what stands after it."""
-    found = []
-    for block in re.findall(r"```console\n(.*?)```", page, re.S):
-        for part in re.split(r"^\$ ", block, flags=re.M)[1:]:
-            lines = part.splitlines()
-            end = next(number for number, line in enumerate(lines) if not line.endswith("\\")) + 1
-            found.append(("\n".join(lines[:end]), "\n".join(lines[end:])))
-    return found
-
-
-def pattern(shown: str) -> str:
-    """Return the expression of what may be printed: ... is anything, a line may be broken, ids are others."""
-    text = re.escape(re.sub(r"0f5c7a52-\.\.\.", "<uuid>", shown))
-    text = text.replace("<uuid>", r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
-    text = re.sub(r"(?:\\ )*\\\n(?:\\ )*", r"\\s*", text)
-    return text.replace(r"\.\.\.", ".*?")
-
-
-def test_the_expression_of_a_page_is_strict() -> None:
-    assert re.fullmatch(pattern('{"a":1,...\n "b":"..."}'), '{"a":1,"x":[],"b":"y"}', re.S)
-    assert not re.fullmatch(pattern('{"a":1,...\n "b":"..."}'), '{"a":2,"x":[],"b":"y"}', re.S)
-    assert re.fullmatch(pattern("..."), "", re.S)
-    assert steps("```console\n$ a \\\n  b\nc\n$ d\n```\n") == [("a \\\n  b", "c"), ("d", "")]
 
 
 @pytest.fixture
@@ -62,41 +34,12 @@ def shell(cluster: ControlPlane, postgres_server: Postgres, tmp_path: Path) -> I
 
 def test_the_page_prints_what_it_shows(shell: tuple[dict[str, str], Rest]) -> None:
     environment, rest = shell
-    typed = [
-        (command.replace("http://localhost:8080", f"http://127.0.0.1:{rest.port}"), shown)
-        for command, shown in steps(PAGE.read_text())
-    ]
-    process = subprocess.Popen(["bash"], stdin=-1, stdout=-1, stderr=subprocess.STDOUT, env=environment, text=True)
-    assert process.stdin is not None
-    assert process.stdout is not None
-    try:
-        for command, shown in typed:
-            if command.startswith("curl -s $SERVER/executions/1 "):
-                until(lambda: rest.get("/executions/1", token=token(process)).json["finishedAt"])
-            printed = run(process, command)
-            assert re.fullmatch(pattern(shown), printed, re.S), (
-                f"$ {command}\n{printed}\n-- but the page shows\n{shown}"
-            )
-    finally:
-        process.stdin.close()
-        process.wait(10)
-        process.stdout.close()
-    assert len(typed) > 30
-
-
-def run(process: subprocess.Popen[str], command: str) -> str:
-    """Type a command; return what it prints."""
-    assert process.stdin is not None
-    assert process.stdout is not None
-    process.stdin.write(f"{command}\necho '{MARK}'\n")
-    process.stdin.flush()
-    lines = []
-    while not (line := process.stdout.readline()).endswith(f"{MARK}\n"):
-        assert line, f"the shell has ended at: {command}"
-        lines.append(line)
-    lines.append(line.removesuffix(f"{MARK}\n"))
-    return "".join(lines).replace("\r", "").strip()
-
-
-def token(process: subprocess.Popen[str]) -> str:
-    return run(process, 'echo "$TOKEN"')
+    commands = [step for step in steps(PAGE.read_text()) if isinstance(step, Command)]
+    with open_shell(environment) as bash:
+        for command in commands:
+            if command.typed.startswith("curl -s $SERVER/executions/1 "):
+                token = bash.type('echo "$TOKEN"')
+                until(lambda token=token: rest.get("/executions/1", token=token).json["finishedAt"])
+            typed = command.typed.replace("http://localhost:8080", f"http://127.0.0.1:{rest.port}")
+            bash.follow(Command(typed, command.shown))
+    assert len(commands) > 30

@@ -11,7 +11,7 @@ from pathlib import Path
 import psycopg
 import pytest
 from dev.cluster import Dev, down, forget_shell
-from dev.postgres import Postgres
+from dev.postgres import PROGRAMS, Postgres, binaries, copy_open
 from dev.processes import born, is_alive, locked, put_off_interrupts
 
 
@@ -88,3 +88,9 @@ def test_a_lock_is_held_by_one_at_a_time(tmp_path: Path) -> None:
 def test_the_database_wants_its_password(postgres_server: Postgres) -> None:
     with pytest.raises(psycopg.OperationalError, match="password"):
         psycopg.connect(postgres_server.url.replace(f":{postgres_server.password}@", ":wrong@"))
+
+
+def test_the_copy_that_others_may_run_finds_its_libraries(tmp_path: Path) -> None:
+    copy_open(binaries().parents[2], tmp_path / "copy")
+    done = subprocess.run([tmp_path / "copy" / PROGRAMS / "initdb", "--version"], capture_output=True, text=True)
+    assert done.stdout.startswith("initdb (PostgreSQL) 18"), done.stderr
