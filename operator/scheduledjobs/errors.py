@@ -19,6 +19,7 @@ ScheduledJobsError
 │   └── NotAuthenticated     the caller shows no token, or one that the API server does not know
 └── HandlerError             raised by job code to steer its own execution
     ├── Permanent            ends the execution as FAILED, without a retry
+    ├── CredentialError      a credential has not what the handler needs; FAILED, and retried: a Secret can be mended
     └── Retry                fails the attempt and names the wait before the next one
 """
 
@@ -138,6 +139,10 @@ class HandlerError(ScheduledJobsError):
 
 class Permanent(HandlerError):
     """Ends the execution as FAILED, whatever retries remain."""
+
+
+class CredentialError(HandlerError):
+    """A credential cannot be read; the message names it and the key, never the value."""
 
 
 class Retry(HandlerError):

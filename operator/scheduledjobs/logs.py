@@ -8,7 +8,9 @@ import time
 from collections.abc import Callable, Hashable
 
 import structlog
-from structlog.typing import Processor
+from structlog.typing import EventDict, Processor
+
+from scheduledjobs.core.terminal import printable
 
 QUIET = ("kopf", "aiohttp", "asyncio", "uvicorn")
 SILENT = ("kubernetes", "psycopg")
@@ -53,7 +55,8 @@ def set_up_logs(form: str, level: str) -> None:
         structlog.processors.TimeStamper(fmt="iso", utc=True),
         structlog.processors.format_exc_info,
     ]
-    renderer: Processor = structlog.processors.JSONRenderer() if form == "json" else structlog.dev.ConsoleRenderer()
+    is_json = form == "json"
+    renderer: Processor = structlog.processors.JSONRenderer() if is_json else structlog.dev.ConsoleRenderer()
     structlog.configure(
         processors=[structlog.stdlib.filter_by_level, *shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
         logger_factory=structlog.stdlib.LoggerFactory(),
@@ -63,7 +66,11 @@ def set_up_logs(form: str, level: str) -> None:
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=shared,
-            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, renderer],
+            processors=[
+                structlog.stdlib.ProcessorFormatter.remove_processors_meta,
+                *([] if is_json else [_harmless]),
+                renderer,
+            ],
         )
     )
     root = logging.getLogger()
@@ -73,3 +80,12 @@ def set_up_logs(form: str, level: str) -> None:
         logging.getLogger(name).setLevel(logging.WARNING)
     for name in SILENT:
         logging.getLogger(name).setLevel(logging.CRITICAL)
+
+
+def _harmless(_logger: object, _method: str, event: EventDict) -> EventDict:
+    """Let no text of others begin a line or steer the terminal. JSON escapes by itself, and the console its fields."""
+    event["event"] = printable(str(event.get("event", "")))
+    if "exception" in event:
+        lines = str(event["exception"]).split("\n")
+        event["exception"] = "\n".join(f"  {printable(line)}" for line in lines)
+    return event

@@ -79,19 +79,24 @@ class Settings(BaseSettings):
         description='Databases of the sql handler, JSON: {"NAME": {"url": "postgresql://...", "namespaces": ["*"]}}; '
         "without url the operator's own",
     )
+    credentials: Annotated[dict[str, dict[str, Any]], NoDecode] = Field(
+        default={},
+        description='Credentials that jobs name, JSON: {"NAME": {"namespaces": ["finance"], "path": "/folder/of/keys", '
+        '"hosts": ["api.example.com"]}}',
+    )
 
     @field_validator("handlers", "watch_namespaces", "http_allow", mode="before")
     @classmethod
     def _split(cls, value: object) -> object:
         return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
 
-    @field_validator("sql_connections", mode="before")
+    @field_validator("sql_connections", "credentials", mode="before")
     @classmethod
     def _read_json(cls, value: object) -> object:
         try:
             return json.loads(value) if isinstance(value, str) else value
-        except ValueError:
-            raise ValueError('must be a JSON object: {"NAME": {"url": "...", "namespaces": ["..."]}}') from None
+        except (ValueError, RecursionError):
+            raise ValueError('must be a JSON object: {"NAME": {"namespaces": ["..."], ...}}') from None
 
     @field_validator("port")
     @classmethod

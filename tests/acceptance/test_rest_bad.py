@@ -210,6 +210,17 @@ def test_a_cookie_from_another_site_changes_nothing(site: Site) -> None:
     assert site.rest.post(path, {}, token="", cookie=cookie, **own).status == 200
 
 
+def test_a_token_that_another_sites_page_brings_changes_nothing(site: Site) -> None:
+    """A proxy that signs people in puts the token into whatever their browser was made to send."""
+    job = site.create("brought")
+    path = f"/jobs/{job['id']}/pause"
+    for origin in ("https://evil.example", "null", f"http://127.0.0.1:{site.rest.port + 1}"):
+        answer = site.rest.post(path, {}, origin=origin)
+        assert (answer.status, answer.reason) == (403, "ForgedOrigin")
+    assert site.rest.get(f"/jobs/{job['id']}").json["state"] == "ACTIVE"
+    assert site.rest.post(path, {}, origin=f"http://127.0.0.1:{site.rest.port}").status == 200
+
+
 def test_paths_and_methods_that_are_not_there(site: Site) -> None:
     assert site.rest.get("/nothing").reason == "NotFound"
     assert site.rest.get("/jobs/").status == 404

@@ -13,12 +13,22 @@ from dev.build import HELMS, program
 from dev.chart_docs import CHART, comments, readme, value_at
 from dev.controlplane import ControlPlane
 
+from scheduledjobs.handlers.credentials import allow_credentials
 from scheduledjobs.settings import Settings
 
 ROOT = CHART.parents[1]
 CRD = "scheduledjobs.dev_scheduledjobs.yaml"
 SECRET = ("--set", "database.existingSecret=db")
 DEMO = ("--set", "demoPostgres.enabled=true")
+CREDENTIALS: list[dict[str, Any]] = [
+    {
+        "name": "reports",
+        "namespaces": ["finance"],
+        "existingSecret": "api",
+        "hosts": ["*.example.com", "http://a.svc:80"],
+    },
+    {"name": "pod", "namespaces": ["*"], "secret": "of-the-job"},
+]
 MATRIX = {
     "secret": SECRET,
     "demo": DEMO,
@@ -51,6 +61,7 @@ MATRIX = {
         "--set", "web.ingress.annotations.h=i",
         "--set-json", 'web.ingress.tls=[{"hosts": ["jobs.example"], "secretName": "jobs-tls"}]',
         "--set-json", 'affinity={"nodeAffinity": {}}',
+        "--set-json", f"credentials={json.dumps(CREDENTIALS)}",
     ),
 }  # fmt: skip
 
@@ -292,6 +303,57 @@ def test_handlers_and_connections_reach_the_operator() -> None:
     assert env["SCHEDULEDJOBS_HANDLERS"]["value"] == "mine.reports"
     assert env["PYTHONPATH"]["value"] == "/handlers"
     assert env["SCHEDULEDJOBS_SQL_CONNECTIONS"]["valueFrom"]["secretKeyRef"]["name"] == "sql"
+
+
+def test_credentials_are_mounted_if_they_are_there_and_their_places_are_told() -> None:
+    items = rendered(MATRIX["everything"])
+    spec = pod_of(items)["spec"]
+    (container,) = spec["containers"]
+    env = {entry["name"]: entry for entry in container["env"]}
+    told = json.loads(env["SCHEDULEDJOBS_CREDENTIALS"]["value"])
+    folder = "/etc/scheduledjobs/credentials/reports"
+    assert told == {
+        "reports": {"namespaces": ["finance"], "path": folder, "hosts": CREDENTIALS[0]["hosts"]},
+        "pod": {"namespaces": ["*"], "secret": "of-the-job"},
+    }
+    allow_credentials(told)
+    allow_credentials({})
+    (volume,) = [one for one in spec["volumes"] if one["name"].startswith("credential-")]
+    assert volume["secret"] == {"secretName": "api", "optional": True, "defaultMode": 0o440}
+    (mount,) = [one for one in container["volumeMounts"] if one["name"] == volume["name"]]
+    assert (mount["mountPath"], mount["readOnly"]) == (folder, True)
+    assert "subPath" not in mount  # such a mount never changes, and a rotated Secret would not be seen
+    for other in spec["initContainers"]:
+        assert "credential" not in json.dumps(other).lower()
+
+
+def test_without_credentials_nothing_is_mounted() -> None:
+    assert "redential" not in json.dumps(pod_of(rendered(SECRET)))
+
+
+@pytest.mark.parametrize(
+    ("credentials", "words"),
+    [
+        ([{"name": "a", "namespaces": ["b"]}], "existingSecret"),
+        ([{"name": "a", "existingSecret": "b"}], "namespaces"),
+        ([{"name": "a", "namespaces": [], "existingSecret": "b"}], "namespaces"),
+        ([{"name": "../a", "namespaces": ["b"], "existingSecret": "b"}], "name"),
+        ([{"name": "a", "namespaces": ["b"], "existingSecret": "b", "hosts": ["https://a/path"]}], "hosts"),
+        ([{"name": "a", "namespaces": ["b"], "existingSecret": "b", "hosts": ["$(PATH)"]}], "hosts"),
+        ([{"name": "a", "namespaces": ["b"], "existingSecret": "b", "token": "canary"}], "token"),
+        ([{"name": "a", "namespaces": ["b"], "secret": "b"}] * 2, "credentials: two are named a"),
+    ],
+    ids=lambda value: str(value)[:70],
+)
+@pytest.mark.parametrize("name", HELMS)
+def test_credentials_that_cannot_be_are_refused(name: str, credentials: list[dict[str, Any]], words: str) -> None:
+    said = helm(
+        name, "template", "release", str(CHART), *SECRET, "--kube-version", "1.37.2",
+        "--set-json", f"credentials={json.dumps(credentials)}",
+        check=False,
+    )  # fmt: skip
+    assert said.returncode != 0
+    assert words in said.stderr
 
 
 def test_every_variable_is_one_of_the_settings_and_defaults_agree() -> None:

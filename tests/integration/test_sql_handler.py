@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from random import Random
 from typing import Any
 from uuid import UUID, uuid4
@@ -14,12 +15,13 @@ import pytest
 from tests.integration.conftest import REGISTRY, Stage, resource
 
 from scheduledjobs.core.reasons import Reason, Trigger
-from scheduledjobs.errors import SettingsError, SpecError
+from scheduledjobs.errors import CredentialError, SettingsError, SpecError
 from scheduledjobs.handlers import Execution
+from scheduledjobs.handlers.execution import Output, captured
 from scheduledjobs.handlers.sql import SqlPayload, allow_connections, sql
 from scheduledjobs.store.effects import StaleAttempt, StatementRefused
 from scheduledjobs.store.executions import cancel_execution, find_ended_claims
-from scheduledjobs.store.sessions import connect
+from scheduledjobs.store.sessions import connect, password_of
 
 
 @pytest.fixture(autouse=True)
@@ -225,3 +227,31 @@ async def test_each_effect_is_there_once_whatever_dies_between(stage: Stage) -> 
     attempts = stage.rows("SELECT count(*) AS n FROM job_execution_attempt")
     assert attempts[0]["n"] > 0
     assert timedelta(0) < stage.offset
+
+
+async def test_an_address_in_a_file_is_read_at_each_use(database: str, tmp_path: Path) -> None:
+    """So a password that is rotated counts at once; what the file holds is never said."""
+    file = tmp_path / "uri"
+    allow_connections("", {"w": {"namespaces": ["*"], "url_file": str(file)}})
+    payload = SqlPayload(connection="w", statement="SELECT 1 AS one")
+    one = Execution("x", "j", uuid4(), datetime.now(UTC), 1, Trigger.SCHEDULE, "", None, None, None)
+    with pytest.raises(CredentialError, match="connection 'w': its url_file is missing"):
+        await sql(one, payload)
+    file.write_text(f"{database}\n")
+    assert await sql(one, payload) == {"rows": 1, "returned": [{"one": 1}]}
+    for wrong in ("mysql://a:s3cret@b/c", "postgresql://a:s3cret%zz@b/c"):
+        file.write_text(wrong)
+        with pytest.raises(CredentialError, match="its url_file must look like postgresql://") as caught:
+            await sql(one, payload)
+        assert "s3cret" not in str(caught.value)
+
+
+async def test_the_password_of_a_connection_is_hidden_in_what_its_attempt_leaves(database: str) -> None:
+    password = password_of(database)
+    assert password
+    output = Output()
+    token = captured.set(output)
+    one = Execution("x", "j", uuid4(), datetime.now(UTC), 1, Trigger.SCHEDULE, "", None, None, None)
+    await sql(one, SqlPayload(connection="other", statement="SELECT 1"))
+    captured.reset(token)
+    assert output.hidden.mask(f"x {password} y") == "x *** y"

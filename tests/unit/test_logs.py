@@ -2,7 +2,43 @@
 
 from __future__ import annotations
 
-from scheduledjobs.logs import Seldom
+import json
+import logging
+from collections.abc import Iterator
+
+import pytest
+import structlog
+
+from scheduledjobs.logs import Seldom, set_up_logs
+
+FORGED = "no\n2026-11-27T00:00:00Z [error] forged\r\x1b[2J\x9b2J\u202e\u2028"
+
+
+@pytest.fixture
+def logs_restored() -> Iterator[None]:
+    root, level = logging.getLogger(), logging.getLogger().level
+    handlers = root.handlers[:]
+    yield
+    root.handlers[:] = handlers
+    root.setLevel(level)
+    structlog.reset_defaults()
+
+
+@pytest.mark.parametrize("form", ["json", "console"])
+def test_what_others_wrote_begins_no_line_and_steers_no_terminal(
+    form: str, capsys: pytest.CaptureFixture[str], logs_restored: None
+) -> None:
+    set_up_logs(form, "info")
+    structlog.get_logger("test.ours").warning("failed", job=FORGED)
+    logging.getLogger("test.library").warning("a library says %s", FORGED)
+    structlog.get_logger("test.ours").error("raised", exc_info=ValueError(FORGED))
+    said = capsys.readouterr().err
+    assert said.count("forged") >= 3
+    for line in said.splitlines():
+        assert not line.startswith("2026-11-27T00:00:00Z")
+        assert form == "console" or json.loads(line)
+    for char in ("\r", "\x1b[2J", "\x9b", "\u202e", "\u2028"):
+        assert char not in said
 
 
 def test_a_job_that_fails_again_and_again_has_one_line_a_minute_which_counts_the_others() -> None:

@@ -16,12 +16,13 @@ import pytest
 from pydantic import BaseModel
 
 from scheduledjobs import errors
+from scheduledjobs.core.backoff import FINAL
 from scheduledjobs.core.reasons import Reason, State, Trigger
 from scheduledjobs.core.spec import Retry
-from scheduledjobs.errors import Permanent
+from scheduledjobs.errors import CredentialError, Permanent
 from scheduledjobs.handlers import Execution, Handler, Registry, execution, runner
 from scheduledjobs.handlers.assignment import Assignment, Ending
-from scheduledjobs.handlers.execution import Output
+from scheduledjobs.handlers.execution import Output, hide
 from scheduledjobs.handlers.registry import AnyPayload
 from scheduledjobs.handlers.runner import Runner, Stop
 
@@ -460,3 +461,37 @@ async def test_what_was_claimed_before_its_trust_was_gone_is_not_begun(bench: Be
     bench.begin(note)
     ending = await bench.endings.get()
     assert (ending.assignment.id, begun) == (2, [1])
+
+
+SECRET = "canary-of-a-credential"
+
+
+async def test_what_a_credential_held_is_not_in_what_the_attempt_leaves(bench: Bench) -> None:
+    async def succeed(execution: Execution, _: Any) -> dict[str, Any]:
+        hide(SECRET)
+        execution.logger.info("sent %s", SECRET)
+        return {"sent": f"Bearer {SECRET}"}
+
+    def fail(_: Execution, __: Any) -> None:
+        hide(SECRET)
+        raise ValueError("x" * 490 + SECRET + "y" * (16 * 1024 - 6))  # message and traceback are cut amid it
+
+    ending = await bench.run(succeed)
+    assert ending.result == b'{"sent":"Bearer ***"}'
+    assert ending.output.endswith("INFO sent ***")
+    ending = await bench.run(fail)
+    assert "x***y" in (ending.message or "")
+    for text in (ending.message, ending.output, ending.traceback):
+        assert text
+        assert "cana" not in text
+        assert "tial" not in text
+
+
+async def test_a_credential_that_cannot_be_read_fails_and_is_tried_again(bench: Bench) -> None:
+    async def handle(_: Execution, __: Any) -> None:
+        raise CredentialError("credential 'reports': the key 'token' is missing")
+
+    ending = await bench.run(handle)
+    assert (ending.state, ending.reason) == (State.FAILED, Reason.ERROR)
+    assert ending.message == "CredentialError: credential 'reports': the key 'token' is missing"
+    assert ending.reason not in FINAL

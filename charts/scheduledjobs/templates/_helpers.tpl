@@ -78,6 +78,22 @@ app.kubernetes.io/component: operator
 {{- .Values.web.port }}
 {{- end }}
 
+{{/* What the operator is told of its credentials: names and places, no value. Empty where there are none. */}}
+{{- define "scheduledjobs.credentials" -}}
+{{- $given := dict }}
+{{- range .Values.credentials }}
+{{- if hasKey $given .name }}
+{{- fail (printf "credentials: two are named %s" .name) }}
+{{- end }}
+{{- $one := dict "namespaces" .namespaces }}
+{{- if .existingSecret }}{{ $_ := set $one "path" (printf "/etc/scheduledjobs/credentials/%s" .name) }}{{ end }}
+{{- with .hosts }}{{ $_ := set $one "hosts" . }}{{ end }}
+{{- with .secret }}{{ $_ := set $one "secret" . }}{{ end }}
+{{- $_ := set $given .name $one }}
+{{- end }}
+{{- if $given }}{{ toJson $given }}{{ end }}
+{{- end }}
+
 {{/* Restricted, as the Pod Security Standards have it. */}}
 {{- define "scheduledjobs.podSecurityContext" -}}
 runAsNonRoot: true

@@ -9,6 +9,7 @@ import click
 import orjson
 
 from scheduledjobs.cli import arguments
+from scheduledjobs.core.terminal import printable
 from scheduledjobs.ledger.versions import author, changes
 from scheduledjobs.settings import load
 from scheduledjobs.store.ledger import find_jobs, snapshot, verify_versions
@@ -28,7 +29,7 @@ def command(job: tuple[str, str]) -> None:
     if not found:
         raise click.ClickException(f"{job[0]}/{job[1]}: no such job in the database")
     for line in found:
-        click.echo(line)
+        click.echo(printable(line))
 
 
 async def read(url: str, namespace: str, name: str) -> list[str]:

@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 import click
 
 from scheduledjobs.cli import arguments
+from scheduledjobs.core.terminal import printable
 from scheduledjobs.ledger.verify import lines, verify
 from scheduledjobs.settings import load
 
@@ -38,7 +39,7 @@ def command(since: str, job: tuple[str, str] | None) -> None:
     if job is not None and not verdict.jobs:
         raise click.BadParameter(f"{namespace}/{name}: no such job in the database", param_hint="--job")
     for line in lines(verdict):
-        click.echo(line)
+        click.echo(printable(line))
     click.get_current_context().exit(1 if verdict.findings else 0)
 
 

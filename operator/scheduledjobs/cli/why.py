@@ -8,6 +8,7 @@ from datetime import datetime
 import click
 
 from scheduledjobs.cli import arguments
+from scheduledjobs.core.terminal import printable
 from scheduledjobs.ledger.why import why
 from scheduledjobs.settings import load
 
@@ -28,4 +29,4 @@ def command(job: tuple[str, str], at: datetime) -> None:
     if not found:
         raise click.ClickException(f"{job[0]}/{job[1]}: no such job in the database")
     for line in found:
-        click.echo(line)
+        click.echo(printable(line))

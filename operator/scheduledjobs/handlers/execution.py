@@ -16,6 +16,7 @@ from uuid import UUID
 
 from scheduledjobs.core.reasons import Trigger
 from scheduledjobs.core.result import plain
+from scheduledjobs.handlers.hidden import Hidden
 
 MOST_OUTPUT = 64 * 1024
 LONGEST_LINE = 8 * 1024
@@ -32,10 +33,11 @@ class Output:
         self._lock = threading.Lock()
         self._has_news = False
         self.is_truncated = False
+        self.hidden = Hidden()
 
     def add(self, line: str) -> None:
         """Append a line; the oldest go when there are too many."""
-        line = plain(line)
+        line = self.hidden.mask(plain(line))  # before it is cut: half a secret is one too
         with self._lock:
             if len(line) > LONGEST_LINE:
                 line, self.is_truncated = line[:LONGEST_LINE], True
@@ -61,6 +63,19 @@ class Output:
 
 
 captured: ContextVar[Output | None] = ContextVar("captured", default=None)
+
+
+def hide(value: str) -> None:
+    """Let the attempt in whose context this is called never say a value; outside of attempts nothing happens."""
+    output = captured.get()
+    if output is not None:
+        output.hidden.add(value)
+
+
+def without_hidden(text: str) -> str:
+    """Return text without what this attempt must not say: to be called before a text is cut."""
+    output = captured.get()
+    return text if output is None else output.hidden.mask(text)
 
 
 class CaptureHandler(logging.Handler):

@@ -3,10 +3,12 @@
 The guard looks at the address that is connected to, after names are resolved, so a name that resolves to another
 address the next time gains nothing. Loopback, link-local (where clouds keep credentials), multicast and reserved
 addresses are refused unless SCHEDULEDJOBS_HTTP_ALLOW names them; private ones are where a cluster's Services live.
+Secrets come by the name of a credential, never from the payload (`authorization.py`).
 """
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterable, Sequence
 from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address, ip_network
 from typing import Any, Literal
@@ -14,18 +16,28 @@ from typing import Any, Literal
 import aiohttp
 from aiohttp.abc import AbstractResolver, ResolveResult
 from aiohttp.resolver import ThreadedResolver
-from pydantic import BaseModel, ConfigDict, Field, HttpUrl
+from multidict import CIMultiDict
+from pydantic import BaseModel, ConfigDict, Field, HttpUrl, field_validator
 from yarl import URL
 
 from scheduledjobs.errors import Permanent, SettingsError
-from scheduledjobs.handlers.execution import Execution
+from scheduledjobs.handlers.authorization import NO_PLACE, check_credential, check_headers, headers_of
+from scheduledjobs.handlers.credentials import credentials
+from scheduledjobs.handlers.execution import Execution, without_hidden
 from scheduledjobs.handlers.registry import handler
 
 MOST_READ = 64 * 1024
 MOST_SECONDS = 3600
+LONGEST_TEXT = 200
 HTTP_ERROR, SERVER_ERROR = 400, 500
 WORTH_RETRYING = frozenset({408, 425, 429})
-NAT64 = IPv6Network("64:ff9b::/96")
+NAT64 = (IPv6Network("64:ff9b::/96"), IPv6Network("64:ff9b:1::/48"))
+METADATA = frozenset(
+    ip_address(text)
+    for text in ("fd00:ec2::254", "fd00:ec2::23", "fd20:ce::254", "100.100.100.200", "168.63.129.16", "192.0.0.192")
+)
+"""Where clouds hand out credentials besides link-local: AWS, EKS, Google, Alibaba, Azure, Oracle."""
+
 Address = IPv4Address | IPv6Address
 
 
@@ -36,9 +48,34 @@ class HttpPayload(BaseModel):
 
     method: Literal["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"] = Field(default="GET", description="HTTP method")
     url: HttpUrl = Field(description="http or https")
-    headers: dict[str, str] = Field(default_factory=dict, max_length=32, description="Headers; not for secrets")
+    credential: str | None = Field(
+        default=None, max_length=63, description="Name of a credential that the operator was given, sent along"
+    )
+    headers: dict[str, str] = Field(
+        default_factory=dict, max_length=32, description="Headers; secrets come by a credential"
+    )
     body: Any = Field(default=None, description="A text is sent as it is, anything else as JSON")
     seconds: float = Field(default=30, gt=0, le=MOST_SECONDS, description="Most time that the request may take")
+
+    @field_validator("url")
+    @classmethod
+    def _has_no_login(cls, value: HttpUrl) -> HttpUrl:
+        if value.username or value.password:
+            raise ValueError(f"must not hold a user or password: {NO_PLACE}")
+        return value
+
+    @field_validator("headers")
+    @classmethod
+    def _are_headers(cls, value: dict[str, str]) -> dict[str, str]:
+        check_headers(value)
+        return value
+
+
+def check(namespace: str, payload: BaseModel) -> None:
+    """Refuse a credential that this namespace may not use, or that may not be sent to the URL."""
+    assert isinstance(payload, HttpPayload)  # noqa: S101 the registry has validated it
+    if payload.credential is not None:
+        check_credential(namespace, payload.credential, URL(str(payload.url)), payload.headers)
 
 
 class HttpError(Exception):
@@ -70,6 +107,7 @@ class Guard:
             or address.is_multicast
             or address.is_unspecified
             or address.is_reserved
+            or address in METADATA
         )
         if refused:
             raise AddressRefused(f"{address} must not be called; SCHEDULEDJOBS_HTTP_ALLOW can allow it")
@@ -80,8 +118,9 @@ def _real(address: Address) -> Address:
     if isinstance(address, IPv6Address):
         if address.ipv4_mapped is not None:
             return address.ipv4_mapped
-        if address in NAT64:
+        if any(address in network for network in NAT64):
             return IPv4Address(int(address) & 0xFFFF_FFFF)
+        return address.sixtofour or address
     return address
 
 
@@ -112,18 +151,14 @@ def allow(cidrs: Sequence[str]) -> None:
     _guard = Guard(cidrs)
 
 
-@handler("http", payload=HttpPayload)
+@handler("http", payload=HttpPayload, check=check)
 async def http(execution: Execution, payload: HttpPayload) -> dict[str, Any]:
     """Make the request; 2xx succeeds, 4xx fails for good, 5xx and no answer fail."""
     url = URL(str(payload.url))
     _check_literal(url)
     sent = payload.body if isinstance(payload.body, str | None) else None
     json = None if isinstance(payload.body, str | None) else payload.body
-    headers = {
-        "User-Agent": "scheduledjobs",
-        **payload.headers,
-        "Idempotency-Key": execution.idempotency_key,
-    }
+    headers = await _headers(execution, payload)
     connector = aiohttp.TCPConnector(resolver=GuardedResolver(_guard), force_close=True)
     timeout = aiohttp.ClientTimeout(total=payload.seconds)
     try:
@@ -139,6 +174,18 @@ async def http(execution: Execution, payload: HttpPayload) -> dict[str, Any]:
         raise HttpError(f"no answer from {url.host} within {payload.seconds:g} s") from None
     except aiohttp.ClientError as error:
         raise HttpError(f"{url.host}:{url.port}: {type(error).__name__}: {error}") from error
+
+
+async def _headers(execution: Execution, payload: HttpPayload) -> CIMultiDict[str]:
+    """Return what is sent; a payload that spells a name of ours in another way does not send it twice."""
+    headers = CIMultiDict({"User-Agent": "scheduledjobs"})
+    headers.update(payload.headers)
+    if payload.credential is not None:
+        check(execution.namespace, payload)  # here too: nothing but this stands between it and another's server
+        found = credentials.find(payload.credential, execution.namespace)
+        headers.update(await asyncio.to_thread(headers_of, found))
+    headers["Idempotency-Key"] = execution.idempotency_key
+    return headers
 
 
 def _check_literal(url: URL) -> None:
@@ -163,7 +210,7 @@ def _judge(execution: Execution, response: aiohttp.ClientResponse, read: bytes) 
     execution.logger.info("%s %s: %s", response.method, response.url.host, response.status)
     if response.ok and response.status < 300:
         return {"status": response.status, "bytes": len(read)}
-    text = read[:200].decode(errors="replace")
+    text = without_hidden(read.decode(errors="replace"))[:LONGEST_TEXT]
     message = f"{response.status} {response.reason}: {text}".rstrip(": ")
     if response.status < HTTP_ERROR:
         raise Permanent(

@@ -11,7 +11,6 @@ import asyncio
 import contextvars
 import threading
 import time
-import traceback
 from collections import deque
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field, replace
@@ -25,6 +24,7 @@ from scheduledjobs.core.reasons import Reason, State
 from scheduledjobs.core.result import NotJson, encode_result, plain
 from scheduledjobs.errors import Permanent, Retry, SpecError
 from scheduledjobs.handlers.assignment import Assignment, Ending
+from scheduledjobs.handlers.describing import describe, trace_of
 from scheduledjobs.handlers.execution import Execution, Output, captured, install_capture
 from scheduledjobs.handlers.forks import Guarded, Threads, guard
 from scheduledjobs.handlers.registry import Handler, Registry
@@ -35,7 +35,6 @@ BLOCKED_SECONDS = 1.0
 CANCEL_SECONDS = 5.0
 LAST_SECONDS = 1.0
 LONGEST_MESSAGE = 512
-LONGEST_TRACEBACK = 16 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -282,7 +281,7 @@ class Runner:
         if attempt.stop is not None:
             return self._ending(attempt, attempt.stop.state, attempt.stop.reason, attempt.stop.message)
         try:
-            encoded = encode_result(result)
+            encoded = encode_result(attempt.output.hidden.mask_result(result))
         except NotJson as error:
             return self._ending(attempt, State.FAILED, Reason.ERROR, str(error))
         return self._ending(attempt, State.SUCCEEDED, Reason.SUCCESS, None, result=encoded)
@@ -293,7 +292,7 @@ class Runner:
         if isinstance(error, SpecError):
             return self._ending(attempt, State.FAILED, error.reason, error.message)
         reason = Reason.PERMANENT_ERROR if isinstance(error, Permanent) else Reason.ERROR
-        trace = _trace(error)
+        trace = trace_of(error, attempt.output.hidden)
         attempt.output.add(trace.rstrip())
         asked = error.delay if isinstance(error, Retry) else None
         ending = self._ending(attempt, State.FAILED, reason, describe(error), trace=trace)
@@ -315,7 +314,7 @@ class Runner:
             assignment=assignment,
             state=state,
             reason=reason,
-            message=None if message is None else plain(message)[:LONGEST_MESSAGE],
+            message=None if message is None else attempt.output.hidden.mask(plain(message))[:LONGEST_MESSAGE],
             result=result,
             output=attempt.output.text(),
             output_truncated=attempt.output.is_truncated,
@@ -380,20 +379,3 @@ def _outcome(function: Callable[..., Any], *args: Any) -> tuple[Any, BaseExcepti
         return function(*args), None
     except BaseException as error:  # noqa: BLE001 it is raised again where it is waited for
         return None, error
-
-
-def _trace(error: BaseException) -> str:
-    try:
-        return "".join(traceback.format_exception(error, limit=-20))[-LONGEST_TRACEBACK:]
-    except BaseException:  # noqa: BLE001 job code wrote what is asked of the error
-        return describe(error)
-
-
-def describe(error: BaseException) -> str:
-    """Return an error as one line for people: its type and the first line of what it says."""
-    try:
-        text = str(error).strip()
-    except BaseException:  # noqa: BLE001 job code wrote __str__
-        text = "it cannot be printed"
-    first = text.splitlines()[0] if text else ""
-    return f"{type(error).__name__}: {first}" if first else type(error).__name__

@@ -11,16 +11,19 @@ import asyncio
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, field_validator, model_validator
 
 from scheduledjobs.core.reasons import Reason
-from scheduledjobs.errors import Permanent, SettingsError, SpecError
-from scheduledjobs.handlers.execution import Execution
+from scheduledjobs.errors import CredentialError, Permanent, SpecError
+from scheduledjobs.handlers.credentials import absolute, read_secret
+from scheduledjobs.handlers.execution import Execution, hide
+from scheduledjobs.handlers.given import Given, find_given, read_given
 from scheduledjobs.handlers.registry import handler
 from scheduledjobs.store.effects import Claim, first_word, run_statement
-from scheduledjobs.store.sessions import is_url
+from scheduledjobs.store.sessions import is_url, password_of
 
 MOST_AT_ONCE = 4
 SETTING = "SCHEDULEDJOBS_SQL_CONNECTIONS"
@@ -77,22 +80,27 @@ def _readable(value: SecretStr) -> SecretStr:
     return value
 
 
-class SqlConnection(BaseModel):
-    """A named connection: without `url` the operator's own database.
+class SqlConnection(Given):
+    """A named connection: without `url` and `url_file` the operator's own database. A file is read at each use.
 
     `role` is set for the statement. It keeps a wrong statement from what it should not touch; it does not hold
     somebody who means harm, since the session is the operator's: that needs a `url` with a user of its own.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
     url: Annotated[SecretStr, AfterValidator(_readable)] | None = None
-    namespaces: tuple[str, ...] = Field(min_length=1)
+    url_file: Annotated[Path, AfterValidator(absolute)] | None = None
     role: str | None = None
 
-    def may_use(self, namespace: str) -> bool:
-        """Return whether jobs of this namespace may use it; `*` is all of them."""
-        return "*" in self.namespaces or namespace in self.namespaces
+    @model_validator(mode="after")
+    def _has_one_address(self) -> SqlConnection:
+        if self.url is not None and self.url_file is not None:
+            raise ValueError("has url and url_file: which one is meant?")
+        return self
+
+    @property
+    def is_own(self) -> bool:
+        """Whether it is the operator's own database."""
+        return self.url is None and self.url_file is None
 
 
 @dataclass(slots=True)
@@ -103,32 +111,24 @@ class Connections:
     named: Mapping[str, SqlConnection] = field(default_factory=dict)
     turns: dict[str, asyncio.Semaphore] = field(default_factory=dict)
 
+    def find(self, name: str, namespace: str) -> SqlConnection:
+        """Return the connection of that name; `SpecError` InvalidPayload if jobs of this namespace may not use it."""
+        return find_given("connection", self.named, name, namespace, "spec.payload.connection")
+
 
 connections = Connections()
 
 
 def allow_connections(own_url: str, named: Mapping[str, Any]) -> None:
     """Set the connections of this process; `SettingsError` names the one that is wrong, never its values."""
-    found = {}
-    for name, raw in named.items():
-        try:
-            found[name] = SqlConnection.model_validate(raw)
-        except ValidationError as error:
-            first = error.errors(include_input=False, include_url=False, include_context=False)[0]
-            where = ".".join([name, *(str(part) for part in first["loc"])])
-            raise SettingsError(f"{SETTING}: {where}: {first['msg']}") from None
+    found = read_given(SETTING, SqlConnection, named)
     connections.own_url, connections.named, connections.turns = own_url, found, {}
 
 
 def check(namespace: str, payload: BaseModel) -> None:
     """Refuse a connection that this namespace may not use, and a statement that names what is not given."""
     assert isinstance(payload, SqlPayload)  # noqa: S101 the registry has validated it
-    found = connections.named.get(payload.connection)
-    if found is None or not found.may_use(namespace):
-        allowed = sorted(name for name, one in connections.named.items() if one.may_use(namespace))
-        names = f"allowed are {', '.join(allowed)}" if allowed else "the operator was given none for it"
-        text = f"unknown connection {payload.connection!r} in namespace {namespace}: {names}"
-        raise SpecError(Reason.INVALID_PAYLOAD, f"spec.payload.connection: {text}")
+    found = connections.find(payload.connection, namespace)
     if objection := _objection(payload, found):
         raise SpecError(Reason.INVALID_PAYLOAD, f"spec.payload.statement: {objection}")
 
@@ -147,9 +147,7 @@ def _objection(payload: SqlPayload, connection: SqlConnection) -> str | None:
 @handler("sql", payload=SqlPayload, check=check)
 async def sql(execution: Execution, payload: SqlPayload) -> dict[str, Any]:
     """Run the statement; on the operator's own database its effect and the completion commit together."""
-    found = connections.named.get(payload.connection)
-    if found is None or not found.may_use(execution.namespace):
-        raise Permanent(f"unknown connection {payload.connection!r} in namespace {execution.namespace}")
+    found = connections.find(payload.connection, execution.namespace)
     given = {
         "fire_time": execution.fire_time,
         "namespace": execution.namespace,
@@ -160,12 +158,25 @@ async def sql(execution: Execution, payload: SqlPayload) -> dict[str, Any]:
     turn = connections.turns.setdefault(payload.connection, asyncio.Semaphore(MOST_AT_ONCE))
     async with turn:
         return await run_statement(
-            found.url.get_secret_value() if found.url is not None else connections.own_url,
+            await _url(payload.connection, found),
             payload.statement,
             {**payload.parameters, **given},
             role=found.role,
-            claim=_claim(execution) if found.url is None else None,
+            claim=_claim(execution) if found.is_own else None,
         )
+
+
+async def _url(name: str, connection: SqlConnection) -> str:
+    """Return the address of a connection, its password hidden in what the attempt leaves."""
+    if connection.url_file is not None:
+        what = f"connection {name!r}: its url_file"
+        url = await asyncio.to_thread(read_secret, connection.url_file, what)
+        if not is_url(url):
+            raise CredentialError(f"{what} must look like postgresql://user:password@host:5432/name")
+    else:
+        url = connection.url.get_secret_value() if connection.url is not None else connections.own_url
+    hide(password_of(url) or "")
+    return url
 
 
 def _claim(execution: Execution) -> Claim:
