@@ -51,6 +51,8 @@ MATRIX = {
         "--set", "web.ingress.annotations.h=i",
         "--set-json", 'web.ingress.tls=[{"hosts": ["jobs.example"], "secretName": "jobs-tls"}]',
         "--set-json", 'affinity={"nodeAffinity": {}}',
+        "--set", "notices.webhooks.existingSecret=hooks,web.publicUrl=https://jobs.example",
+        "--set-json", 'notices.rules=[{"webhook": "ops", "on": ["failure", "longRun"], "longRun": "30m"}]',
     ),
 }  # fmt: skip
 
