@@ -98,6 +98,7 @@ REASONS: Mapping[Reason, tuple[str, str]] = {
     Reason.SUCCESS: ("SUCCEEDED", "the handler returned"),
     Reason.RUN_REQUESTED: ("event", "a run-now was recorded"),
     Reason.RESUMED: ("event", "moments are fired again"),
+    Reason.INVALID_NOTIFY: ("event", "the annotations of notices ask for what cannot be; the job runs all the same"),
 }
 REFUSALS: Mapping[Refusal, str] = {
     Refusal.RUN_REQUEST_PENDING: "another run-now is not recorded yet: the annotation holds one at a time",

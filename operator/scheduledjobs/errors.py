@@ -17,6 +17,7 @@ ScheduledJobsError
 │   ├── Forbidden            401 or 403: the message names the verb and resource that RBAC must grant
 │   ├── Invalid              422: the object is not as it must be; causes name the fields
 │   └── NotAuthenticated     the caller shows no token, or one that the API server does not know
+├── WebhookError             a message did not arrive at a webhook
 └── HandlerError             raised by job code to steer its own execution
     ├── Permanent            ends the execution as FAILED, without a retry
     ├── CredentialError      a credential has not what the handler needs; FAILED, and retried: a Secret can be mended
@@ -131,6 +132,15 @@ class NotAuthenticated(KubeError):
 
     def __init__(self, message: str) -> None:
         super().__init__(message, 401)
+
+
+class WebhookError(ScheduledJobsError):
+    """A message did not arrive; `retry_after` is what the webhook asks for, `is_final`: it will never take this one."""
+
+    def __init__(self, message: str, *, retry_after: timedelta | None = None, is_final: bool = False) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
+        self.is_final = is_final
 
 
 class HandlerError(ScheduledJobsError):

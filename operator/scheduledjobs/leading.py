@@ -13,6 +13,7 @@ import structlog
 
 from scheduledjobs import metrics
 from scheduledjobs.core.job import Job, JobName, NewExecution
+from scheduledjobs.core.notices import Recipients
 from scheduledjobs.core.plan import Judge
 from scheduledjobs.core.reasons import NEVER_RUN_STATES, JobState, Reason, State
 from scheduledjobs.core.requests import LONGEST_TOKEN
@@ -29,6 +30,8 @@ from scheduledjobs.steps.claim import Claim
 from scheduledjobs.steps.clock import Clock
 from scheduledjobs.steps.compare import EVERY_SECONDS as COMPARE_SECONDS
 from scheduledjobs.steps.compare import Compare
+from scheduledjobs.steps.deliver import EVERY_SECONDS as DELIVER_SECONDS
+from scheduledjobs.steps.deliver import Deliver
 from scheduledjobs.steps.fire import Fire, runs
 from scheduledjobs.steps.judge import EVERY_SECONDS as JUDGE_SECONDS
 from scheduledjobs.steps.judge import JudgeAgain
@@ -37,6 +40,8 @@ from scheduledjobs.steps.measure import EVERY_SECONDS as MEASURE_SECONDS
 from scheduledjobs.steps.measure import Measure
 from scheduledjobs.steps.mirror import Gone, Inbox, Mirror, Seen
 from scheduledjobs.steps.mirror_batch import Written
+from scheduledjobs.steps.notice import EVERY_SECONDS as NOTICE_SECONDS
+from scheduledjobs.steps.notice import Notice
 from scheduledjobs.steps.notify import Notify
 from scheduledjobs.steps.prune import EVERY_SECONDS as PRUNE_SECONDS
 from scheduledjobs.steps.prune import Prune
@@ -111,7 +116,15 @@ class Leading:
         self.judge = JudgeAgain(leader, self.inbox, lambda: self._handlers)
         self.compare = Compare(leader, kube, self.inbox, namespaces, self._on_compared)
         self.measure = Measure(leader, lambda: (len(self.inbox), self.report.waiting))
-        self.prune = Prune(replica.upkeep, replica.clock, replica.settings.retention_days)
+        settings = replica.settings
+        self.prune = Prune(replica.upkeep, replica.clock, settings.retention_days, settings.webhooks)
+        self._recipients = Recipients(settings.webhooks, settings.notices)
+        self.notice = Notice(leader, self._recipients, lambda name: self.deliver[name].wake.set())
+        source = f"/scheduledjobs/{settings.lease_namespace}/{settings.lease_name}"
+        self.deliver = {
+            name: Deliver(leader, name, webhook, source, settings.public_url)
+            for name, webhook in settings.webhooks.items()
+        }
 
     async def run(self) -> None:
         """Run the term until cancelled; `TermLost` once another one is in force."""
@@ -149,7 +162,15 @@ class Leading:
             ("announce", self.announce.step, 1.0, self.announce.wake),
             ("measure", self.measure.step, MEASURE_SECONDS, None),
             ("prune", self.prune.step, PRUNE_SECONDS, None),
+            *self._telling(),
         ]
+
+    def _telling(self) -> list[tuple[str, Any, float, asyncio.Event | None]]:
+        """The loops of notices: one that finds them and one for each webhook, none where there is no webhook."""
+        if not self.deliver:
+            return []
+        deliver = [(f"deliver {name}", one.step, DELIVER_SECONDS, one.wake) for name, one in self.deliver.items()]
+        return [("notice", self.notice.step, NOTICE_SECONDS, None), *deliver]
 
     async def _prepare(self) -> None:
         """Learn what the mirror holds, so that the first list of the watch writes only what differs."""
@@ -227,6 +248,8 @@ class Leading:
             if len(resource.meta.annotations.get(RUN_NOW, "")) > LONGEST_TOKEN:
                 note = f"the token of run-now is longer than {LONGEST_TOKEN} characters: nothing is run"
                 self.announce.say(resource.meta, Reason.RUN_REQUESTED, note)
+            if problem := self._recipients.problem(resource.meta.namespace, resource.meta.annotations):
+                self.announce.say(resource.meta, Reason.INVALID_NOTIFY, problem)
         for request in written.requests:
             row = request.execution
             note = f"run-now {request.token}: {row.message or 'an execution was recorded'}"

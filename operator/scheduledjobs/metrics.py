@@ -42,6 +42,17 @@ REPLICAS = Gauge("scheduledjobs_replicas", "Replicas that live, as the leader se
 DAYS_AHEAD = Gauge("scheduledjobs_partition_days_ahead", "Days after today that have a partition; told by the leader")
 TO_MIRROR = Gauge("scheduledjobs_mirror_waiting", "Changes of resources that are not mirrored yet; told by the leader")
 TO_REPORT = Gauge("scheduledjobs_status_waiting", "Jobs whose status may differ from SQL; told by the leader")
+NOTICES = Counter(
+    "scheduledjobs_notice_messages_total",
+    "Messages to webhooks: sent; failed, to be tried again; dropped, refused or tried for a day",
+    ["webhook", "result"],
+)
+FOLDED = Counter("scheduledjobs_notices_folded_total", "Notices that are counted in a message only", ["webhook"])
+NOTICE_AGE = Gauge(
+    "scheduledjobs_notice_undelivered_seconds",
+    "For how long the message to a webhook has been tried; told by the leader",
+    ["webhook"],
+)
 OF_THE_LEADER = (TERM, BACKLOG, BACKLOG_AGE, REPLICAS, DAYS_AHEAD, TO_MIRROR, TO_REPORT)
 QUERIES = Histogram("scheduledjobs_query_seconds", "How long statements took", ["statement"], buckets=QUERY_SECONDS)
 
@@ -49,6 +60,7 @@ QUERIES = Histogram("scheduledjobs_query_seconds", "How long statements took", [
 def follow() -> None:
     """Serve nothing any more of what only the leader knows."""
     JOBS.clear()
+    NOTICE_AGE.clear()
     for gauge in OF_THE_LEADER:
         gauge.set(0)
 

@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, PostgresDsn, SecretStr, TypeAdapter, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from scheduledjobs.core.notices import Rule, Webhook, is_http, read_rules, read_webhooks
 from scheduledjobs.errors import SettingsError
 from scheduledjobs.store.sessions import is_url
 
@@ -84,6 +85,18 @@ class Settings(BaseSettings):
         description='Credentials that jobs name, JSON: {"NAME": {"namespaces": ["finance"], "path": "/folder/of/keys", '
         '"hosts": ["api.example.com"]}}',
     )
+    webhooks: Annotated[dict[str, Webhook], NoDecode] = Field(
+        default={},
+        repr=False,
+        description='Where notices go, JSON: {"NAME": {"url": "https://...", "format": "slack", "namespaces": ["*"]}}; '
+        "url_file instead of url, format cloudevents, collect 10s, every 1m",
+    )
+    notices: Annotated[tuple[Rule, ...], NoDecode] = Field(
+        default=(),
+        description='Whose notices, JSON: [{"webhook": "NAME", "namespaces": ["*"], "on": ["failure", "recovery", '
+        '"miss", "longRun"], "longRun": "30m"}]',
+    )
+    public_url: str = Field(default="", description="Address under which people reach the dashboard, for links to it")
 
     @field_validator("handlers", "watch_namespaces", "http_allow", mode="before")
     @classmethod
@@ -97,6 +110,23 @@ class Settings(BaseSettings):
             return json.loads(value) if isinstance(value, str) else value
         except (ValueError, RecursionError):
             raise ValueError('must be a JSON object: {"NAME": {"namespaces": ["..."], ...}}') from None
+
+    @field_validator("webhooks", mode="before")
+    @classmethod
+    def _read_webhooks(cls, value: object) -> object:
+        return read_webhooks(_json(value))
+
+    @field_validator("notices", mode="before")
+    @classmethod
+    def _read_rules(cls, value: object, info: ValidationInfo) -> object:
+        return read_rules(_json(value), info.data.get("webhooks", {})) if "webhooks" in info.data else ()
+
+    @field_validator("public_url")
+    @classmethod
+    def _is_an_address(cls, value: str) -> str:
+        if value and not is_http(value):
+            raise ValueError("must begin with https:// or http://, such as https://jobs.example")
+        return value
 
     @field_validator("port")
     @classmethod
@@ -136,6 +166,13 @@ class Settings(BaseSettings):
     def lease(self) -> timedelta:
         """How long a Lease is good for."""
         return timedelta(seconds=self.lease_seconds)
+
+
+def _json(value: object) -> object:
+    try:
+        return json.loads(value) if isinstance(value, str) else value
+    except ValueError:
+        raise ValueError("must be JSON") from None
 
 
 def load() -> Settings:

@@ -62,6 +62,8 @@ MATRIX = {
         "--set-json", 'web.ingress.tls=[{"hosts": ["jobs.example"], "secretName": "jobs-tls"}]',
         "--set-json", 'affinity={"nodeAffinity": {}}',
         "--set-json", f"credentials={json.dumps(CREDENTIALS)}",
+        "--set", "notices.webhooks.existingSecret=hooks,web.publicUrl=https://jobs.example",
+        "--set-json", 'notices.rules=[{"webhook": "ops", "on": ["failure", "longRun"], "longRun": "30m"}]',
     ),
 }  # fmt: skip
 

@@ -71,6 +71,26 @@ app.kubernetes.io/component: operator
       key: {{ if .Values.demoPostgres.enabled }}uri{{ else }}{{ .Values.database.key }}{{ end }}
 {{- end }}
 
+{{- define "scheduledjobs.noticesEnv" -}}
+{{- with .Values.notices.webhooks.existingSecret -}}
+- name: SCHEDULEDJOBS_WEBHOOKS
+  valueFrom:
+    secretKeyRef: {name: {{ . }}, key: {{ $.Values.notices.webhooks.key }}}
+{{- else }}
+{{- if .Values.notices.rules }}
+{{- fail "notices.rules need notices.webhooks.existingSecret, a Secret with the webhooks that they name" }}
+{{- end }}
+{{- end }}
+{{- with .Values.notices.rules }}
+- name: SCHEDULEDJOBS_NOTICES
+  value: {{ toJson . | quote }}
+{{- end }}
+{{- with .Values.web.publicUrl }}
+- name: SCHEDULEDJOBS_PUBLIC_URL
+  value: {{ . | quote }}
+{{- end }}
+{{- end }}
+
 {{- define "scheduledjobs.webPort" -}}
 {{- if eq (int .Values.web.port) (int .Values.metrics.port) }}
 {{- fail "web.port and metrics.port must be two ports" }}

@@ -99,6 +99,7 @@ class Reason(StrEnum):
     # events
     RUN_REQUESTED = "RunRequested"
     RESUMED = "Resumed"
+    INVALID_NOTIFY = "InvalidNotify"
 
 
 class Refusal(StrEnum):

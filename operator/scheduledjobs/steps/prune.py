@@ -1,7 +1,8 @@
-"""Prune: make the days ahead, drop those whose history is no longer kept, forget replicas long dead and old terms."""
+"""Prune: make the days ahead, drop those past the retention, forget dead replicas, old terms and told notices."""
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from datetime import UTC, datetime, timedelta
 
 import structlog
@@ -10,6 +11,13 @@ from scheduledjobs import metrics
 from scheduledjobs.steps.clock import Clock
 from scheduledjobs.store.instances import forget_instances
 from scheduledjobs.store.leadership import forget_terms
+from scheduledjobs.store.notices import (
+    forget_notices,
+    forget_webhooks,
+    prune_failing,
+    prune_messages,
+    prune_notices,
+)
 from scheduledjobs.store.partitions import DAYS_AHEAD, drop_expired, ensure_days, list_partitions
 from scheduledjobs.store.sessions import Sessions
 
@@ -21,10 +29,11 @@ EVERY_SECONDS = 600.0
 class Prune:
     """The days of the log; on sessions of its own, since a detach must be outside a transaction and may wait."""
 
-    def __init__(self, sessions: Sessions, clock: Clock, retention_days: int) -> None:
+    def __init__(self, sessions: Sessions, clock: Clock, retention_days: int, webhooks: Collection[str] = ()) -> None:
         self._sessions = sessions
         self._clock = clock
         self._retention_days = retention_days
+        self._webhooks = webhooks
 
     async def step(self) -> None:
         """Make and drop days as the database's clock says."""
@@ -39,5 +48,10 @@ class Prune:
             dropped = await drop_expired(conn, today - timedelta(days=self._retention_days))
             await forget_instances(conn, self._retention_days)
             await forget_terms(conn, self._retention_days)
+            async with conn.transaction():  # a message is forgotten with its notices: its id may be needed again
+                await forget_webhooks(conn, self._webhooks)
+                await (prune_failing(conn) if self._webhooks else forget_notices(conn))
+                await prune_notices(conn)
+                await prune_messages(conn)
         if dropped:
             log.info("dropped days past the retention", days=[str(day) for day in dropped])

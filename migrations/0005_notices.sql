@@ -1,0 +1,51 @@
+-- What is told to webhooks: notices, the messages that they were put into, which jobs were last said to fail.
+-- Nothing is written here while the operator has no webhook.
+
+CREATE TABLE notice_message (
+    id text PRIMARY KEY,
+    webhook text NOT NULL,
+    sealed_at timestamptz(3) NOT NULL,
+    settled_at timestamptz(3),
+    result text CHECK (result IN ('SENT', 'DROPPED')),
+    attempts integer NOT NULL DEFAULT 0,
+    error text
+);
+COMMENT ON TABLE notice_message IS 'A message to a webhook: what it holds is fixed before it is first sent, so that it can be sent again.';
+CREATE INDEX notice_message_of ON notice_message (webhook, sealed_at);
+
+CREATE TABLE notice (
+    execution_id bigint NOT NULL,
+    kind text NOT NULL CHECK (kind IN ('failure', 'recovery', 'miss', 'longRun')),
+    webhook text NOT NULL,
+    noticed_at timestamptz(3) NOT NULL,
+    namespace text NOT NULL,
+    job_name text NOT NULL,
+    job_id uuid NOT NULL,
+    fire_time timestamptz(3) NOT NULL,
+    occurred_at timestamptz(3) NOT NULL,
+    state text NOT NULL,
+    reason text,
+    message text,
+    attempt integer NOT NULL,
+    moment_count bigint NOT NULL DEFAULT 1,
+    folded boolean NOT NULL DEFAULT false,
+    message_id text REFERENCES notice_message ON DELETE CASCADE,
+    PRIMARY KEY (execution_id, kind, webhook)
+);
+COMMENT ON TABLE notice IS 'What a webhook is told of an execution, once a kind; without message_id it waits.';
+COMMENT ON COLUMN notice.folded IS 'too many waited: it is counted in the message, and not listed';
+CREATE INDEX notice_waiting ON notice (webhook, noticed_at, execution_id) WHERE message_id IS NULL;
+CREATE INDEX notice_in_message ON notice (message_id);
+
+CREATE TABLE notice_failing (
+    job_id uuid PRIMARY KEY,
+    fire_time timestamptz(3) NOT NULL,
+    recovered_at timestamptz(3)
+);
+COMMENT ON TABLE notice_failing IS 'Jobs whose failure was noticed; the first success of a later fire time is their recovery.';
+
+CREATE TABLE notice_cursor (
+    only_row boolean PRIMARY KEY DEFAULT true CHECK (only_row),
+    since timestamptz(3) NOT NULL
+);
+COMMENT ON TABLE notice_cursor IS 'One row: what ended before since has been noticed.';

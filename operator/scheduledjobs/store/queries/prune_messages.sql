@@ -1,0 +1,4 @@
+-- Forget messages once their notices are forgotten.
+DELETE FROM notice_message AS m
+WHERE m.settled_at < scheduler_now() - interval '1 hour'
+    AND NOT EXISTS (SELECT FROM notice AS n WHERE n.message_id = m.id)

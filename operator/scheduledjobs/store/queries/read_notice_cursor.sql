@@ -1,0 +1,3 @@
+-- Since when ended rows have not been noticed.
+SELECT since
+FROM notice_cursor

@@ -1,0 +1,434 @@
+"""Which executions are noticed, once each, whoever leads: against a real database, its time in the test's hand."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from uuid import uuid4
+
+import psycopg
+import pytest
+from tests.integration.conftest import Stage, resource
+from tests.integration.plans import tables_read_whole
+
+from scheduledjobs.core.notices import Recipients, read_rules, read_webhooks
+from scheduledjobs.errors import TermLost
+from scheduledjobs.steps.clock import Clock
+from scheduledjobs.steps.notice import Notice
+from scheduledjobs.steps.prune import Prune
+from scheduledjobs.store.instances import bury_instances
+from scheduledjobs.store.leadership import Leader
+from scheduledjobs.store.notices import fold_notices, seal_notices, settle_message
+from scheduledjobs.store.sessions import Sessions, connect
+
+EVERYTHING = {"webhook": "ops", "on": ["failure", "recovery", "miss", "longRun"], "longRun": "1h"}
+KINDS = "SELECT kind, job_name, reason, moment_count FROM notice ORDER BY noticed_at, execution_id, kind"
+
+
+def recipients(*rules: dict[str, Any]) -> Recipients:
+    hook = {"url": "http://127.0.0.1:1/", "format": "slack"}
+    webhooks = read_webhooks({"ops": {**hook, "namespaces": ["*"]}, "team": {**hook, "namespaces": ["default"]}})
+    return Recipients(webhooks, read_rules(list(rules or [EVERYTHING]), webhooks))
+
+
+class Watched:
+    """What one leader notices. The stage takes a term for each step, so each look is made in the newest one."""
+
+    def __init__(self, stage: Stage, to: Recipients) -> None:
+        self.stage = stage
+        self.now = 1000.0
+        self.told: list[str] = []
+        self.leader: Leader | None = None
+        self.notice = Notice(self, to, self.told.append, lambda: self.now)  # type: ignore[arg-type]
+
+    def is_trusted(self) -> bool:
+        return True
+
+    def session(self) -> Any:
+        assert self.leader is not None
+        return self.leader.session()
+
+    def write(self) -> Any:
+        assert self.leader is not None
+        return self.leader.write()
+
+    async def look(self, seconds: float = 5.0, times: int = 1) -> None:
+        """Look after so many seconds, of the leader's and of the database's; after five a look is a wide one."""
+        for _ in range(times):
+            self.now += seconds
+            self.stage.tick(seconds=seconds)
+            async with self.stage.leader() as self.leader:
+                while await self.notice.step() == 0.0:
+                    pass
+
+
+async def watching(stage: Stage, *rules: dict[str, Any]) -> Watched:
+    """A new leader, after its first look."""
+    watched = Watched(stage, recipients(*rules))
+    await watched.look(0)
+    return watched
+
+
+async def run(stage: Stage, *states: str, **changes: Any) -> None:
+    """Run a job of every second to these ends, one moment after the other."""
+    replica = await stage.replica()
+    for state in states:
+        stage.tick(seconds=1)
+        await stage.fire()
+        (claimed,) = await stage.claim(replica)
+        await stage.complete(replica, claimed, state, **changes)
+
+
+async def job(stage: Stage, **changes: Any) -> None:
+    await stage.mirror(resource(fixedRate="1s", **changes))
+    stage.tick(seconds=0.5)
+
+
+def kinds(stage: Stage) -> list[tuple[str, str | None]]:
+    return [(row["kind"], row["reason"]) for row in stage.rows(KINDS)]
+
+
+def count(stage: Stage) -> int:
+    found: int = stage.rows("SELECT count(*) AS n FROM notice")[0]["n"]
+    return found
+
+
+@pytest.mark.parametrize("state", ["FAILED", "TIMED_OUT", "LOST"])
+async def test_a_failure_is_noticed_once(stage: Stage, state: str) -> None:
+    await job(stage)
+    watched = await watching(stage)
+    await run(stage, state)
+    await watched.look(1, times=7)
+    (row,) = stage.rows("SELECT * FROM notice")
+    assert (row["kind"], row["webhook"], row["job_name"], row["state"]) == ("failure", "ops", "job", state)
+    assert watched.told == ["ops"]
+
+
+async def test_a_failure_that_another_attempt_follows_is_not_noticed(stage: Stage) -> None:
+    await job(stage, retry={"limit": 1})
+    watched = await watching(stage)
+    await run(stage, "FAILED", retry_seconds=60)
+    await watched.look()
+    assert count(stage) == 0
+    stage.tick(seconds=61)
+    replica = await stage.replica()
+    (again,) = await stage.claim(replica)
+    await stage.complete(replica, again, "FAILED")
+    await watched.look()
+    assert [row["attempt"] for row in stage.rows("SELECT attempt FROM notice WHERE kind = 'failure'")] == [2]
+
+
+@pytest.mark.parametrize(("limit", "noticed"), [(0, 1), (1, 0)])
+async def test_a_timeout_whose_code_still_runs_is_noticed_only_if_no_attempt_follows(
+    stage: Stage, limit: int, noticed: int
+) -> None:
+    await job(stage, retry={"limit": limit})
+    watched = await watching(stage)
+    await run(stage, "TIMED_OUT")
+    stage.rows("UPDATE job_execution_log SET abandoned = true RETURNING id")
+    await watched.look()
+    assert count(stage) == noticed
+
+
+async def test_only_the_first_success_after_failures_is_a_recovery(stage: Stage) -> None:
+    await job(stage)
+    watched = await watching(stage)
+    for state in ("SUCCEEDED", "FAILED", "FAILED", "SUCCEEDED", "SUCCEEDED", "FAILED", "SUCCEEDED"):
+        await run(stage, state)
+        await watched.look()
+    assert [kind for kind, _ in kinds(stage)] == ["failure", "failure", "recovery", "failure", "recovery"]
+
+
+async def test_a_failure_and_its_recovery_between_two_looks_are_both_noticed(stage: Stage) -> None:
+    await job(stage)
+    watched = await watching(stage)
+    await run(stage, "FAILED", "SUCCEEDED", "SUCCEEDED")
+    await watched.look(1)
+    recovered = stage.rows("SELECT fire_time FROM notice WHERE kind = 'recovery'")
+    assert [row["fire_time"] for row in recovered] == [
+        min(row["fire_time"] for row in stage.rows() if row["state"] == "SUCCEEDED")
+    ]
+    assert [kind for kind, _ in kinds(stage)] == ["failure", "recovery"]
+
+
+async def test_who_wants_recoveries_only_is_told_of_them(stage: Stage) -> None:
+    await job(stage)
+    watched = await watching(stage, {"webhook": "ops", "on": ["recovery"]})
+    for state in ("FAILED", "SUCCEEDED"):
+        await run(stage, state)
+        await watched.look()
+    assert [kind for kind, _ in kinds(stage)] == ["recovery"]
+
+
+@pytest.mark.parametrize(
+    ("policy", "expected"), [("Skip", [("miss", "TooLate")]), ("FireAll", [("miss", "OverLimit")]), ("FireOnce", [])]
+)
+async def test_moments_that_will_never_run_are_a_miss_but_not_those_that_another_run_stands_for(
+    stage: Stage, policy: str, expected: list[tuple[str, str]]
+) -> None:
+    await stage.mirror(resource(fixedRate="1s", misfire={"policy": policy, "limit": 1}))
+    watched = await watching(stage)
+    stage.tick(minutes=10)
+    await stage.fire()
+    await watched.look()
+    assert set(kinds(stage)) == set(expected)
+
+
+async def test_what_waited_past_its_deadline_is_a_miss(stage: Stage) -> None:
+    await job(stage, startingDeadline="30s")
+    watched = await watching(stage)
+    stage.tick(seconds=1)
+    await stage.fire()
+    stage.tick(seconds=31)
+    await stage.release()
+    await watched.look()
+    assert ("miss", "StartingDeadlineExceeded") in kinds(stage)
+
+
+async def test_a_run_that_takes_long_is_noticed_once_while_it_runs(stage: Stage) -> None:
+    await job(stage)
+    replica = await stage.replica()
+    stage.tick(seconds=1)
+    await stage.fire()
+    await stage.claim(replica)
+    watched = await watching(stage)
+    stage.tick(minutes=59)
+    await watched.look()
+    assert count(stage) == 0
+    stage.tick(minutes=2)
+    await watched.look()
+    await watched.look()
+    assert [row["kind"] for row in stage.rows("SELECT kind FROM notice")] == ["longRun"]
+
+
+async def test_a_job_names_a_shorter_time_and_a_webhook_of_its_own(stage: Stage) -> None:
+    asked = {"scheduledjobs.dev/notify": "team", "scheduledjobs.dev/notify-long-run": "1m"}
+    await job(stage, annotations=asked)
+    replica = await stage.replica()
+    stage.tick(seconds=1)
+    await stage.fire()
+    await stage.claim(replica)
+    watched = await watching(stage)
+    stage.tick(minutes=2)
+    await watched.look()
+    assert [(row["kind"], row["webhook"]) for row in stage.rows("SELECT * FROM notice")] == [("longRun", "team")]
+
+
+async def test_nothing_is_told_of_what_ended_before_there_was_a_webhook(stage: Stage) -> None:
+    await job(stage)
+    await run(stage, "FAILED")
+    stage.tick(seconds=60)
+    watched = await watching(stage)
+    await watched.look()
+    await watched.look()
+    assert count(stage) == 0
+
+
+async def test_the_next_leader_goes_on_where_the_last_one_came_to(stage: Stage) -> None:
+    await job(stage)
+    await watching(stage)
+    await run(stage, "FAILED")  # and this leader never looks again
+    stage.tick(hours=3)
+    await run(stage, "FAILED")
+    watched = await watching(stage)
+    await watched.look()
+    watched = await watching(stage)
+    await watched.look()
+    assert [kind for kind, _ in kinds(stage)] == ["failure", "failure"]
+
+
+async def test_a_completion_that_is_written_late_is_noticed(stage: Stage) -> None:
+    await job(stage)
+    replica = await stage.replica()
+    stage.tick(seconds=1)
+    await stage.fire()
+    (claimed,) = await stage.claim(replica)
+    ended = await stage.now()
+    watched = await watching(stage)
+    await watched.look(4, times=5)
+    await stage.complete(replica, claimed, "FAILED")
+    stage.rows(f"UPDATE job_execution_log SET finished_at = '{ended.isoformat()}' WHERE state = 'FAILED' RETURNING id")
+    await watched.look(1, times=5)
+    assert [kind for kind, _ in kinds(stage)] == ["failure"]
+
+
+async def test_a_completion_is_noticed_that_was_written_after_the_leader_of_its_end_was_gone(stage: Stage) -> None:
+    await job(stage)
+    replica = await stage.replica()
+    stage.tick(seconds=1)
+    await stage.fire()
+    (claimed,) = await stage.claim(replica)
+    ended = await stage.now()
+    watched = await watching(stage)
+    await watched.look(4, times=5)
+    stage.tick(hours=1)  # nobody leads
+    await stage.complete(replica, claimed, "FAILED")
+    stage.rows(f"UPDATE job_execution_log SET finished_at = '{ended.isoformat()}' WHERE state = 'FAILED' RETURNING id")
+    watched = await watching(stage)
+    await watched.look()
+    assert [kind for kind, _ in kinds(stage)] == ["failure"]
+
+
+async def test_what_a_dead_replica_ran_is_noticed(stage: Stage) -> None:
+    await job(stage)
+    await stage.replica()
+    replica = await stage.replica()
+    stage.tick(seconds=1)
+    await stage.fire()
+    await stage.claim(replica)
+    watched = await watching(stage)
+    async with connect(stage.url, "test") as conn:
+        await bury_instances(conn, stage.rows("SELECT id, heartbeat_at FROM scheduler_instance"))
+    await stage.rescue()
+    await watched.look()
+    assert kinds(stage) == [("failure", "ReplicaDied")]
+
+
+async def test_a_leader_of_an_older_term_notices_nothing(stage: Stage) -> None:
+    await job(stage)
+    watched = await watching(stage)
+    async with stage.leader() as watched.leader:
+        await run(stage, "FAILED")  # in newer terms
+        with pytest.raises(TermLost):
+            await watched.notice.step()
+    assert count(stage) == 0
+
+
+FAILURES = """
+INSERT INTO job_execution_log
+    (fire_time, namespace, job_name, state, trigger, handler, job_id, version, finished_at, attempt)
+SELECT t.at - make_interval(secs => n / 1000.0), 'default', 'job', 'FAILED', 'SCHEDULE', 'log', %(job)s, 1, t.at, 1
+FROM (SELECT scheduler_now() AS at) AS t, generate_series(1, %(count)s) AS n
+"""
+
+
+async def fail_many(stage: Stage, number: int) -> None:
+    async with connect(stage.url, "test", **stage.clock_setting) as conn:
+        await conn.execute(FAILURES.encode(), {"job": stage.job()["id"], "count": number})
+
+
+async def test_as_many_as_there_are_are_noticed_whatever_a_page_holds(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("scheduledjobs.steps.notice.PAGE", 10)
+    monkeypatch.setattr("scheduledjobs.steps.notice.MOST_PAGES", 3)
+    await job(stage)
+    watched = await watching(stage)
+    await fail_many(stage, 25)
+    stage.tick(seconds=1)
+    await watched.look()
+    assert count(stage) == 25
+    for _ in range(4):
+        await fail_many(stage, 9)
+        stage.tick(seconds=1)
+    await watched.look()
+    assert count(stage) == 25 + 36
+
+
+async def test_more_than_can_be_listed_are_counted_only(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("scheduledjobs.steps.notice.MOST_WAITING", 20)
+    await job(stage)
+    watched = await watching(stage)
+    await fail_many(stage, 100)
+    await watched.look()
+    folded = stage.rows("SELECT folded, count(*) AS n FROM notice GROUP BY folded ORDER BY folded")
+    assert [(row["folded"], row["n"]) for row in folded] == [(False, 20), (True, 80)]
+
+
+async def prune(stage: Stage, *webhooks: str) -> None:
+    async with Sessions(stage.url, "test", size=1, **stage.clock_setting) as sessions:
+        await Prune(sessions, Clock(), 30, webhooks).prune(datetime.now(UTC) + stage.offset)
+
+
+async def deliver(stage: Stage) -> None:
+    """Put what waits into a message and say that it arrived."""
+    async with connect(stage.url, "test", **stage.clock_setting) as conn:
+        name = uuid4().hex
+        await seal_notices(conn, "ops", name)
+        await settle_message(conn, name, "SENT", None)
+
+
+async def test_what_was_told_is_forgotten_after_a_while_and_not_noticed_again(stage: Stage) -> None:
+    await job(stage)
+    watched = await watching(stage)
+    await run(stage, "FAILED", "SUCCEEDED")
+    await watched.look()
+    await watched.look()
+    await deliver(stage)
+    await prune(stage, "ops")
+    assert count(stage) == 2
+    stage.tick(hours=2)
+    await prune(stage, "ops")
+    assert count(stage) == 2, "the next leader may read these rows again"
+    watched = await watching(stage)
+    await watched.look(times=8)
+    stage.tick(minutes=2)
+    await prune(stage, "ops")
+    left = "SELECT (SELECT count(*) FROM notice) + (SELECT count(*) FROM notice_message) AS n"
+    assert stage.rows(left)[0]["n"] == stage.rows("SELECT count(*) AS n FROM notice_failing")[0]["n"]  # 0, and the job
+    watched = await watching(stage)
+    await watched.look()
+    assert count(stage) == 0
+
+
+async def test_what_waits_is_not_forgotten_however_old_it_is(stage: Stage) -> None:
+    await job(stage)
+    watched = await watching(stage)
+    await run(stage, "FAILED")
+    await watched.look()
+    stage.tick(days=3)
+    await watched.look(times=8)
+    await prune(stage, "ops")
+    assert count(stage) == 1
+
+
+async def test_what_is_for_a_webhook_that_is_gone_is_forgotten(stage: Stage) -> None:
+    await job(stage)
+    watched = await watching(stage)
+    await run(stage, "FAILED")
+    await watched.look()
+    await prune(stage, "team")
+    assert count(stage) == 0
+    assert len(stage.rows("SELECT since FROM notice_cursor")) == 1
+
+
+async def test_without_a_webhook_nothing_is_kept_so_that_a_later_one_is_not_told_the_past(stage: Stage) -> None:
+    await job(stage)
+    watched = await watching(stage)
+    await run(stage, "FAILED")
+    await watched.look()
+    await prune(stage)
+    assert [stage.rows(f"SELECT * FROM {table}") for table in ("notice", "notice_cursor", "notice_failing")] == [[]] * 3
+
+
+async def test_folding_leaves_the_newest(stage: Stage) -> None:
+    await job(stage)
+    watched = await watching(stage)
+    await run(stage, "FAILED", "FAILED", "FAILED")
+    await watched.look()
+    async with connect(stage.url, "test") as conn:
+        assert await fold_notices(conn, "ops", 1) == 2
+        assert await fold_notices(conn, "ops", 1) == 0
+    (newest,) = stage.rows("SELECT fire_time FROM notice WHERE NOT folded")
+    assert newest["fire_time"] == max(row["fire_time"] for row in stage.rows() if row["state"] == "FAILED")
+
+
+async def test_a_look_reads_the_newest_pages_and_no_table_whole(stage: Stage) -> None:
+    await job(stage)
+    fill = """
+    INSERT INTO job_execution_log
+        (fire_time, namespace, job_name, state, trigger, handler, job_id, version, finished_at)
+    SELECT at, 'default', 'job', 'SUCCEEDED', 'SCHEDULE', 'log', gen_random_uuid(), 1, at
+    FROM (SELECT scheduler_now() - n * interval '100 ms' FROM generate_series(60000, 1, -1) AS n) AS t (at)
+    """
+    with psycopg.connect(stage.url, autocommit=True) as conn:
+        conn.execute(fill.encode())
+        conn.execute(
+            "SELECT brin_summarize_new_values(indexrelid) FROM pg_stat_user_indexes"
+            " WHERE indexrelname LIKE '%finished%'"
+        )
+        conn.execute("ANALYZE")
+    params = {"since": await stage.now() - timedelta(seconds=3), "most": 2000}
+    params |= {"after_at": datetime(1, 1, 1, tzinfo=UTC), "after_id": 0}
+    async with connect(stage.url, "test") as conn:
+        assert await tables_read_whole(conn, "find_noticeable", **params) <= {"notice_failing"}
