@@ -54,7 +54,7 @@ chart: .venv/ready  ## Copy the CRD into the chart and write the chart's README
 	@cp crds/*.yaml charts/scheduledjobs/files/
 	@$(BIN)/python -m dev.chart_docs
 
-docs: .venv/ready  ## Write docs/reference from the code, the CRD and a migrated database
+docs: .venv/ready  ## Write docs/reference, and the patch for Argo CD, from the code, the CRD and a migrated database
 	@$(BIN)/python -m dev.rest_docs
 	@$(BIN)/python -m dev.metrics_docs
 	@$(BIN)/python -m dev.crd_docs
@@ -62,6 +62,7 @@ docs: .venv/ready  ## Write docs/reference from the code, the CRD and a migrated
 	@$(BIN)/python -m dev.states_docs
 	@$(BIN)/python -m dev.cli_docs
 	@$(BIN)/python -m dev.tables_docs
+	@$(BIN)/python -m dev.argocd
 
 check: .venv/ready  ## Format, lint, types, layers, migrations
 	$(BIN)/ruff format --check .

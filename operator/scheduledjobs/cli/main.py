@@ -32,8 +32,9 @@ COMMANDS = {
     "notices": "Try a webhook that notices go to.",
     "smoke": "Make a job, see it run, read its row, delete it.",
     "next": "Show when a cron expression fires next.",
+    "import": "Write manifests from CronJobs, pg_cron or Celery beat.",
 }
-MODULES = {"next": "next_fires", "run-now": "run_now"}
+MODULES = {"next": "next_fires", "run-now": "run_now", "import": "import_jobs"}
 
 
 class Commands(click.Group):

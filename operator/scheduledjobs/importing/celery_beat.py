@@ -1,0 +1,156 @@
+"""An entry of Celery beat's schedule as a ScheduledJob: a beat_schedule, or rows of django-celery-beat.
+
+Schedules are read by what they have, so Celery need not be installed: a crontab has sets named minute, hour,
+day_of_month, month_of_year and day_of_week, an interval has run_every, sun rises and sets have event and lat.
+"""
+
+from __future__ import annotations
+
+import fnmatch
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime, timedelta
+from typing import Any
+
+from scheduledjobs.core.duration import format_duration
+from scheduledjobs.core.schedule import Cron
+from scheduledjobs.core.spec import DAY, LEAP_YEAR
+from scheduledjobs.core.zone import zone_names
+from scheduledjobs.errors import SpecError
+from scheduledjobs.importing.clock import Clocks, clock_notes
+from scheduledjobs.importing.crontab import both_days
+from scheduledjobs.importing.imported import CannotImport, Difference, Imported, Note, imported, refusal, refused
+
+FIELDS = (
+    ("minute", range(60)),
+    ("hour", range(24)),
+    ("day_of_month", range(1, 32)),
+    ("month_of_year", range(1, 13)),
+    ("day_of_week", range(7)),
+)
+OPTIONS = frozenset({"queue", "expires"})
+SECOND = timedelta(seconds=1)
+LONGEST_HANDLER = 63
+
+
+def read_beat(
+    name: str,
+    entry: Mapping[str, Any],
+    zone: str,
+    handlers: Sequence[tuple[str, str]],
+    namespace: str | None,
+    now: datetime,
+) -> Imported:
+    """Return what becomes of an entry {task, schedule, args, kwargs, options, enabled}.
+
+    `zone` is Celery's timezone; `handlers` are pairs of a task's name, a shell pattern, and the handler for it.
+    """
+    origin, task, notes = f"Celery beat entry {name}", str(entry.get("task") or ""), list[Note]()
+    try:
+        timing = _timing(entry.get("schedule"), zone, now, notes)
+    except CannotImport as error:
+        return refused(origin, name, namespace, str(error))
+    except SpecError as error:
+        return refused(origin, name, namespace, refusal(error))
+    handler = _handler(task, handlers, notes)
+    payload: dict[str, Any] = {"task": task}
+    payload |= {key: entry[key] for key in ("args", "kwargs") if entry.get(key)}
+    spec: dict[str, Any] = {**timing, "handler": handler, "payload": payload}
+    spec["concurrencyPolicy"] = "Allow"  # beat sends without looking at what still runs
+    spec |= _options(entry.get("options") or {}, payload, now, notes)
+    if entry.get("enabled") is False:
+        spec["suspend"] = True
+    return imported(origin, name, namespace, spec, notes)
+
+
+def _timing(schedule: Any, zone: str, now: datetime, notes: list[Note]) -> dict[str, Any]:
+    if isinstance(schedule, str):
+        return _cron(schedule.split(), zone, now, notes)
+    if isinstance(schedule, int | float) and not isinstance(schedule, bool):
+        return _interval(timedelta(seconds=schedule), notes)
+    if isinstance(schedule, timedelta):
+        return _interval(schedule, notes)
+    if isinstance(schedule, datetime):
+        return {"runAt": schedule.isoformat().replace("+00:00", "Z")}
+    if hasattr(schedule, "event") and hasattr(schedule, "lat"):
+        raise CannotImport(
+            f"sunrise and sunset ({schedule.event} at {schedule.lat}, {schedule.lon}) have no equivalent"
+        )
+    if hasattr(schedule, "day_of_week") and hasattr(schedule, "minute"):
+        fields = [_field(getattr(schedule, field), whole) for field, whole in FIELDS]
+        return _cron(fields, str(getattr(schedule, "tz", None) or zone), now, notes)
+    if hasattr(schedule, "run_every"):
+        return _interval(schedule.run_every, notes)
+    raise CannotImport(f"a schedule of type {type(schedule).__name__} cannot be read: crontab and intervals can")
+
+
+def _cron(fields: Sequence[str], zone: str, now: datetime, notes: list[Note]) -> dict[str, Any]:
+    if len(fields) != len(FIELDS):
+        raise CannotImport(f"schedule '{' '.join(fields)}' has not the five fields of cron")
+    zone = "Etc/UTC" if zone in ("UTC", "GMT") else zone
+    if zone not in zone_names():
+        raise CannotImport(f"time zone {zone!r} is not in the IANA time zone database")
+    expression = " ".join(fields)
+    if fields[2] != "*" and fields[4] != "*":
+        expression = both_days(fields)
+        notes.append(Note(Difference.DAY_FIELDS, "Celery wants both day fields to match; here this says the same"))
+    notes += clock_notes(Cron(expression, zone), Clocks.CELERY, now)
+    return {"schedule": expression, "timeZone": zone}
+
+
+def _field(values: Iterable[int], whole: range) -> str:
+    """Return a field of cron of a set of numbers: `*`, a step of everything, or a list of numbers and ranges."""
+    numbers = sorted(set(values))
+    if numbers == list(whole):
+        return "*"
+    for step in range(2, len(whole) // 2 + 1):
+        if numbers == list(whole[::step]):
+            return f"*/{step}"
+    parts: list[list[int]] = []
+    for number in numbers:
+        if parts and number == parts[-1][-1] + 1:
+            parts[-1].append(number)
+        else:
+            parts.append([number])
+    return ",".join(str(p[0]) if len(p) == 1 else f"{p[0]}{'-' if len(p) > 2 else ','}{p[-1]}" for p in parts)
+
+
+def _interval(period: timedelta, notes: list[Note]) -> dict[str, Any]:
+    if not SECOND <= period <= LEAP_YEAR:
+        raise CannotImport(f"an interval of {period.total_seconds():g} s has no equivalent: fixedRate is 1s to 8784h")
+    notes.append(
+        Note(Difference.GRID, "counts from the creation of the ScheduledJob; Celery from when beat last sent it")
+    )
+    return {"fixedRate": format_duration(period)}
+
+
+def _handler(task: str, handlers: Sequence[tuple[str, str]], notes: list[Note]) -> str:
+    for pattern, handler in handlers:
+        if fnmatch.fnmatchcase(task, pattern):
+            notes.append(
+                Note(Difference.HANDLER, f"{handler} gets the payload {{task, args, kwargs}}: it must take that")
+            )
+            return handler
+    name = re.sub(r"[^a-z0-9.-]+", "-", task.lower()).strip("-.")[-LONGEST_HANDLER:].lstrip("-.0123456789") or "task"
+    sentence = f"a handler {name} is to be written for the task {task}, or --handler names one that there is"
+    notes.append(Note(Difference.HANDLER, sentence))
+    return name
+
+
+def _options(options: Mapping[str, Any], payload: dict[str, Any], now: datetime, notes: list[Note]) -> dict[str, Any]:
+    """Return what the options of a task say of the spec; the queue goes to the payload."""
+    if options.get("queue"):
+        payload["queue"] = options["queue"]
+    if lost := sorted(key for key, value in options.items() if key not in OPTIONS and value is not None):
+        notes.append(Note(Difference.OPTIONS, f"{', '.join(lost)} of options have no equivalent"))
+    expires = options.get("expires")
+    if isinstance(expires, datetime):
+        text = expires.isoformat().replace("+00:00", "Z")
+        return {"endTime": text} if expires.tzinfo is not None and expires > now else {"suspend": True}
+    if isinstance(expires, timedelta):
+        expires = expires.total_seconds()
+    if not isinstance(expires, int | float):
+        return {}
+    deadline = min(max(timedelta(seconds=expires), SECOND), LEAP_YEAR)
+    notes.append(Note(Difference.DEADLINE, "expires is startingDeadline: counted to the start here, by a worker there"))
+    return {} if deadline == DAY else {"startingDeadline": format_duration(deadline)}

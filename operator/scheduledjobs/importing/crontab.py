@@ -1,0 +1,110 @@
+"""Cron expressions of other schedulers in our words: what is written otherwise, and what means something else.
+
+robfig/cron, which Kubernetes' CronJob uses: `?` is `*`, `@every` is an interval, a prefix `TZ=` names a zone; both day
+fields restricted: either matches, as here. Vixie cron, which pg_cron uses: a day field that begins with `*` never
+restricts, and `$` is the last day of the month. Celery: all five fields must match, always.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+
+from scheduledjobs.core.cron import MACROS, parse_cron
+from scheduledjobs.importing.imported import CannotImport, Difference, Note
+
+ZONE = re.compile(r"(?:CRON_)?TZ=(\S+)\s+(.*)", re.DOTALL)
+GO_PART = re.compile(r"(\d+(?:\.\d*)?|\.\d+)(h|ms|us|µs|ns|m|s)")
+GO_SECONDS = {"h": 3600.0, "m": 60.0, "s": 1.0, "ms": 1e-3, "us": 1e-6, "µs": 1e-6, "ns": 1e-9}
+WHOLE_MONTH, WHOLE_WEEK = frozenset(range(1, 32)), frozenset(range(7))
+
+
+@dataclass(frozen=True, slots=True)
+class Robfig:
+    """A schedule as a CronJob has it: an expression or an interval, and the zone that the expression itself names."""
+
+    expression: str | None
+    period: timedelta | None
+    zone: str | None
+
+
+def read_robfig(text: str) -> Robfig:
+    """Return what a CronJob's schedule says, in our words; `CannotImport` for one that no CronJob could have."""
+    zone = None
+    if found := ZONE.fullmatch(text.strip()):
+        zone, text = found.group(1), found.group(2)
+    text = " ".join(text.split())
+    if text.startswith("@every "):
+        return Robfig(None, _go_duration(text.removeprefix("@every ")), zone)
+    if text.startswith("@"):
+        return Robfig(text, None, zone)
+    return Robfig(text.replace("?", "*"), None, zone)
+
+
+def _go_duration(text: str) -> timedelta:
+    """Return a duration of Go's form as robfig/cron takes it: whole seconds, one at least."""
+    parts = GO_PART.findall(text)
+    if not parts or "".join(number + unit for number, unit in parts) != text:
+        raise CannotImport(f"'@every {text}' is no duration")
+    seconds = sum(float(number) * GO_SECONDS[unit] for number, unit in parts)
+    return timedelta(seconds=max(1, int(seconds)))
+
+
+def read_vixie(text: str) -> tuple[str, list[Note]]:
+    """Return a pg_cron expression in our words and what it means otherwise; `CannotImport` where it cannot be said.
+
+    A macro stays as it is.
+    """
+    text = " ".join(text.split())
+    if text.startswith("@"):
+        return text, []
+    fields = text.split()
+    if len(fields) != 5:
+        return text, []
+    fields[2] = ",".join("L" if part == "$" else part for part in fields[2].split(","))
+    if not _has_stepped_day(fields):
+        return " ".join(fields), []
+    expression = both_days(fields)
+    return expression, [Note(Difference.DAY_FIELDS, f"pg_cron wants both day fields of '{text}' to match")]
+
+
+def _has_stepped_day(fields: Sequence[str]) -> bool:
+    """Return whether a day field begins with `*`, restricts nevertheless, and stands beside another that restricts."""
+    days = [fields[2], fields[4]]
+    return any(day.startswith("*/") for day in days) and not any(day in ("*", "*/1") for day in days)
+
+
+def both_days(fields: Sequence[str]) -> str:
+    """Return an expression for days that match day of month *and* day of week; `CannotImport` where there is none.
+
+    Here either matches. What can be said is a weekday in one week of the month: days 1-7 and Monday is `1#1`.
+    """
+    parsed = parse_cron(" ".join(fields))
+    days, weekdays = parsed.days or WHOLE_MONTH, parsed.weekdays or WHOLE_WEEK
+    if parsed.last_day or parsed.nth:
+        raise CannotImport(_not_both(fields))
+    if days == WHOLE_MONTH:
+        return " ".join([fields[0], fields[1], "*", fields[3], fields[4]])
+    if weekdays == WHOLE_WEEK:
+        return " ".join([*fields[:4], "*"])
+    weeks = [week for week in range(1, 6) if set(range(7 * week - 6, min(7 * week, 31) + 1)) <= days]
+    covered = {day for week in weeks for day in range(7 * week - 6, min(7 * week, 31) + 1)}
+    if not weeks or covered != days:
+        raise CannotImport(_not_both(fields))
+    nth = ",".join(f"{weekday}#{week}" for weekday in sorted(weekdays) for week in weeks)
+    return " ".join([fields[0], fields[1], "*", fields[3], nth])
+
+
+def _not_both(fields: Sequence[str]) -> str:
+    return (
+        f"day of month '{fields[2]}' and day of week '{fields[4]}' must both match there; here either would, and no "
+        "expression says both"
+    )
+
+
+def is_every_day(expression: str) -> bool:
+    """Return whether neither day field of an expression restricts."""
+    parsed = parse_cron(MACROS.get(expression, expression))
+    return not (parsed.days or parsed.last_day or parsed.weekdays or parsed.nth)

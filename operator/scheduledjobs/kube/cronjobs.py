@@ -1,0 +1,57 @@
+"""CronJobs of the cluster and the moments that their controller has run, for `import`. Read only."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping
+from datetime import datetime
+from typing import Any
+
+from scheduledjobs.kube.client import KubeClient
+from scheduledjobs.kube.listing import METADATA_ONLY, PAGE, PAGE_SECONDS
+
+BATCH = "/apis/batch/v1"
+SCHEDULED = "batch.kubernetes.io/cronjob-scheduled-timestamp"
+
+
+async def list_cronjobs(kube: KubeClient, namespace: str | None) -> AsyncIterator[list[dict[str, Any]]]:
+    """Yield the CronJobs of a namespace, or of all, a page at a time."""
+    async for page in _pages(kube, namespace, "cronjobs", {}):
+        yield page
+
+
+async def list_runs(kube: KubeClient, namespace: str | None) -> dict[str, set[datetime]]:
+    """Return the moments that the CronJob controller has made Jobs for, by the CronJob's uid, as far as it shows.
+
+    A Job says its moment in an annotation until it is deleted, and a CronJob its newest one in its status.
+    """
+    found: dict[str, set[datetime]] = {}
+    async for page in _pages(kube, namespace, "jobs", METADATA_ONLY):
+        for job in page:
+            metadata = job["metadata"]
+            moment = (metadata.get("annotations") or {}).get(SCHEDULED)
+            for owner in metadata.get("ownerReferences") or []:
+                if moment and owner.get("kind") == "CronJob":
+                    found.setdefault(owner["uid"], set()).add(_instant(moment))
+    async for page in _pages(kube, namespace, "cronjobs", {}):
+        for cronjob in page:
+            if moment := (cronjob.get("status") or {}).get("lastScheduleTime"):
+                found.setdefault(cronjob["metadata"]["uid"], set()).add(_instant(moment))
+    return found
+
+
+async def _pages(
+    kube: KubeClient, namespace: str | None, plural: str, headers: Mapping[str, str]
+) -> AsyncIterator[list[dict[str, Any]]]:
+    path = f"{BATCH}/namespaces/{namespace}/{plural}" if namespace else f"{BATCH}/{plural}"
+    following = ""
+    while True:
+        query = {"limit": PAGE, **({"continue": following} if following else {})}
+        page = await kube.request("GET", path, query=query, headers=headers, seconds=PAGE_SECONDS)
+        yield page.get("items") or []
+        following = page.get("metadata", {}).get("continue") or ""
+        if not following:
+            return
+
+
+def _instant(text: str) -> datetime:
+    return datetime.fromisoformat(text.replace("Z", "+00:00"))

@@ -1,0 +1,176 @@
+"""Celery beat's entries, of a module, of a file and of django-celery-beat's tables."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+import yaml
+from tests.importing.beat_config import beat_schedule, crontab
+from tests.importing.test_cronjobs import ANY, differences
+
+from scheduledjobs.core.reasons import JobState
+from scheduledjobs.core.schedule import moments
+from scheduledjobs.importing.celery_beat import read_beat
+from scheduledjobs.importing.imported import Difference
+
+HERE = Path(__file__).parent
+NOON = datetime(2026, 11, 27, 12, 0, tzinfo=UTC)
+TABLES = """
+CREATE TABLE django_celery_beat_crontabschedule (
+    id serial PRIMARY KEY, minute text, hour text, day_of_week text, day_of_month text, month_of_year text,
+    timezone text
+);
+CREATE TABLE django_celery_beat_intervalschedule (id serial PRIMARY KEY, every int, period text);
+CREATE TABLE django_celery_beat_clockedschedule (id serial PRIMARY KEY, clocked_time timestamptz);
+CREATE TABLE django_celery_beat_solarschedule (
+    id serial PRIMARY KEY, event text, latitude numeric(9, 6), longitude numeric(9, 6)
+);
+CREATE TABLE django_celery_beat_periodictask (
+    id serial PRIMARY KEY, name text UNIQUE, task text, args text DEFAULT '[]', kwargs text DEFAULT '{}', queue text,
+    exchange text, routing_key text, headers text DEFAULT '{}', priority int, expires timestamptz, expire_seconds int,
+    one_off boolean DEFAULT false, start_time timestamptz, enabled boolean DEFAULT true, last_run_at timestamptz,
+    total_run_count int DEFAULT 0, date_changed timestamptz, description text,
+    crontab_id int, interval_id int, clocked_id int, solar_id int
+);
+INSERT INTO django_celery_beat_crontabschedule VALUES
+    (1, '*/15', '*', '*', '*', '*', 'UTC'), (2, '0', '9', 'mon-fri', '*', '*', 'Europe/Berlin'),
+    (3, '0', '9', '1', '1-7, 8-14', '*', 'UTC');
+INSERT INTO django_celery_beat_intervalschedule VALUES (1, 10, 'seconds'), (2, 500, 'microseconds');
+INSERT INTO django_celery_beat_clockedschedule VALUES (1, '2027-01-01 00:00:00+00');
+INSERT INTO django_celery_beat_solarschedule VALUES (1, 'sunset', 52.5, 13.4);
+INSERT INTO django_celery_beat_periodictask
+    (name, task, args, kwargs, queue, expire_seconds, enabled, crontab_id, interval_id, clocked_id, solar_id)
+VALUES
+    ('quarter', 'a.b', '[1]', '{"x": 2}', 'slow', 60, true, 1, NULL, NULL, NULL),
+    ('Workdays at nine', 'a.b', '[]', '{}', NULL, NULL, true, 2, NULL, NULL, NULL),
+    ('weeks', 'a.b', '[]', '{}', NULL, NULL, true, 3, NULL, NULL, NULL),
+    ('ten', 'a.b', '[]', '{}', NULL, NULL, false, NULL, 1, NULL, NULL),
+    ('tiny', 'a.b', '[]', '{}', NULL, NULL, true, NULL, 2, NULL, NULL),
+    ('new-year', 'a.b', '[]', '{}', NULL, NULL, true, NULL, NULL, 1, NULL),
+    ('dusk', 'a.b', '[]', '{}', NULL, NULL, true, NULL, NULL, NULL, 1),
+    ('broken', 'a.b', 'x', '{}', NULL, NULL, true, NULL, 1, NULL, NULL),
+    ('cleanup', 'celery.backend_cleanup', '[]', '{}', NULL, NULL, true, 1, NULL, NULL, NULL);
+"""
+
+
+def run(*words: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "scheduledjobs", "import", "celery-beat", *words]
+    return subprocess.run(
+        command, env={**os.environ, **environment}, capture_output=True, text=True, check=False, cwd=HERE
+    )
+
+
+def found(text: str) -> dict[str, dict[str, Any]]:
+    specs = {body["metadata"]["name"]: body["spec"] for body in yaml.safe_load_all(text) if body}
+    for spec in specs.values():
+        assert ANY.verdict(spec, "default").state in (JobState.ACTIVE, JobState.SUSPENDED, JobState.COMPLETED)
+    return specs
+
+
+def read(name: str, handlers: tuple[tuple[str, str], ...] = ()) -> Any:
+    return read_beat(name, beat_schedule[name], "UTC", handlers, None, NOON)
+
+
+def test_a_beat_schedule_of_a_module() -> None:
+    said = run("--app", "beat_config:beat_schedule")
+    assert said.returncode == 1
+    assert "6 of 9 jobs imported, 3 not" in said.stderr
+    assert "celery.backend_cleanup is left out" in said.stderr
+    specs = found(said.stdout)
+    assert specs["quarter"]["schedule"] == "*/15 * * * *"
+    assert specs["workdays"]["schedule"] == "30 7 * * 1-5"
+    assert specs["workdays"]["timeZone"] == "Europe/Berlin"
+    assert specs["workdays"]["handler"] == "reports.tasks.send-daily"
+    assert specs["workdays"]["startingDeadline"] == "10m"
+    assert specs["workdays"]["payload"] == {
+        "task": "reports.tasks.Send_Daily",
+        "args": [1, "two"],
+        "kwargs": {"full": True},
+        "queue": "slow",
+    }
+    assert specs["half-minute"]["fixedRate"] == "30s"
+    assert specs["object"]["fixedRate"] == "10m"
+    assert {spec["concurrencyPolicy"] for spec in specs.values()} == {"Allow"}
+
+
+def test_what_differs_is_named() -> None:
+    assert differences(read("workdays")) == {Difference.DEADLINE, Difference.HANDLER, Difference.OPTIONS}
+    assert differences(read("half-minute")) == {Difference.GRID, Difference.HANDLER}
+    assert "sunrise and sunset" in read("dusk").notes[0].text
+    assert "must both match there" in read("both-days").notes[0].text
+
+
+def test_the_gap_of_spring_is_named_and_the_overlap_of_autumn_is_no_difference() -> None:
+    notes = read_beat("x", {"task": "t", "schedule": "30 2 * * *"}, "Europe/Berlin", (), None, NOON).notes
+    assert [note.text for note in notes if note.difference is Difference.DAYLIGHT_SAVING] == [
+        "2027-03-28 02:30 does not exist in Europe/Berlin: Celery beat runs it as much later as the clocks go forward, "
+        "the ScheduledJob runs at 03:00"
+    ]
+
+
+def test_a_task_may_be_given_a_handler_that_there_is() -> None:
+    assert read("workdays", (("x.*", "other"), ("reports.*", "celery"))).spec["handler"] == "celery"
+    assert read("half-minute", (("*", "celery"),)).spec["handler"] == "celery"
+
+
+def test_both_day_fields_of_celery_are_a_weekday_of_certain_weeks() -> None:
+    schedule = read("first-monday").schedule
+    days = [moment.date() for moment in moments(schedule, NOON, NOON + timedelta(days=365))]
+    assert len(days) == 12
+    assert all(day.day <= 7 and day.isoweekday() == 1 for day in days)
+
+
+@pytest.mark.parametrize("hours", [{0, 8, 16}, {1, 2, 3, 5, 7, 8}, {23}, set(range(24)), {0, 1}, {0, 12}])
+def test_a_set_of_numbers_and_the_field_made_of_it_are_the_same(hours: set[int]) -> None:
+    entry = {"task": "t", "schedule": crontab({7}, hours, set(range(1, 32)), set(range(1, 13)), set(range(7)))}
+    schedule = read_beat("x", entry, "UTC", (), None, NOON).schedule
+    assert schedule is not None
+    fires = list(moments(schedule, NOON, NOON + timedelta(days=1)))
+    assert {moment.hour for moment in fires} == hours
+    assert {moment.minute for moment in fires} == {7}
+
+
+def test_a_file_with_the_schedule(tmp_path: Path) -> None:
+    path = tmp_path / "beat.json"
+    entries = {"a": {"task": "t", "schedule": "0 9 * * *"}, "b": {"task": "t", "schedule": 90}}
+    path.write_text(json.dumps({"timezone": "Asia/Tokyo", "beat_schedule": entries}))
+    said = run("--file", str(path), "--handler", "*=celery")
+    assert said.returncode == 0, said.stderr
+    specs = found(said.stdout)
+    assert specs["a"]["timeZone"] == "Asia/Tokyo"
+    assert specs["b"]["fixedRate"] == "1m30s"
+
+
+def test_the_tables_of_django_celery_beat(database: str) -> None:
+    with psycopg.connect(database, autocommit=True) as conn:
+        conn.execute(TABLES)
+    said = run("--handler", "*=celery", SCHEDULEDJOBS_IMPORT_DATABASE_URL=database)
+    assert said.returncode == 1, said.stderr
+    assert "5 of 8 jobs imported, 3 not" in said.stderr
+    specs = found(said.stdout)
+    assert specs["quarter"]["payload"] == {"task": "a.b", "args": [1], "kwargs": {"x": 2}, "queue": "slow"}
+    assert specs["quarter"]["startingDeadline"] == "1m"
+    assert specs["workdays-at-nine"]["schedule"] == "0 9 * * mon-fri"
+    assert specs["workdays-at-nine"]["timeZone"] == "Europe/Berlin"
+    assert specs["weeks"]["schedule"] == "0 9 * * 1#1,1#2"
+    assert specs["ten"] == {**specs["ten"], "fixedRate": "10s", "suspend": True}
+    assert specs["new-year"]["runAt"].startswith("2027-01-01T00:00:00")
+
+
+def test_a_database_without_the_tables_is_a_wrong_address(database: str) -> None:
+    said = run("--url", database)
+    assert said.returncode == 2
+    assert "are they django-celery-beat's tables?" in " ".join(said.stderr.split())
+
+
+def test_a_shadow_asks_the_schedule_itself_and_does_not_wait() -> None:
+    said = run("--app", "beat_config:beat_schedule", "--shadow", "1h")
+    assert [line.split()[-3:] for line in said.stdout.splitlines() if "object" in line] == [["6", "0", "0"]]

@@ -1,0 +1,148 @@
+"""CronJobs of the field's odd kinds become ScheduledJobs that fire when they do, and what differs is named."""
+
+from __future__ import annotations
+
+import os
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from tests.importing.robfig import Robfig
+
+from scheduledjobs.core.plan import Judge
+from scheduledjobs.core.reasons import JobState
+from scheduledjobs.core.schedule import Cron, moments
+from scheduledjobs.importing.cronjobs import read_cronjob
+from scheduledjobs.importing.imported import Difference, Imported, distinct
+from scheduledjobs.importing.manifest import file_name, manifest, summary
+
+HERE = Path(__file__).parent
+NOW = datetime(2026, 11, 27, 12, 0, tzinfo=UTC)
+ANY = Judge(has_handler=lambda _: True, check=lambda *_: None)
+
+
+def load(name: str) -> list[dict[str, Any]]:
+    return list(yaml.safe_load_all((HERE / name).read_text()))
+
+
+def read(name: str) -> list[Imported]:
+    return distinct([read_cronjob(raw, None, NOW) for raw in load(name)])
+
+
+def find(name: str, file: str = "cronjobs.yaml") -> Imported:
+    (found,) = [job for job in read(file) if job.name == name]
+    return found
+
+
+def differences(job: Imported) -> set[Difference]:
+    return {note.difference for note in job.notes}
+
+
+@pytest.mark.parametrize("name", ["cronjobs", "cronjobs-of-old"])
+def test_every_word_of_manifests_and_summary_is_meant(name: str) -> None:
+    jobs = read(f"{name}.yaml")
+    said = "---\n".join(map(manifest, jobs)) + "---\n" + "".join(f"# {line}\n" for line in summary(jobs))
+    golden = HERE / f"{name}.golden.yaml"
+    if os.environ.get("SCHEDULEDJOBS_TEST_GOLDEN") == "write":
+        golden.write_text(said)
+    assert said == golden.read_text()
+
+
+@pytest.mark.parametrize("job", read("cronjobs.yaml"), ids=lambda job: job.name)
+def test_what_is_imported_is_valid_as_the_mirror_sees_it(job: Imported) -> None:
+    if job.spec is None:
+        assert differences(job) == {Difference.NOT_IMPORTED}
+        return
+    written = yaml.safe_load(manifest(job))["spec"]
+    assert written == job.spec
+    assert ANY.verdict(written, "default").state in (JobState.ACTIVE, JobState.SUSPENDED)
+
+
+@pytest.mark.parametrize("raw", load("cronjobs.yaml"), ids=lambda raw: raw["metadata"]["name"])
+def test_fires_when_the_cronjob_does_but_where_a_note_names_the_change_of_clocks(raw: dict[str, Any]) -> None:
+    job = read_cronjob(raw, None, NOW)
+    schedule, end = job.schedule, NOW + timedelta(days=365)
+    if not isinstance(schedule, Cron):
+        return
+    ours = set(moments(schedule, NOW, end))
+    theirs = set(Robfig(raw["spec"]["schedule"], schedule.zone).fires(NOW, end))
+    changes = sum(note.difference is Difference.DAYLIGHT_SAVING for note in job.notes)
+    assert len(ours ^ theirs) == changes
+    assert len(ours & theirs) > 0
+
+
+def test_a_zone_of_the_controller_that_is_known_can_be_given() -> None:
+    (raw, *_) = load("cronjobs.yaml")
+    job = read_cronjob(raw, "Europe/Berlin", NOW)
+    assert job.spec is not None
+    assert job.spec["timeZone"] == "Europe/Berlin"
+
+
+def test_an_interval_counts_on_from_the_last_run() -> None:
+    raw = {**load("cronjobs.yaml")[5], "status": {"lastScheduleTime": "2026-11-27T11:40:00Z"}}
+    schedule = read_cronjob(raw, None, NOW).schedule
+    assert schedule is not None
+    first = moments(schedule, NOW, NOW + timedelta(hours=2)).first
+    assert first == datetime(2026, 11, 27, 13, 10, 10, tzinfo=UTC)
+
+
+def test_defaults_are_cronjobs_and_not_ours() -> None:
+    spec = find("nightly").spec
+    assert spec is not None
+    assert spec["concurrencyPolicy"] == "Allow"
+    assert spec["payload"]["backoffLimit"] == 6
+
+
+def test_labels_are_kept_but_for_those_of_the_tool_that_manages_the_cronjob() -> None:
+    assert find("nightly").labels == {"team": "shop"}
+
+
+def test_what_the_handler_refuses_is_named_field_by_field() -> None:
+    (raw,) = [raw for raw in load("cronjobs.yaml") if raw["metadata"]["name"] == "secrets-and-the-host"]
+    (container,) = raw["spec"]["jobTemplate"]["spec"]["template"]["spec"]["containers"]
+    container["securityContext"] = {"privileged": True}  # which not every API server takes
+    notes = read_cronjob(raw, None, NOW).notes
+    refused = [note.text for note in notes if note.difference is Difference.REFUSED]
+    places = {text.split(":")[0] for text in refused}
+    assert places == {
+        "template.spec.hostNetwork",
+        "template.spec.volumes[host].hostPath",
+        "template.spec.volumes[keys].secret",
+        "template.spec.imagePullSecrets",
+        "template.spec.serviceAccountName",
+        "template.spec.containers[main].securityContext.privileged",
+        "template.spec.containers[main].env[TOKEN]",
+        "template.spec.containers[main].envFrom",
+    }
+
+
+def test_the_handler_takes_what_no_note_says_it_refuses() -> None:
+    rules = pytest.importorskip("scheduledjobs.handlers.job_payload", reason="the handler kubernetes-job is not here")
+    for job in read("cronjobs.yaml"):
+        if job.spec is not None:
+            payload = rules.KubernetesJobPayload.model_validate(job.spec["payload"])
+            objections = rules.objections(payload, frozenset())
+            assert bool(objections) is (Difference.REFUSED in differences(job)), (job.name, objections)
+
+
+def test_a_payload_over_the_limit_is_not_imported() -> None:
+    raw = load("cronjobs.yaml")[0]
+    raw["spec"]["jobTemplate"]["spec"]["template"]["spec"]["containers"][0]["args"] = ["x" * 33_000]
+    job = read_cronjob(raw, None, NOW)
+    assert job.spec is None
+    assert "at most 32768 are allowed" in job.notes[0].text
+
+
+def test_names_that_meet_are_told_apart() -> None:
+    raw = load("cronjobs.yaml")[0]
+    jobs = distinct([read_cronjob(raw, None, NOW), read_cronjob(raw, None, NOW)])
+    assert [file_name(job) for job in jobs] == ["nightly.yaml", "nightly-2.yaml"]
+
+
+def test_a_name_or_a_note_cannot_break_out_of_its_comment() -> None:
+    raw = load("cronjobs.yaml")[0]
+    raw["metadata"]["name"] = "x\nspec: {}"
+    lines = manifest(read_cronjob(raw, None, NOW)).splitlines()
+    assert next(line for line in lines if not line.startswith("#")) == "apiVersion: scheduledjobs.dev/v1"
