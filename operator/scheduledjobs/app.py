@@ -138,7 +138,9 @@ class App:
         metrics.SLOTS.set(self._settings.slots)
         metrics.LEADER.labels(name=self._settings.lease_name).set(0)
         async with AsyncExitStack() as stack:
-            health = HealthServer(self._settings.metrics_host, self._settings.metrics_port, self._pulse, self._checks)
+            health = HealthServer(
+                self._settings.metrics_host, self._settings.metrics_port, self._pulse, self._checks, self._web
+            )
             await stack.enter_async_context(health)
             log.info("serving probes and metrics", port=health.port, hostname=self._settings.hostname)
             if not await self._unless_stopped(self._prepare()):
