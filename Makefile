@@ -54,9 +54,10 @@ chart: .venv/ready  ## Copy the CRD into the chart and write the chart's README
 	@cp crds/*.yaml charts/scheduledjobs/files/
 	@$(BIN)/python -m dev.chart_docs
 
-docs: .venv/ready  ## Write the references of REST and metrics from the code
+docs: .venv/ready  ## Write the references of REST, metrics and logs from the code
 	@$(BIN)/python -m dev.rest_docs
 	@$(BIN)/python -m dev.metrics_docs
+	@$(BIN)/python -m dev.logs_docs
 
 check: .venv/ready  ## Format, lint, types, layers, migrations
 	$(BIN)/ruff format --check .

@@ -43,7 +43,7 @@ def command() -> None:
     The cluster is the one of KUBECONFIG, or the one whose pod this is. The database is migrated at the start.
     """
     settings = load()
-    set_up_logs(settings.log_format, settings.log_level)
+    set_up_logs(settings.log_format, settings.log_level, settings.hostname)
     asyncio.run(run(settings))
     leave()
 

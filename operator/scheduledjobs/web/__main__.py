@@ -35,7 +35,7 @@ def main() -> None:
     told = os.dup(sys.stdout.fileno())
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # what modules with handlers print is for people
     settings = load()
-    set_up_logs(settings.log_format, settings.log_level)
+    set_up_logs(settings.log_format, settings.log_level, settings.hostname)
     with socket.socket(fileno=int(sys.argv[1])) as listening:
         asyncio.run(serve(settings, listening, told))
 

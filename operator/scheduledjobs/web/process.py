@@ -89,7 +89,7 @@ class WebProcess:
         while True:
             code = await self._serve()
             metrics.WEB_RESTARTS.inc()
-            log.error("the process of REST and pages ended: it begins again", code=code)
+            log.error("the process of REST and pages ended: it begins again", exit_code=code)
             await asyncio.sleep(AGAIN_SECONDS)
 
     async def _serve(self) -> int:
