@@ -110,6 +110,7 @@ MEANING = {
     "a handler cannot be stopped: exiting": "A sync handler went on past the replica's trust; the pod starts anew",
     "a loop has ended: it is begun again": "A defect: report it, with its traceback",
     "a request failed": "A defect: report it, with its traceback",
+    "a span failed": "A defect of tracing; the attempt is not touched by it",
     "a task of a handler tried to end the process": "Mend the handler: SystemExit or loop.stop in a task of its own",
     "a task of the leader failed": "A status or Event was not written; it is tried again",
     "an object of the API server cannot be read": "Look at the object; no job is made of it",
@@ -144,6 +145,7 @@ MEANING = {
     "the term is over": "Another replica leads, or will",
     "the watch gave up": "The API server went away; the mirror is compared when it is back",
     "this replica was declared dead": "It was silent for 10 s; it registers under a new id",
+    "traces are not exported": "Mend the variable that `error` names; jobs run all the same",
 }
 """What an operator does, or need not do, about each warning and error."""
 

@@ -11,7 +11,6 @@ import asyncio
 import contextvars
 import threading
 import time
-import traceback
 from collections import deque
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field, replace
@@ -24,7 +23,9 @@ from pydantic import BaseModel
 from scheduledjobs.core.reasons import Reason, State
 from scheduledjobs.core.result import NotJson, encode_result, plain
 from scheduledjobs.errors import Permanent, Retry, SpecError
+from scheduledjobs.handlers import tracing
 from scheduledjobs.handlers.assignment import Assignment, Ending
+from scheduledjobs.handlers.describe import describe, format_trace
 from scheduledjobs.handlers.execution import Execution, Output, captured, install_capture
 from scheduledjobs.handlers.forks import Guarded, Threads, guard
 from scheduledjobs.handlers.registry import Handler, Registry
@@ -35,7 +36,6 @@ BLOCKED_SECONDS = 1.0
 CANCEL_SECONDS = 5.0
 LAST_SECONDS = 1.0
 LONGEST_MESSAGE = 512
-LONGEST_TRACEBACK = 16 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -208,6 +208,7 @@ class Runner:
         attempt.has_begun = True
         captured.set(attempt.output)
         attempt.started = self._monotonic()
+        tracing.begin(assignment, attempt.execution, attempt.started)
         if assignment.timeout is not None:
             seconds = assignment.timeout.total_seconds()
             stop = Stop(
@@ -293,7 +294,7 @@ class Runner:
         if isinstance(error, SpecError):
             return self._ending(attempt, State.FAILED, error.reason, error.message)
         reason = Reason.PERMANENT_ERROR if isinstance(error, Permanent) else Reason.ERROR
-        trace = _trace(error)
+        trace = format_trace(error)
         attempt.output.add(trace.rstrip())
         asked = error.delay if isinstance(error, Retry) else None
         ending = self._ending(attempt, State.FAILED, reason, describe(error), trace=trace)
@@ -326,6 +327,7 @@ class Runner:
         )
 
     def _post(self, news: Ending | Assignment) -> None:
+        tracing.end(news)
         self._news.append(news)
         if not self._is_posted and self._main is not None:
             self._is_posted = True
@@ -380,20 +382,3 @@ def _outcome(function: Callable[..., Any], *args: Any) -> tuple[Any, BaseExcepti
         return function(*args), None
     except BaseException as error:  # noqa: BLE001 it is raised again where it is waited for
         return None, error
-
-
-def _trace(error: BaseException) -> str:
-    try:
-        return "".join(traceback.format_exception(error, limit=-20))[-LONGEST_TRACEBACK:]
-    except BaseException:  # noqa: BLE001 job code wrote what is asked of the error
-        return describe(error)
-
-
-def describe(error: BaseException) -> str:
-    """Return an error as one line for people: its type and the first line of what it says."""
-    try:
-        text = str(error).strip()
-    except BaseException:  # noqa: BLE001 job code wrote __str__
-        text = "it cannot be printed"
-    first = text.splitlines()[0] if text else ""
-    return f"{type(error).__name__}: {first}" if first else type(error).__name__
