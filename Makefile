@@ -57,6 +57,7 @@ chart: .venv/ready  ## Copy the CRD into the chart and write the chart's README
 docs: .venv/ready  ## Write docs/reference, and the patch for Argo CD, from the code, the CRD and a migrated database
 	@$(BIN)/python -m dev.rest_docs
 	@$(BIN)/python -m dev.metrics_docs
+	@$(BIN)/python -m dev.logs_docs
 	@$(BIN)/python -m dev.crd_docs
 	@$(BIN)/python -m dev.settings_docs
 	@$(BIN)/python -m dev.states_docs
@@ -75,8 +76,8 @@ bench: .venv/ready programs  ## Measure executions per second, and lateness at 1
 	@$(BIN)/python -m benchmarks
 
 lock: .venv/ready  ## Pin the newest versions that pyproject.toml allows (needs uv)
-	uv pip compile --universal --python-version 3.11 --generate-hashes --no-header pyproject.toml -o requirements/run.txt
-	uv pip compile --universal --python-version 3.11 --generate-hashes --no-header pyproject.toml --group dev -o requirements/dev.txt
+	uv pip compile --universal --python-version 3.11 --generate-hashes --no-header pyproject.toml --extra otel -o requirements/run.txt
+	uv pip compile --universal --python-version 3.11 --generate-hashes --no-header pyproject.toml --extra otel --group dev -o requirements/dev.txt
 	echo 'hatchling>=1.33' | uv pip compile --universal --python-version 3.11 --generate-hashes --no-header - -o requirements/build.txt
 
 .PHONY: help venv programs demo up down unit test e2e browser faults soak mutants chart docs check bench lock

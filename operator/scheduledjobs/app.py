@@ -29,6 +29,7 @@ from scheduledjobs.handlers.setting_up import set_up_handlers
 from scheduledjobs.kube.client import KubeClient, open_client
 from scheduledjobs.kube.lease import LeaseDoor
 from scheduledjobs.leading import Leading, Replica
+from scheduledjobs.logs import say_always
 from scheduledjobs.settings import Settings
 from scheduledjobs.steps.claim import POLL_SECONDS, Claim
 from scheduledjobs.steps.clock import Clock
@@ -138,9 +139,11 @@ class App:
         metrics.SLOTS.set(self._settings.slots)
         metrics.LEADER.labels(name=self._settings.lease_name).set(0)
         async with AsyncExitStack() as stack:
-            health = HealthServer(self._settings.metrics_host, self._settings.metrics_port, self._pulse, self._checks)
+            health = HealthServer(
+                self._settings.metrics_host, self._settings.metrics_port, self._pulse, self._checks, self._web
+            )
             await stack.enter_async_context(health)
-            log.info("serving probes and metrics", port=health.port, hostname=self._settings.hostname)
+            log.info("serving probes and metrics", host=self._settings.metrics_host, port=health.port)
             if not await self._unless_stopped(self._prepare()):
                 return
             for sessions in (self._control, self._work, self._claims, self._upkeep):
@@ -162,7 +165,7 @@ class App:
         await self._until_answered("KUBECONFIG", self._claim_cluster, KubeUnavailable)
 
     async def _migrate(self) -> None:
-        await migrate(self._url, tell=lambda line: log.info("migrating", step=line))
+        await migrate(self._url, tell=lambda line: log.info("migrating", migration=line))
         self._has_schema = True
 
     async def _see_schema(self) -> None:
@@ -254,6 +257,7 @@ class App:
         self._leading = Leading(replica, leader, was_restored=self._elect.was_restored)
         metrics.LEADER.labels(name=self._settings.lease_name).set(1)
         metrics.TERM.set(leader.term)
+        say_always(term=leader.term)
         self._tell_changed()
         try:
             await self._leading.run()
@@ -263,6 +267,7 @@ class App:
             self._leading = None
             metrics.LEADER.labels(name=self._settings.lease_name).set(0)
             metrics.follow()
+            say_always(term=None)
 
     def _on_end(self, endings: Sequence[Ending]) -> None:
         self._complete.add(endings)

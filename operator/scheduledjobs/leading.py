@@ -336,4 +336,4 @@ class Leading:
 
 def _noted(task: asyncio.Task[None]) -> None:
     if not task.cancelled() and task.exception() is not None:
-        log.warning("a task of the leader failed", task=task.get_name(), error=str(task.exception()))
+        log.warning("a task of the leader failed", error=str(task.exception()))

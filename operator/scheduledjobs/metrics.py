@@ -32,6 +32,8 @@ STATUS_PATCHES = Counter("scheduledjobs_status_patches_total", "Status patches",
 REPAIRS = Counter("scheduledjobs_repairs_total", "What was put right: mirrored, deleted, lost, handed_back", ["repair"])
 RETRIES = Counter("scheduledjobs_retries_total", "Attempts that another one follows", ["handler"])
 CLOCK_STEPS = Counter("scheduledjobs_clock_steps_total", "Times that the database's clock was set")
+WEB_SERVING = Gauge("scheduledjobs_web_serving", "1 while the process of REST and pages serves")
+WEB_RESTARTS = Counter("scheduledjobs_web_restarts_total", "Times that the process of REST and pages had ended")
 STEP_FAILURES = Counter("scheduledjobs_step_failures_total", "Passes of a step that failed", ["step"])
 
 

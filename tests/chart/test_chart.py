@@ -180,6 +180,8 @@ def test_pods_are_restricted_as_the_api_server_enforces_it(cluster: ControlPlane
         ((*SECRET, "--set", "web.service.type=ExternalName"), "type"),
         ((*SECRET, "--set", "web.ingress.host=https://jobs.example"), "host"),
         ((*SECRET, "--set", "web.enabled=false,web.ingress.enabled=true"), "web.ingress.enabled needs web.enabled"),
+        ((*SECRET, "--set", "telemetry.otlpEndpoint=collector:4318"), "otlpEndpoint"),
+        ((*SECRET, "--set", "telemetry.otlpEndpoint=http://ana:s3cret@collector:4318"), "otlpEndpoint"),
         ((*SECRET, "--kube-version", "1.30.0"), "1.31"),
     ],
 )
@@ -356,6 +358,12 @@ def test_credentials_that_cannot_be_are_refused(name: str, credentials: list[dic
     )  # fmt: skip
     assert said.returncode != 0
     assert words in said.stderr
+def test_a_collector_that_is_named_reaches_the_operator_and_otherwise_none_does() -> None:
+    named = rendered((*SECRET, "--set", "telemetry.otlpEndpoint=http://collector.monitoring:4318"))
+    for items, expected in ((named, ["http://collector.monitoring:4318"]), (rendered(SECRET), [])):
+        (container,) = pod_of(items)["spec"]["containers"]
+        found = [entry["value"] for entry in container["env"] if entry["name"].startswith("OTEL_")]
+        assert found == expected
 
 
 def test_every_variable_is_one_of_the_settings_and_defaults_agree() -> None:

@@ -22,7 +22,8 @@ from scheduledjobs.store import reading
 from scheduledjobs.store.sessions import Connection, connect
 from scheduledjobs.web.filters import ExecutionFilters, JobFilters
 from scheduledjobs.web.hub import Hub
-from scheduledjobs.web.reads import FAR_AHEAD, LONG_AGO, Reads, web_sessions
+from scheduledjobs.web.reads import FAR_AHEAD, LONG_AGO, Reads
+from scheduledjobs.web.sessions import web_sessions
 
 LOG = "job_execution_log"
 ANY_JOBS: dict[str, Any] = {

@@ -117,7 +117,7 @@ async def test_an_unforeseen_error_is_found_in_the_log_by_the_id_that_was_answer
     with capture_logs() as logs:
         answer = await call(app_that(RuntimeError(SECRET)), "GET", "/fails")
     assert len(logs) == 1
-    assert logs[0]["id"] in answer.json()["detail"]
+    assert logs[0]["error_id"] in answer.json()["detail"]
     assert isinstance(logs[0]["exc_info"], RuntimeError)
     assert SECRET.encode() not in answer.body
     assert b"Traceback" not in answer.body

@@ -168,7 +168,7 @@ async def test_a_loop_that_ends_is_begun_again_and_that_is_said(end: str, monkey
             first.cancel()
         second = await asyncio.wait_for(begun.get(), 5)
     assert second is not first
-    assert [(log["event"], log["loop"]) for log in logs] == [("a loop has ended: it is begun again", "fire")]
+    assert [(log["event"], log["step"]) for log in logs] == [("a loop has ended: it is begun again", "fire")]
     await loops.end()
     assert second is not None
     assert second.cancelled()

@@ -10,6 +10,7 @@ import threading
 import click
 
 from scheduledjobs.app import run
+from scheduledjobs.handlers import tracing
 from scheduledjobs.logs import set_up_logs
 from scheduledjobs.settings import Settings, load
 
@@ -40,11 +41,14 @@ def _about(name: str) -> str:
 def command() -> None:
     """Run one replica of the operator until SIGTERM; start as many as you like.
 
-    The cluster is the one of KUBECONFIG, or the one whose pod this is. The database is migrated at the start.
+    The cluster is the one of KUBECONFIG, or the one whose pod this is. The database is migrated at the start. Traces go
+    to the collector of OTEL_EXPORTER_OTLP_ENDPOINT, such as http://collector:4318, if it is set.
     """
     settings = load()
-    set_up_logs(settings.log_format, settings.log_level)
+    set_up_logs(settings.log_format, settings.log_level, settings.hostname)
+    tracing.set_up(settings.hostname)
     asyncio.run(run(settings))
+    tracing.shut_down()
     leave()
 
 

@@ -8,6 +8,7 @@ the connections and signals at once, and ends where it comes back to our code.
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import socket
@@ -15,6 +16,7 @@ import threading
 from collections.abc import Callable, Coroutine
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
+from datetime import UTC, datetime
 from pathlib import Path
 from stat import S_ISSOCK
 from typing import Any
@@ -22,7 +24,7 @@ from typing import Any
 NETWORK = frozenset({socket.AF_INET, socket.AF_INET6})
 STOPS = frozenset({signal.SIGTERM, signal.SIGINT})
 LOCAL_POSTGRES = ".s.PGSQL."
-LAST_WORDS = b'{"event": "a child that a handler forked came back from it and was ended", "level": "warning"}\n'
+LAST_WORDS = "a child that a handler forked came back from it and was ended"
 
 
 class Guard:
@@ -43,7 +45,7 @@ class Guard:
         """End this process if it is a child: nothing of it may be taken for the operator's."""
         if self.is_child:
             with suppress(OSError):
-                os.write(2, LAST_WORDS)
+                os.write(2, _line(LAST_WORDS))
             os._exit(0)
 
     def _hold(self) -> None:
@@ -65,6 +67,12 @@ class Guard:
 
 
 guard = Guard()
+
+
+def _line(event: str) -> bytes:
+    """Return a line of the log, made by hand: the locks of `logging` may be held for ever in a child."""
+    said = {"event": event, "level": "warning", "logger": __name__, "timestamp": datetime.now(UTC).isoformat()}
+    return json.dumps(said).encode() + b"\n"
 
 
 def _drop_connections() -> None:

@@ -21,6 +21,7 @@ from pydantic import BaseModel, ConfigDict, Field, HttpUrl, field_validator
 from yarl import URL
 
 from scheduledjobs.errors import Permanent, SettingsError
+from scheduledjobs.handlers import tracing
 from scheduledjobs.handlers.authorization import NO_PLACE, check_credential, check_headers, headers_of
 from scheduledjobs.handlers.credentials import credentials
 from scheduledjobs.handlers.execution import Execution, without_hidden
@@ -162,14 +163,16 @@ async def http(execution: Execution, payload: HttpPayload) -> dict[str, Any]:
     connector = aiohttp.TCPConnector(resolver=GuardedResolver(_guard), force_close=True)
     timeout = aiohttp.ClientTimeout(total=payload.seconds)
     try:
-        async with (
-            aiohttp.ClientSession(connector=connector, timeout=timeout, trust_env=False) as session,
-            session.request(
-                payload.method, url, headers=headers, data=sent, json=json, allow_redirects=False
-            ) as response,
-        ):
-            read = await _read_some(response)
-            return _judge(execution, response, read)
+        with tracing.request(payload.method, url, headers) as answered:
+            async with (
+                aiohttp.ClientSession(connector=connector, timeout=timeout, trust_env=False) as session,
+                session.request(
+                    payload.method, url, headers=headers, data=sent, json=json, allow_redirects=False
+                ) as response,
+            ):
+                answered(response.status)
+                read = await _read_some(response)
+                return _judge(execution, response, read)
     except TimeoutError:
         raise HttpError(f"no answer from {url.host} within {payload.seconds:g} s") from None
     except aiohttp.ClientError as error:

@@ -23,6 +23,7 @@ from pydantic import BaseModel
 from scheduledjobs.core.reasons import Reason, State
 from scheduledjobs.core.result import NotJson, encode_result, plain
 from scheduledjobs.errors import Permanent, Retry, SpecError
+from scheduledjobs.handlers import tracing
 from scheduledjobs.handlers.assignment import Assignment, Ending
 from scheduledjobs.handlers.describing import describe, trace_of
 from scheduledjobs.handlers.execution import Execution, Output, captured, install_capture
@@ -207,6 +208,7 @@ class Runner:
         attempt.has_begun = True
         captured.set(attempt.output)
         attempt.started = self._monotonic()
+        tracing.begin(assignment, attempt.execution, attempt.started)
         if assignment.timeout is not None:
             seconds = assignment.timeout.total_seconds()
             stop = Stop(
@@ -325,6 +327,7 @@ class Runner:
         )
 
     def _post(self, news: Ending | Assignment) -> None:
+        tracing.end(news)
         self._news.append(news)
         if not self._is_posted and self._main is not None:
             self._is_posted = True

@@ -356,7 +356,7 @@ async def _until_served(kube: KubeClient, namespaces: Sequence[str]) -> None:
     told = ""
     while why := await _why_not_served(kube, namespaces):
         if why != told:
-            log.warning("cannot watch yet", reason=why)
+            log.warning("cannot watch yet", error=why)
             told = why
         await asyncio.sleep(ASK_SECONDS)
 

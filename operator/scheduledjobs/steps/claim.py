@@ -235,7 +235,9 @@ class Claim:
         taken = self._runner.take_back()
         if taken:
             running = sorted({assignment.handler for assignment in self._runner.running})
-            log.warning("a handler blocks the loop of async handlers: nothing is claimed until it ends", one_of=running)
+            log.warning(
+                "a handler blocks the loop of async handlers: nothing is claimed until it ends", handlers=running
+            )
             await self.hand_back(replica, [assignment.guard for assignment in taken])
 
     async def hand_back(self, replica: UUID, rows: Sequence[dict[str, Any]]) -> None:

@@ -152,7 +152,13 @@ class Complete:
             self._batch = 1
             return
         replica, ending = self._endings.popleft()
-        log.error("ending cannot be recorded", execution_id=ending.assignment.id, error=plain(str(error)))
+        log.error(
+            "ending cannot be recorded",
+            namespace=ending.assignment.namespace,
+            job=ending.assignment.job_name,
+            execution_id=ending.assignment.id,
+            error=plain(str(error)),
+        )
         message = plain(f"its result or output could not be recorded: {error}")[:512]
         bare = replace(ending, result=None, output="", traceback=None, message=message)
         if ending.result is None and not ending.output and ending.traceback is None:

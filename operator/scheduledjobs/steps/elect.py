@@ -211,7 +211,7 @@ class Elect:
         try:
             async with take_over(self._url, self._holder, expected, self.is_trusted) as leader:
                 if leader is None:
-                    log.info("another replica took the term", expected=expected)
+                    log.info("another replica took the term", term=expected + 1)
                     return
                 log.info("leading", term=leader.term, holder=self._holder)
                 await self._lead(leader)

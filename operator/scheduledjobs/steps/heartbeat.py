@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from datetime import UTC, datetime
 from uuid import UUID, uuid4
 
 import structlog
@@ -66,12 +67,12 @@ class Heartbeat:
             self._took_ms = took * 1000
             metrics.HEARTBEAT.set(took)
         if now is None:
-            log.error("this replica was declared dead", replica=str(self.replica))
+            log.error("this replica was declared dead", replica_id=str(self.replica))
             self.replica = None
             self._on_dead()
         else:
             if self._clock.sample(now):
-                log.warning("the database's clock was set", now=now)
+                log.warning("the database's clock was set", database_time=datetime.fromtimestamp(now, UTC).isoformat())
                 self._on_clock_step()
             self._on_beat(sent_at)
 

@@ -97,7 +97,7 @@ class Loops:
         if self._tasks.get(name) is not done:
             return  # it was told to end
         log.error(
-            "a loop has ended: it is begun again", loop=name, exc_info=None if done.cancelled() else done.exception()
+            "a loop has ended: it is begun again", step=name, exc_info=None if done.cancelled() else done.exception()
         )
         asyncio.get_running_loop().call_later(AGAIN_SECONDS, self._begin_again, name, run, done)
 

@@ -268,9 +268,5 @@ def _identity(change: Seen) -> dict[str, Any]:
 
 
 def _tell_bad(change: Change, error: Exception) -> None:
-    log.error("resource cannot be mirrored", change=_name(change), exc_info=error)
-
-
-def _name(change: Change) -> str:
     meta = change if isinstance(change, Gone) else change.resource.meta
-    return f"{meta.namespace}/{meta.name}"
+    log.error("resource cannot be mirrored", namespace=meta.namespace, job=meta.name, exc_info=error)

@@ -62,9 +62,13 @@ class Outcome:
                     job=assignment.job_name,
                     fire_time=assignment.fire_time.isoformat(),
                     execution_id=assignment.id,
+                    attempt=assignment.attempt,
+                    trigger=assignment.trigger,
+                    handler=assignment.handler,
                     state=ending.state,
+                    reason=ending.reason,
                     error=ending.message,
-                    unsaid=unsaid,
+                    suppressed=unsaid,
                 )
         self._tell_awaited(ending.assignment for ending in endings)
 

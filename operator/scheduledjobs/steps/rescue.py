@@ -81,7 +81,7 @@ class Rescue:
                 await insert_attempts(conn, attempts)
         for row in dead:
             if row["id"] in buried:
-                log.warning("replica declared dead", replica=str(row["id"]), hostname=row["hostname"])
+                log.warning("replica declared dead", dead_replica=row["hostname"], replica_id=str(row["id"]))
         if buried and not lost:
             self._on_lost([])
         if lost:

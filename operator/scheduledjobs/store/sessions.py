@@ -275,7 +275,7 @@ class Sessions:
         waiting = {conn: now - since for conn in self._lent if (since := conn.waits_since) is not None}
         if any(seconds > conn.patience for conn, seconds in waiting.items()):
             silent = [conn for conn, seconds in waiting.items() if seconds > min(conn.patience, SUSPECT_SECONDS)]
-            log.warning("the database is silent: severing", sessions=self._name, connections=len(silent))
+            log.warning("the database is silent: severing", sessions=self._name, count=len(silent))
             for conn in silent:
                 conn.sever()
         self._look = asyncio.get_running_loop().call_later(LOOK_SECONDS, self._watch)

@@ -12,7 +12,6 @@ from scheduledjobs.handlers.setting_up import set_up_handlers
 from scheduledjobs.kube.client import open_client
 from scheduledjobs.logs import set_up_logs
 from scheduledjobs.settings import Settings, load
-from scheduledjobs.web.protocol import SERVING
 from scheduledjobs.web.server import WebServer
 from scheduledjobs.web.ui.render import compile_all
 
@@ -21,12 +20,12 @@ NICER = 10
 
 
 async def serve(settings: Settings, listening: socket.socket, told: int) -> None:
-    """Serve until the replica ends, which is told on the file `told` when it has begun."""
+    """Serve until the replica ends; what it is told goes to the file `told`, and waits here where it does not read."""
     registry = set_up_handlers(settings)
     compile_all()
+    transport, _ = await asyncio.get_running_loop().connect_write_pipe(asyncio.BaseProtocol, os.fdopen(told, "wb"))
     async with open_client() as kube:
-        server = WebServer(settings, kube, registry, on_serving=lambda: os.write(told, SERVING))
-        await server.run(listening)
+        await WebServer(settings, kube, registry, tell=transport.write).run(listening)
 
 
 def main() -> None:
@@ -36,7 +35,7 @@ def main() -> None:
     told = os.dup(sys.stdout.fileno())
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # what modules with handlers print is for people
     settings = load()
-    set_up_logs(settings.log_format, settings.log_level)
+    set_up_logs(settings.log_format, settings.log_level, settings.hostname)
     with socket.socket(fileno=int(sys.argv[1])) as listening:
         asyncio.run(serve(settings, listening, told))
 

@@ -1,4 +1,5 @@
-"""Probes and metrics: /livez says that the loops tick, /readyz that this replica can do its work, /metrics what it did.
+"""Probes and metrics: /livez says that the loops tick, /readyz that this replica can do its work, /metrics what it and
+its web process did.
 
 Liveness never asks the database nor the leadership: a restart mends neither.
 """
@@ -12,6 +13,7 @@ from aiohttp import web
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 from scheduledjobs.errors import SettingsError
+from scheduledjobs.web.process import WebProcess
 
 
 class Pulse:
@@ -42,7 +44,8 @@ Checks = Callable[[], Mapping[str, bool]]
 class HealthServer:
     """The small server of one replica."""
 
-    def __init__(self, host: str, port: int, pulse: Pulse, checks: Checks) -> None:
+    def __init__(self, host: str, port: int, pulse: Pulse, checks: Checks, site: WebProcess | None = None) -> None:
+        self._site = site
         self._host = host
         self._wanted_port = port
         self._pulse = pulse
@@ -80,7 +83,8 @@ class HealthServer:
         return _answer(ok=not failing, text="ok" if not failing else f"not ready: {', '.join(failing)}")
 
     async def _metrics(self, _: web.Request) -> web.Response:
-        return web.Response(body=generate_latest(), headers={"Content-Type": CONTENT_TYPE_LATEST})
+        of_web = await self._site.metrics() if self._site is not None else b""
+        return web.Response(body=generate_latest() + of_web, headers={"Content-Type": CONTENT_TYPE_LATEST})
 
 
 def _answer(*, ok: bool, text: str) -> web.Response:

@@ -119,7 +119,7 @@ async def _answer(page: Page | None, request: Request, error: Exception) -> Resp
 def _unexpected(scope: Scope, error: Exception) -> ProblemError:
     """Log an error that is a fault of ours, and return the problem that names the log line."""
     number = secrets.token_hex(6)
-    log.error("a request failed", id=number, verb=scope["method"], path=scope["path"], exc_info=error)
+    log.error("a request failed", error_id=number, method=scope["method"], path=scope["path"], exc_info=error)
     return problem(500, f"Something went wrong here; the log says what, at id {number}.", reason="Unexpected")
 
 

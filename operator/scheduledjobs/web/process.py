@@ -1,8 +1,8 @@
 """The web process, seen from its replica: started, told of changes, started again if it ends, and stopped.
 
 A process of its own shares neither lock nor memory with the loop that fires, and it is nicer, so a
-page is drawn with the time that firing leaves. One pipe carries all that it is told: a byte is a change in the
-database, and its end is the replica's end, however that came about.
+page is drawn with the time that firing leaves. One pipe carries all that it is told, and its end is the replica's end,
+however that came about; another one carries what it answers.
 """
 
 from __future__ import annotations
@@ -16,12 +16,14 @@ from contextlib import suppress
 
 import structlog
 
+from scheduledjobs import metrics
 from scheduledjobs.errors import SettingsError
-from scheduledjobs.web.protocol import CHANGE, END_SECONDS, SERVING
+from scheduledjobs.web.protocol import ASK, CHANGE, END_SECONDS, SERVING, read_answer
 
 log = structlog.get_logger(__name__)
 
 AGAIN_SECONDS = 1.0
+ANSWER_SECONDS = 0.5
 BACKLOG = 128
 
 
@@ -34,6 +36,7 @@ class WebProcess:
         self._environment = environment
         self._process: Process | None = None
         self._keeping: asyncio.Task[None] | None = None
+        self._asked: asyncio.Future[bytes] | None = None
         self.port = 0
         self.is_serving = False
 
@@ -57,16 +60,36 @@ class WebProcess:
         self._socket.close()
 
     def change(self) -> None:
-        """Something changed. One that is told already has not read it yet: once is enough, and nothing piles up."""
+        """Something changed."""
+        self._tell(CHANGE)
+
+    async def metrics(self) -> bytes:
+        """Return what the process has counted, in the text form of Prometheus; nothing if it does not say so soon.
+
+        A question that is not answered yet is not asked again: its answer, when it comes, is for all who wait.
+        """
+        if self._asked is None and self.is_serving and self._tell(ASK):
+            self._asked = asyncio.get_running_loop().create_future()
+        if self._asked is None:
+            return b""
+        with suppress(TimeoutError):
+            return await asyncio.wait_for(asyncio.shield(self._asked), ANSWER_SECONDS)
+        return b""
+
+    def _tell(self, what: bytes) -> bool:
+        """Say it, and return whether it was said: where what was said before is not read yet, nothing piles up."""
         told = self._process.stdin if self._process is not None else None
         if told is not None and not told.is_closing() and not told.transport.get_write_buffer_size():
-            told.write(CHANGE)
+            told.write(what)
+            return True
+        return False
 
     async def _keep(self) -> None:
         """Have a process that serves; the socket stays open between two, so who calls then waits and is answered."""
         while True:
             code = await self._serve()
-            log.error("the process of REST and pages ended: it begins again", code=code)
+            metrics.WEB_RESTARTS.inc()
+            log.error("the process of REST and pages ended: it begins again", exit_code=code)
             await asyncio.sleep(AGAIN_SECONDS)
 
     async def _serve(self) -> int:
@@ -85,11 +108,21 @@ class WebProcess:
         try:
             assert process.stdout is not None  # noqa: S101 it was asked for
             self.is_serving = await process.stdout.read(len(SERVING)) == SERVING
+            metrics.WEB_SERVING.set(self.is_serving)
+            while (answer := await read_answer(process.stdout)) is not None:
+                self._answer(answer)
             return await process.wait()
         finally:
             self.is_serving = False
+            metrics.WEB_SERVING.set(0)
             self._process = None
+            self._answer(b"")
             await _end(process)
+
+    def _answer(self, answer: bytes) -> None:
+        asked, self._asked = self._asked, None
+        if asked is not None and not asked.done():
+            asked.set_result(answer)
 
 
 async def _end(process: Process) -> None:

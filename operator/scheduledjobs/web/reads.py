@@ -77,21 +77,6 @@ def not_found(what: str) -> ProblemError:
     return ProblemError(404, "Not found", f"{what}: there is none that you may see", "NotFound")
 
 
-def web_sessions(url: str) -> Sessions:
-    """Return the sessions of the web: read only, and given up by the server before a person gives up."""
-    return Sessions(
-        url,
-        "scheduledjobs web",
-        size=4,
-        patience=6.0,
-        statement_timeout="5s",
-        lock_timeout="2s",
-        idle_in_transaction_session_timeout="5s",
-        default_transaction_read_only="on",
-        plan_cache_mode="force_generic_plan",  # to plan anew over a month of partitions costs more than the answer
-    )
-
-
 class Reads:
     """The questions of one server."""
 

@@ -19,8 +19,10 @@ from scheduledjobs.settings import Settings
 from scheduledjobs.web import ui
 from scheduledjobs.web.auth import Auth
 from scheduledjobs.web.hub import Hub
-from scheduledjobs.web.protocol import END_SECONDS
-from scheduledjobs.web.reads import Reads, web_sessions
+from scheduledjobs.web.meter import exposition
+from scheduledjobs.web.protocol import ASK, CHANGE, END_SECONDS, SERVING, packed
+from scheduledjobs.web.reads import Reads
+from scheduledjobs.web.sessions import web_sessions
 from scheduledjobs.web.site import build
 from scheduledjobs.web.writes import Writes
 
@@ -54,12 +56,13 @@ class WebServer:
     """REST and pages over one socket."""
 
     def __init__(
-        self, settings: Settings, kube: KubeClient, registry: Registry, on_serving: Callable[[], object]
+        self, settings: Settings, kube: KubeClient, registry: Registry, tell: Callable[[bytes], object]
     ) -> None:
+        """`tell` says something to the replica: that it serves, and what it has counted."""
         self._settings = settings
         self._kube = kube
         self._registry = registry
-        self._on_serving = on_serving
+        self._tell = tell
         self._hub = Hub()
 
     async def run(self, listening: socket.socket) -> None:
@@ -82,7 +85,7 @@ class WebServer:
                     limit_concurrency=MOST_REQUESTS,
                     timeout_graceful_shutdown=int(END_SECONDS),
                 ),
-                self._on_serving,
+                lambda: self._tell(SERVING),
             )
             asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, server.end)
             hearing = asyncio.create_task(self._hear(server.end))
@@ -102,6 +105,9 @@ class WebServer:
         while os.getppid() == replica and not reader.at_eof():
             with suppress(TimeoutError):
                 async with asyncio.timeout(LOOK_SECONDS):
-                    if await reader.read(1024):
+                    said = await reader.read(1024)
+                    if CHANGE in said:
                         self._hub.change()
+                    if ASK in said:
+                        self._tell(packed(exposition()))
         end()

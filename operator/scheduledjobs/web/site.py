@@ -17,6 +17,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from scheduledjobs.web import problems
 from scheduledjobs.web.api import jobs, others
 from scheduledjobs.web.auth import login_router
+from scheduledjobs.web.meter import Measured
 from scheduledjobs.web.openapi import document
 
 SAFE = {
@@ -72,6 +73,7 @@ def build(*, reads: Any, writes: Any, auth: Any, hub: Any, mount: Callable[[Fast
     app.state.reads, app.state.writes, app.state.auth, app.state.hub = reads, writes, auth, hub
     problems.install(app, _problem_page)
     app.add_middleware(SafeHeaders)
+    app.add_middleware(Measured)
     app.include_router(jobs.router)
     app.include_router(others.router)
     app.openapi = lambda: document(app)  # type: ignore[method-assign]

@@ -15,7 +15,6 @@ from typing import Any
 from uuid import UUID
 
 import orjson
-import structlog
 
 from scheduledjobs.core import requests
 from scheduledjobs.core.pause import read_pause
@@ -32,13 +31,12 @@ from scheduledjobs.store.executions import CHANGED, STOP, cancel_execution, noti
 from scheduledjobs.store.queries import Row
 from scheduledjobs.store.sessions import connect
 from scheduledjobs.web import shapes
+from scheduledjobs.web.audit import tell_change
 from scheduledjobs.web.auth import Auth
 from scheduledjobs.web.hub import Hub
 from scheduledjobs.web.models import Execution, FieldError, JobDetail, NewJob, RunAnswer
 from scheduledjobs.web.problems import ProblemError
 from scheduledjobs.web.reads import Reads
-
-log = structlog.get_logger(__name__)
 
 MANAGER = "scheduledjobs-web"
 JSON_PATCH = {"Content-Type": "application/json-patch+json"}
@@ -88,7 +86,7 @@ class Writes:
         if dry_run:
             return _planned(resource, verdict)
         self._auth.learn(new.namespace)
-        self._say(caller, "create", resource.meta.namespace, resource.meta.name)
+        tell_change(caller, "create", resource.meta.namespace, resource.meta.name)
         return await self._mirrored(resource, verdict)
 
     async def replace(
@@ -125,7 +123,7 @@ class Writes:
         resource = _resource(raw)
         if dry_run:
             return _planned(resource, verdict)
-        self._say(caller, "replace", row["namespace"], row["name"])
+        tell_change(caller, "replace", row["namespace"], row["name"])
         return await self._mirrored(resource, verdict)
 
     async def delete(self, caller: Caller, id: str) -> None:  # noqa: A002
@@ -133,7 +131,7 @@ class Writes:
         row = await self._living(caller, id)
         body = {"preconditions": {"uid": str(row["id"])}}
         await AsCaller(self._callers, caller).request("DELETE", _path(row), body=body)
-        self._say(caller, "delete", row["namespace"], row["name"])
+        tell_change(caller, "delete", row["namespace"], row["name"])
         await self._until(row["id"], lambda found: found["state"] == JobState.DELETED)
 
     async def pause(self, caller: Caller, id: str, until: str, reason: str) -> JobDetail:  # noqa: A002
@@ -141,7 +139,7 @@ class Writes:
         changes = requests.pause(until, caller.name, reason, datetime.now(UTC))
         row = await self._living(caller, id)
         resource = await self._change(caller, row, lambda _: changes)
-        self._say(caller, "pause", row["namespace"], row["name"], until=until)
+        tell_change(caller, "pause", row["namespace"], row["name"], paused_until=until)
         wanted = read_pause(resource.meta.annotations)
         end = wanted.until if wanted else None
         await self._until(row["id"], lambda found: found["paused_until"] == end or found["state"] == JobState.DELETED)
@@ -151,7 +149,7 @@ class Writes:
         """End the pause of a job; 409 where the spec itself suspends it."""
         row = await self._living(caller, id)
         await self._change(caller, row, requests.resume)
-        self._say(caller, "resume", row["namespace"], row["name"])
+        tell_change(caller, "resume", row["namespace"], row["name"])
         await self._until(row["id"], lambda found: found["paused_until"] is None)
         return await self._reads.job(None, str(row["id"]))
 
@@ -175,7 +173,7 @@ class Writes:
         else:
             recorded = await self._recorded(caller, row)
             await self._change(caller, row, lambda resource: requests.run_now(resource, token, text, recorded))
-            self._say(caller, "run-now", row["namespace"], row["name"], token=token)
+            tell_change(caller, "run-now", row["namespace"], row["name"], run_key=token)
         deadline = time.monotonic() + SEEN_SECONDS
         while (found := await self._reads.requested(row["id"], token)) is None and time.monotonic() < deadline:
             await self._hub.wait(LOOK_SECONDS)
@@ -198,7 +196,7 @@ class Writes:
                     raise ProblemError(409, "It has ended", detail, "ExecutionEnded")
                 await notify(conn, STOP)
                 await notify(conn, CHANGED)
-        self._say(caller, "cancel", found.namespace, found.job, execution_id=execution_id)
+        tell_change(caller, "cancel", found.namespace, found.job, execution_id=execution_id)
         return await self._ended(execution_id)
 
     async def _must_patch(self, caller: Caller, namespace: str) -> None:
@@ -293,9 +291,6 @@ class Writes:
             return await self._reads.row(None, str(job_id))
         except ProblemError:
             return None
-
-    def _say(self, caller: Caller, verb: str, namespace: str, job: str, **fields: object) -> None:
-        log.info("a person changed a job", who=caller.name, verb=verb, namespace=namespace, job=job, **fields)
 
 
 def _another(row: Row) -> ProblemError:
