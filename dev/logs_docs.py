@@ -101,6 +101,7 @@ FIELDS = {
     "trigger": "What asked for the execution, as in the row",
     "user": "Who, as the API server names him",
     "verb": "What was done to a job",
+    "webhook": "Name of the webhook",
 }
 """In lines whose event has them; one name for one thing wherever it is."""
 
@@ -109,6 +110,8 @@ MEANING = {
     "a handler blocks the loop of async handlers: nothing is claimed until it ends": "Make the handler sync, or await",
     "a handler cannot be stopped: exiting": "A sync handler went on past the replica's trust; the pod starts anew",
     "a loop has ended: it is begun again": "A defect: report it, with its traceback",
+    "a notice did not arrive": "It is tried again for a day; look at what `error` names",
+    "a notice is given up": "It is lost; its executions are in SQL. Look at what `error` names",
     "a request failed": "A defect: report it, with its traceback",
     "a span failed": "A defect of tracing; the attempt is not touched by it",
     "a task of a handler tried to end the process": "Mend the handler: SystemExit or loop.stop in a task of its own",

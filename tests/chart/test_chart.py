@@ -358,6 +358,8 @@ def test_credentials_that_cannot_be_are_refused(name: str, credentials: list[dic
     )  # fmt: skip
     assert said.returncode != 0
     assert words in said.stderr
+
+
 def test_a_collector_that_is_named_reaches_the_operator_and_otherwise_none_does() -> None:
     named = rendered((*SECRET, "--set", "telemetry.otlpEndpoint=http://collector.monitoring:4318"))
     for items, expected in ((named, ["http://collector.monitoring:4318"]), (rendered(SECRET), [])):

@@ -28,7 +28,7 @@ def logs_restored() -> Iterator[None]:
 def test_what_others_wrote_begins_no_line_and_steers_no_terminal(
     form: str, capsys: pytest.CaptureFixture[str], logs_restored: None
 ) -> None:
-    set_up_logs(form, "info")
+    set_up_logs(form, "info", "pod-1")
     structlog.get_logger("test.ours").warning("failed", job=FORGED)
     logging.getLogger("test.library").warning("a library says %s", FORGED)
     structlog.get_logger("test.ours").error("raised", exc_info=ValueError(FORGED))

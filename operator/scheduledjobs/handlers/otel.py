@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import contextvars
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, MutableMapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from datetime import datetime
@@ -87,7 +87,7 @@ class Traces:
         self._outside.run(span.end)
 
     @contextmanager
-    def request(self, method: str, url: URL, headers: dict[str, str]) -> Iterator[Callable[[int], object]]:
+    def request(self, method: str, url: URL, headers: MutableMapping[str, str]) -> Iterator[Callable[[int], object]]:
         """Open the span of a request, in whose `headers` its context takes the place of what was there."""
         attributes: dict[str, str | int] = {
             "http.request.method": method,

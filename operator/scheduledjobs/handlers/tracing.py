@@ -7,7 +7,7 @@ is logged and never ends an attempt, nor keeps a replica from its work: they tel
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, MutableMapping
 from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
@@ -88,7 +88,9 @@ def end(news: Ending | Assignment) -> None:
         _try(_traces.end, news)
 
 
-def request(method: str, url: URL, headers: dict[str, str]) -> AbstractContextManager[Callable[[int], object]]:
+def request(
+    method: str, url: URL, headers: MutableMapping[str, str]
+) -> AbstractContextManager[Callable[[int], object]]:
     """Return the span of a request, whose context is put into `headers`; tell what it yields the answer's status."""
     if _traces is None:
         return nullcontext(_ignore)

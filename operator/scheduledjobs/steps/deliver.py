@@ -115,9 +115,10 @@ class Deliver:
         metrics.NOTICES.labels(webhook=self._name, result="dropped" if gives_up else "failed").inc()
         await self._settle(found, "DROPPED" if gives_up else None, str(error))
         wait = retry_in(attempts, error.retry_after)
-        if gives_up or attempts & (attempts - 1) == 0:  # the 1st, 2nd, 4th...: the log must not fill
-            said = "a message is given up" if gives_up else "a message did not arrive"
-            log.warning(said, webhook=self._name, error=str(error), attempts=attempts)
+        if gives_up:
+            log.warning("a notice is given up", webhook=self._name, error=str(error), failures=attempts)
+        elif attempts & (attempts - 1) == 0:  # the 1st, 2nd, 4th...: the log must not fill
+            log.warning("a notice did not arrive", webhook=self._name, error=str(error), failures=attempts)
         if not gives_up:
             self._not_before = self._monotonic() + wait.total_seconds()
 
