@@ -8,9 +8,19 @@ from datetime import timedelta
 from ipaddress import ip_address
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, PostgresDsn, SecretStr, TypeAdapter, ValidationError, ValidationInfo, field_validator
+from pydantic import (
+    Field,
+    PlainValidator,
+    PostgresDsn,
+    SecretStr,
+    TypeAdapter,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+)
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from scheduledjobs.core.quota import EVERYBODY, FORM, Quotas, read_quotas
 from scheduledjobs.errors import SettingsError
 from scheduledjobs.store.sessions import is_url
 
@@ -63,6 +73,9 @@ class Settings(BaseSettings):
     )
     max_running_per_namespace: int = Field(
         default=0, ge=0, le=1_000_000, description="Most executions of one namespace that run at once; 0: no limit"
+    )
+    quotas: Annotated[Quotas, NoDecode, PlainValidator(read_quotas)] = Field(
+        default=Quotas(), description=f"What each namespace may ask for, JSON: {FORM}; * is every other; 0: no limit"
     )
     drain_seconds: float = Field(
         default=25.0, ge=0, le=3600, description="How long running handlers may finish at stop"
@@ -126,6 +139,11 @@ class Settings(BaseSettings):
         if not is_url(value.get_secret_value()):
             raise ValueError("must look like postgresql://user:password@host:5432/name, its parts percent-encoded")
         return value
+
+    @property
+    def running_limits(self) -> dict[str, int]:
+        """Most executions of each namespace that run at once; `*` is every other; 0: no limit."""
+        return {EVERYBODY: self.max_running_per_namespace, **self.quotas.running}
 
     @property
     def lease(self) -> timedelta:

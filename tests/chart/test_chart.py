@@ -13,6 +13,7 @@ from dev.build import HELMS, program
 from dev.chart_docs import CHART, comments, readme, value_at
 from dev.controlplane import ControlPlane
 
+from scheduledjobs.core.quota import Quota, read_quotas
 from scheduledjobs.settings import Settings
 
 ROOT = CHART.parents[1]
@@ -51,6 +52,7 @@ MATRIX = {
         "--set", "web.ingress.annotations.h=i",
         "--set-json", 'web.ingress.tls=[{"hosts": ["jobs.example"], "secretName": "jobs-tls"}]',
         "--set-json", 'affinity={"nodeAffinity": {}}',
+        "--set-json", 'quotas={"*": {"jobs": 1000, "fires_per_second": 0.5}, "finance": {"running": 8}}',
     ),
 }  # fmt: skip
 
@@ -166,6 +168,9 @@ def test_pods_are_restricted_as_the_api_server_enforces_it(cluster: ControlPlane
         ((*SECRET, "--set", "web.auth=none"), "auth"),
         ((*SECRET, "--set", "web.service.type=ExternalName"), "type"),
         ((*SECRET, "--set", "web.ingress.host=https://jobs.example"), "host"),
+        ((*SECRET, "--set", "quotas.finance.job=3"), "job"),
+        ((*SECRET, "--set", "quotas.Finance.jobs=3"), "Finance"),
+        ((*SECRET, "--set", "quotas.finance.jobs=-1"), "jobs"),
         ((*SECRET, "--set", "web.enabled=false,web.ingress.enabled=true"), "web.ingress.enabled needs web.enabled"),
         ((*SECRET, "--kube-version", "1.30.0"), "1.31"),
     ],
@@ -292,6 +297,14 @@ def test_handlers_and_connections_reach_the_operator() -> None:
     assert env["SCHEDULEDJOBS_HANDLERS"]["value"] == "mine.reports"
     assert env["PYTHONPATH"]["value"] == "/handlers"
     assert env["SCHEDULEDJOBS_SQL_CONNECTIONS"]["valueFrom"]["secretKeyRef"]["name"] == "sql"
+
+
+def test_quotas_reach_the_operator_as_they_are_written() -> None:
+    (container,) = pod_of(rendered(MATRIX["everything"]))["spec"]["containers"]
+    (text,) = [entry["value"] for entry in container["env"] if entry["name"] == "SCHEDULEDJOBS_QUOTAS"]
+    quotas = read_quotas(text)
+    assert quotas.of("finance") == Quota(jobs=1000, fires_per_second=0.5, running=8)
+    assert quotas.of("sales") == Quota(jobs=1000, fires_per_second=0.5)
 
 
 def test_every_variable_is_one_of_the_settings_and_defaults_agree() -> None:
