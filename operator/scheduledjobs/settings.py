@@ -44,6 +44,11 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix="SCHEDULEDJOBS_", frozen=True, extra="ignore")
 
     database_url: SecretStr = Field(description="PostgreSQL 15 or newer, as postgresql://user:password@host:5432/name")
+    migrate_url: SecretStr | None = Field(
+        default=None,
+        description="Address for `scheduledjobs migrate`, where the user of DATABASE_URL may not change the schema: "
+        "that user is then granted what it needs",
+    )
     migrate: bool = Field(
         default=True, description="Bring the schema up to date at the start; false: wait until somebody has"
     )
@@ -129,9 +134,11 @@ class Settings(BaseSettings):
             )
         return value
 
-    @field_validator("database_url")
+    @field_validator("database_url", "migrate_url")
     @classmethod
-    def _is_postgres(cls, value: SecretStr) -> SecretStr:
+    def _is_postgres(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is None:
+            return None
         try:
             TypeAdapter(PostgresDsn).validate_python(value.get_secret_value())
         except ValidationError:

@@ -52,6 +52,7 @@ MATRIX = {
         "--set", "web.ingress.annotations.h=i",
         "--set-json", 'web.ingress.tls=[{"hosts": ["jobs.example"], "secretName": "jobs-tls"}]',
         "--set-json", 'affinity={"nodeAffinity": {}}',
+        "--set", "migrate.existingSecret=owner,migrate.key=url",
         "--set-json", 'quotas={"*": {"jobs": 1000, "fires_per_second": 0.5}, "finance": {"running": 8}}',
     ),
 }  # fmt: skip
@@ -171,6 +172,7 @@ def test_pods_are_restricted_as_the_api_server_enforces_it(cluster: ControlPlane
         ((*SECRET, "--set", "quotas.finance.job=3"), "job"),
         ((*SECRET, "--set", "quotas.Finance.jobs=3"), "Finance"),
         ((*SECRET, "--set", "quotas.finance.jobs=-1"), "jobs"),
+        ((*DEMO, "--set", "migrate.existingSecret=owner"), "migrate.existingSecret is for a database of yours"),
         ((*SECRET, "--set", "web.enabled=false,web.ingress.enabled=true"), "web.ingress.enabled needs web.enabled"),
         ((*SECRET, "--kube-version", "1.30.0"), "1.31"),
     ],
@@ -297,6 +299,27 @@ def test_handlers_and_connections_reach_the_operator() -> None:
     assert env["SCHEDULEDJOBS_HANDLERS"]["value"] == "mine.reports"
     assert env["PYTHONPATH"]["value"] == "/handlers"
     assert env["SCHEDULEDJOBS_SQL_CONNECTIONS"]["valueFrom"]["secretKeyRef"]["name"] == "sql"
+
+
+def test_only_the_init_container_has_the_address_of_who_may_change_the_schema() -> None:
+    spec = pod_of(rendered(MATRIX["everything"]))["spec"]
+    (init,), (operator,) = spec["initContainers"], spec["containers"]
+    secrets = [
+        {
+            entry["name"]: entry["valueFrom"]["secretKeyRef"]
+            for entry in container["env"]
+            if "secretKeyRef" in entry.get("valueFrom", {})
+        }
+        for container in (init, operator)
+    ]
+    assert secrets[0] == {
+        "SCHEDULEDJOBS_DATABASE_URL": {"name": "db", "key": "uri"},
+        "SCHEDULEDJOBS_MIGRATE_URL": {"name": "owner", "key": "url"},
+    }
+    assert "owner" not in json.dumps(operator)
+    assert secrets[1]["SCHEDULEDJOBS_DATABASE_URL"] == {"name": "db", "key": "uri"}
+    (plain,) = pod_of(rendered(SECRET))["spec"]["initContainers"]
+    assert [entry["name"] for entry in plain["env"]] == ["SCHEDULEDJOBS_DATABASE_URL"]
 
 
 def test_quotas_reach_the_operator_as_they_are_written() -> None:
