@@ -70,6 +70,7 @@ REASONS: Mapping[Reason, tuple[str, str]] = {
         "Ready=False",
         "the job cannot be read by this version, or the database refuses its rows; tried again",
     ),
+    Reason.QUOTA_EXCEEDED: ("Ready=False", "the job and older ones are more than its namespace may have"),
     Reason.QUEUED: ("PENDING", "held until the run before it has ended"),
     Reason.REPLACING: ("PENDING", "held until the run that it replaces has stopped"),
     Reason.CATCHING_UP: ("PENDING", "held until its turn among the moments that are made up"),

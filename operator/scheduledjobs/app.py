@@ -129,7 +129,7 @@ class App:
             self._may_start,
             on_claimed=self._tell_changed,
             limit=self._settings.max_running,
-            limit_per_namespace=self._settings.max_running_per_namespace,
+            limits=self._settings.running_limits,
         )
 
     async def run(self) -> None:

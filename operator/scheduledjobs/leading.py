@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
@@ -45,6 +45,8 @@ from scheduledjobs.steps.notice import Notice
 from scheduledjobs.steps.notify import Notify
 from scheduledjobs.steps.prune import EVERY_SECONDS as PRUNE_SECONDS
 from scheduledjobs.steps.prune import Prune
+from scheduledjobs.steps.quota import EVERY_SECONDS as QUOTA_SECONDS
+from scheduledjobs.steps.quota import Counted, JudgeQuota
 from scheduledjobs.steps.release import Release
 from scheduledjobs.steps.report import EVERY_SECONDS as REPORT_SECONDS
 from scheduledjobs.steps.report import Report
@@ -60,6 +62,7 @@ from scheduledjobs.store.sessions import Sessions
 from scheduledjobs.store.status import fail_fire
 
 log = structlog.get_logger(__name__)
+Step = Callable[[], Awaitable[float | None]]
 
 SWEEP_SECONDS = 10.0
 COMPARE_WITHIN_SECONDS = 30.0
@@ -110,8 +113,12 @@ class Leading:
         self.fire = Fire(leader, replica.clock, specs, retention, self._on_fired, self._on_fire_failed, replica.claim)
         self.release = Release(leader, specs, self._on_released, self._on_missed, self._work, self._stops)
         self.rescue = Rescue(leader, leader.is_trusted, self._on_lost, self._on_handlers, specs)
-        self._judge = Judge(lambda name: name in self._handlers, replica.registry.check)
-        self.mirror = Mirror(leader, self.inbox, specs, retention, self._judge, self._get, self._on_written)
+        self._counted = Counted(replica.settings.quotas)
+        self._judge = Judge(lambda name: name in self._handlers, replica.registry.check, self._counted.message)
+        self.mirror = Mirror(
+            leader, self.inbox, specs, retention, self._judge, self._get, self._on_written, self._counted
+        )
+        self.quota = JudgeQuota(leader, self._counted, self._judge_again, self.inbox.wake.set)
         self.resume = Resume(leader, specs, retention, self._judge, self._on_written)
         self.judge = JudgeAgain(leader, self.inbox, lambda: self._handlers)
         self.compare = Compare(leader, kube, self.inbox, namespaces, self._on_compared)
@@ -153,9 +160,10 @@ class Leading:
             ("fire beside it", self.fire.step, 1.0, self.fire.wake),
             ("sweep", self.fire.sweep, SWEEP_SECONDS, None),
             ("release", self.release.step, 1.0, self.release.wake),
-            ("resume", self.resume.step, 1.0, None),
-            ("mirror", self.mirror.step, 1.0, self.inbox.wake),
+            ("resume", self._counted_first(self.resume.step), 1.0, None),
+            ("mirror", self._counted_first(self.mirror.step), 1.0, self.inbox.wake),
             ("judge", self.judge.step, JUDGE_SECONDS, self.judge.wake),
+            ("quota", self.quota.step, QUOTA_SECONDS, self.quota.wake),
             ("compare", self.compare.step, COMPARE_SECONDS, self.compare.wake),
             ("rescue", self.rescue.step, 1.0, None),
             ("report", self.report.step, REPORT_SECONDS, None),
@@ -180,6 +188,17 @@ class Leading:
         self._handlers |= {name for row in instances for name in row["handlers"]}
         if not self._was_restored:
             self._seen = {row["id"]: (row["version"], row["annotations"]) for row in rows}
+
+    def _counted_first(self, step: Step) -> Step:
+        """A step that judges, which it may not before all jobs are counted; firing waits for nothing."""
+
+        async def judging() -> float | None:
+            return await step() if self._counted.is_loaded else None
+
+        return judging
+
+    def _judge_again(self, found: Resource) -> None:
+        self.inbox.put(Seen(found, judge_again=True))
 
     async def _feed(self) -> None:
         replica = self._replica

@@ -8,10 +8,20 @@ from datetime import timedelta
 from ipaddress import ip_address
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, PostgresDsn, SecretStr, TypeAdapter, ValidationError, ValidationInfo, field_validator
+from pydantic import (
+    Field,
+    PlainValidator,
+    PostgresDsn,
+    SecretStr,
+    TypeAdapter,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+)
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from scheduledjobs.core.notices import Rule, Webhook, is_http, read_rules, read_webhooks
+from scheduledjobs.core.quota import EVERYBODY, FORM, Quotas, read_quotas
 from scheduledjobs.errors import SettingsError
 from scheduledjobs.store.sessions import is_url
 
@@ -35,6 +45,11 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix="SCHEDULEDJOBS_", frozen=True, extra="ignore")
 
     database_url: SecretStr = Field(description="PostgreSQL 15 or newer, as postgresql://user:password@host:5432/name")
+    migrate_url: SecretStr | None = Field(
+        default=None,
+        description="Address for `scheduledjobs migrate`, where the user of DATABASE_URL may not change the schema: "
+        "that user is then granted what it needs",
+    )
     migrate: bool = Field(
         default=True, description="Bring the schema up to date at the start; false: wait until somebody has"
     )
@@ -64,6 +79,9 @@ class Settings(BaseSettings):
     )
     max_running_per_namespace: int = Field(
         default=0, ge=0, le=1_000_000, description="Most executions of one namespace that run at once; 0: no limit"
+    )
+    quotas: Annotated[Quotas, NoDecode, PlainValidator(read_quotas)] = Field(
+        default=Quotas(), description=f"What each namespace may ask for, JSON: {FORM}; * is every other; 0: no limit"
     )
     drain_seconds: float = Field(
         default=25.0, ge=0, le=3600, description="How long running handlers may finish at stop"
@@ -151,9 +169,11 @@ class Settings(BaseSettings):
             )
         return value
 
-    @field_validator("database_url")
+    @field_validator("database_url", "migrate_url")
     @classmethod
-    def _is_postgres(cls, value: SecretStr) -> SecretStr:
+    def _is_postgres(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is None:
+            return None
         try:
             TypeAdapter(PostgresDsn).validate_python(value.get_secret_value())
         except ValidationError:
@@ -161,6 +181,11 @@ class Settings(BaseSettings):
         if not is_url(value.get_secret_value()):
             raise ValueError("must look like postgresql://user:password@host:5432/name, its parts percent-encoded")
         return value
+
+    @property
+    def running_limits(self) -> dict[str, int]:
+        """Most executions of each namespace that run at once; `*` is every other; 0: no limit."""
+        return {EVERYBODY: self.max_running_per_namespace, **self.quotas.running}
 
     @property
     def lease(self) -> timedelta:

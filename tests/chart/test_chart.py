@@ -13,6 +13,7 @@ from dev.build import HELMS, program
 from dev.chart_docs import CHART, comments, readme, value_at
 from dev.controlplane import ControlPlane
 
+from scheduledjobs.core.quota import Quota, read_quotas
 from scheduledjobs.handlers.credentials import allow_credentials
 from scheduledjobs.settings import Settings
 
@@ -64,6 +65,8 @@ MATRIX = {
         "--set-json", f"credentials={json.dumps(CREDENTIALS)}",
         "--set", "notices.webhooks.existingSecret=hooks,web.publicUrl=https://jobs.example",
         "--set-json", 'notices.rules=[{"webhook": "ops", "on": ["failure", "longRun"], "longRun": "30m"}]',
+        "--set", "migrate.existingSecret=owner,migrate.key=url",
+        "--set-json", 'quotas={"*": {"jobs": 1000, "fires_per_second": 0.5}, "finance": {"running": 8}}',
     ),
 }  # fmt: skip
 
@@ -179,6 +182,10 @@ def test_pods_are_restricted_as_the_api_server_enforces_it(cluster: ControlPlane
         ((*SECRET, "--set", "web.auth=none"), "auth"),
         ((*SECRET, "--set", "web.service.type=ExternalName"), "type"),
         ((*SECRET, "--set", "web.ingress.host=https://jobs.example"), "host"),
+        ((*SECRET, "--set", "quotas.finance.job=3"), "job"),
+        ((*SECRET, "--set", "quotas.Finance.jobs=3"), "Finance"),
+        ((*SECRET, "--set", "quotas.finance.jobs=-1"), "jobs"),
+        ((*DEMO, "--set", "migrate.existingSecret=owner"), "migrate.existingSecret is for a database of yours"),
         ((*SECRET, "--set", "web.enabled=false,web.ingress.enabled=true"), "web.ingress.enabled needs web.enabled"),
         ((*SECRET, "--set", "telemetry.otlpEndpoint=collector:4318"), "otlpEndpoint"),
         ((*SECRET, "--set", "telemetry.otlpEndpoint=http://ana:s3cret@collector:4318"), "otlpEndpoint"),
@@ -366,6 +373,35 @@ def test_a_collector_that_is_named_reaches_the_operator_and_otherwise_none_does(
         (container,) = pod_of(items)["spec"]["containers"]
         found = [entry["value"] for entry in container["env"] if entry["name"].startswith("OTEL_")]
         assert found == expected
+
+
+def test_only_the_init_container_has_the_address_of_who_may_change_the_schema() -> None:
+    spec = pod_of(rendered(MATRIX["everything"]))["spec"]
+    (init,), (operator,) = spec["initContainers"], spec["containers"]
+    secrets = [
+        {
+            entry["name"]: entry["valueFrom"]["secretKeyRef"]
+            for entry in container["env"]
+            if "secretKeyRef" in entry.get("valueFrom", {})
+        }
+        for container in (init, operator)
+    ]
+    assert secrets[0] == {
+        "SCHEDULEDJOBS_DATABASE_URL": {"name": "db", "key": "uri"},
+        "SCHEDULEDJOBS_MIGRATE_URL": {"name": "owner", "key": "url"},
+    }
+    assert "owner" not in json.dumps(operator)
+    assert secrets[1]["SCHEDULEDJOBS_DATABASE_URL"] == {"name": "db", "key": "uri"}
+    (plain,) = pod_of(rendered(SECRET))["spec"]["initContainers"]
+    assert [entry["name"] for entry in plain["env"]] == ["SCHEDULEDJOBS_DATABASE_URL"]
+
+
+def test_quotas_reach_the_operator_as_they_are_written() -> None:
+    (container,) = pod_of(rendered(MATRIX["everything"]))["spec"]["containers"]
+    (text,) = [entry["value"] for entry in container["env"] if entry["name"] == "SCHEDULEDJOBS_QUOTAS"]
+    quotas = read_quotas(text)
+    assert quotas.of("finance") == Quota(jobs=1000, fires_per_second=0.5, running=8)
+    assert quotas.of("sales") == Quota(jobs=1000, fires_per_second=0.5)
 
 
 def test_every_variable_is_one_of_the_settings_and_defaults_agree() -> None:

@@ -49,7 +49,7 @@ async def claim(stage: Stage, slots: int, limit: int = 0, per_namespace: int = 0
     async with connect(stage.url, "test") as conn, conn.transaction():
         if limit or per_namespace:
             await lock_claims(conn)
-        rows = await claim_fairly(conn, replica, ["log"], slots, limit, per_namespace)
+        rows = await claim_fairly(conn, replica, ["log"], slots, limit, {"*": per_namespace})
     return Counter(row["namespace"] for row in rows)
 
 
@@ -92,7 +92,7 @@ async def test_the_turns_of_a_namespace_are_read_from_an_index(stage: Stage) -> 
     async with connect(stage.url, "test") as conn:
         await conn.execute("ANALYZE")
         async with conn.transaction():
-            claimed = await claim_fairly(conn, replica, ["log"], 10, 0, 0)
+            claimed = await claim_fairly(conn, replica, ["log"], 10)
             ((read,),) = await (await conn.execute(ROWS_READ)).fetchall()
     assert Counter(row["namespace"] for row in claimed) == {"flood": 9, "small": 1}
     assert read < 100  # each row that may be taken, and each that is, once or twice: not the flood
@@ -106,7 +106,7 @@ async def test_a_claim_reads_no_table_whole_however_much_there_is(stage: Stage, 
         conn.execute(ENDED)
         conn.execute(JOBS)
         conn.execute("ANALYZE")
-    limits = {"limited": True, "per_namespace": 100, "global": 100, "choice": 40} if name == "claim_fairly" else {}
+    limits = {"limited": True, "limits": '{"*": 100}', "global": 100, "choice": 40} if name == "claim_fairly" else {}
     async with connect(stage.url, "test", **POINT_READS) as conn:
         parameters = {"replica": await stage.replica(), "handlers": ["log"], "slots": 10, **limits}
         assert await tables_read_whole(conn, name, **parameters) == set()
@@ -119,7 +119,7 @@ async def test_a_claim_that_was_planned_while_nothing_was_there_reads_no_table_w
             conn.execute(ENDED)
         waiting(stage, "flood", 100, ago=60)
 
-    limits = {"limited": True, "per_namespace": 100, "global": 100, "choice": 40} if name == "claim_fairly" else {}
+    limits = {"limited": True, "limits": '{"*": 100}', "global": 100, "choice": 40} if name == "claim_fairly" else {}
     async with connect(stage.url, "test", **POINT_READS) as conn:
         parameters = {"replica": await stage.replica(), "handlers": ["log"], "slots": 10, **limits}
         assert await tables_read_whole(conn, name, fill, **parameters) == set()
@@ -130,8 +130,8 @@ async def test_two_that_claim_fairly_at_once_both_fill_their_slots(stage: Stage)
     waiting(stage, "small", 8, ago=1)
     first, second = await stage.replica(), await stage.replica()
     async with connect(stage.url, "test") as one, connect(stage.url, "test") as other, one.transaction():
-        mine = await claim_fairly(one, first, ["log"], 10, 0, 0)
-        theirs = await claim_fairly(other, second, ["log"], 10, 0, 0)
+        mine = await claim_fairly(one, first, ["log"], 10)
+        theirs = await claim_fairly(other, second, ["log"], 10)
     assert len({row["id"] for row in [*mine, *theirs]}) == 20
     assert Counter(row["namespace"] for row in theirs) == {"flood": 7, "small": 3}
 

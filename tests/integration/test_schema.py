@@ -81,10 +81,10 @@ async def test_an_index_that_comes_later_is_on_the_days_that_are_there_and_on_th
 ) -> None:
     url, everything = await fresh(postgres_server), migrations.load_migrations()
     with monkeypatch.context() as patched:
-        patched.setattr(migrations, "load_migrations", lambda: everything[:2])
+        patched.setattr(migrations, "load_migrations", lambda: [each for each in everything if each.name != "0003_web"])
         await migrate(url)
     assert len(old := await days(url)) > 7
-    assert await migrate(url) == [migration.name for migration in everything[2:]]
+    assert await migrate(url) == ["0003_web"]
     assert await days_with_index(url, "job_execution_log_failed") == old
     async with connect(url, "test") as conn:
         await ensure_days(conn, date(2031, 1, 1), date(2031, 1, 2))
@@ -96,7 +96,7 @@ async def test_the_term_in_force_is_in_the_history_that_comes_later(
 ) -> None:
     url, everything = await fresh(postgres_server), migrations.load_migrations()
     with monkeypatch.context() as patched:
-        patched.setattr(migrations, "load_migrations", lambda: everything[:2])
+        patched.setattr(migrations, "load_migrations", lambda: [each for each in everything if each.name != "0003_web"])
         await migrate(url)
     async with connect(url, "test") as conn:
         await conn.execute("UPDATE leadership SET term = 7, holder = 'one', acquired_at = now()")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from importlib.metadata import entry_points
@@ -94,3 +95,50 @@ leave()
 raise SystemExit(3)
 """
     assert subprocess.run([sys.executable, "-c", code], timeout=20, check=False).returncode == 0
+
+
+def test_the_sql_of_roles_has_every_name_put_in(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(monkeypatch, "database", "roles", "--prefix", "ours") == 0
+    text = capsys.readouterr().out
+    assert {f"ours_{kind}" for kind in ("owner", "migrator", "runtime")} <= set(re.findall(r"\w+", text))
+    assert not re.search(r"{\w+}", text)
+    assert run(monkeypatch, "database", "reader", "team", "-n", "finance", "-n", "sales") == 0
+    text = capsys.readouterr().out
+    assert "ARRAY['finance', 'sales']" in text
+    assert not re.search(r"{\w+}", text)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["roles", "--prefix", "Ours"], "must be lower-case letters"),
+        (["roles", "--prefix", "pg_ours"], "must be lower-case letters"),
+        (["roles", "--prefix", "a'; DROP ROLE b; --"], "must be lower-case letters"),
+        (["roles", "--prefix", "a" * 60], "must be at most 54 characters"),
+        (["reader", "team"], "give --namespace, once or more, or --all-namespaces"),
+        (["reader", "team", "-n", "a", "--all-namespaces"], "give --namespace, once or more, or --all-namespaces"),
+        (["reader", "team", "-n", "a'b"], "is not the name of a namespace"),
+        (["reader", "Team", "-n", "a"], "Invalid value for ROLE: must be lower-case letters"),
+        (["owner"], "No such command"),
+    ],
+)
+def test_no_sql_is_printed_for_a_name_that_cannot_be(
+    arguments: list[str], sentence: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(monkeypatch, "database", *arguments) == 2
+    said = capsys.readouterr()
+    assert sentence in said.err
+    assert said.out == ""
+
+
+def test_a_wrong_address_of_the_migrator_is_named_and_its_password_is_not(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for value, sentence in (("mysql://me:hunter2@host/db", "must look like"), (NOWHERE, "names the user of")):
+        monkeypatch.setenv("SCHEDULEDJOBS_MIGRATE_URL", value)
+        assert run(monkeypatch, "migrate") == 2
+        said = capsys.readouterr().err
+        assert f"SCHEDULEDJOBS_MIGRATE_URL: {sentence}" in said
+        assert "hunter2" not in said

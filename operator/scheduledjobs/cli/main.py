@@ -21,6 +21,7 @@ from scheduledjobs.errors import ScheduledJobsError, SettingsError, SpecError
 COMMANDS = {
     "run": "Run one replica of the operator.",
     "migrate": "Bring the database's schema up to date.",
+    "database": "Print SQL that makes database roles.",
     "handlers": "List the handlers and what payload they take.",
     "run-now": "Run a job once, now.",
     "pause": "Suspend a job for a while.",

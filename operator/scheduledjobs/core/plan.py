@@ -78,6 +78,16 @@ class Judge:
 
     has_handler: Callable[[str], bool]
     check: Callable[[JobSpec, str], None]
+    over_quota: Callable[[UUID], str | None] = lambda _: None
+    """Says why a job is over the quota of its namespace, None if it is not."""
+
+    def verdict_of(self, resource: Resource) -> Verdict:
+        """Return the verdict on a resource: on its spec, and whether the quota of its namespace has room for it."""
+        verdict = self.verdict(resource.spec, resource.meta.namespace)
+        message = None if verdict.state is JobState.INVALID else self.over_quota(resource.meta.uid)
+        if message is None:
+            return verdict
+        return replace(verdict, state=JobState.INVALID, reason=Reason.QUOTA_EXCEEDED, message=message)
 
     def verdict(self, raw: Mapping[str, Any], namespace: str) -> Verdict:
         """Return the verdict on a spec as it came from the API server."""

@@ -63,6 +63,7 @@ class Reason(StrEnum):
     HANDLER_NOT_FOUND = "HandlerNotFound"
     INVALID_PAYLOAD = "InvalidPayload"  # also: an execution whose payload its handler refuses (FAILED)
     FIRE_FAILED = "FireFailed"
+    QUOTA_EXCEEDED = "QuotaExceeded"
     INVALID_PAUSE = "InvalidPause"  # Ready=True, and suspended: what the pause says cannot be read
     # PENDING
     QUEUED = "Queued"

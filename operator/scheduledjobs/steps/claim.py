@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 from uuid import UUID
 
@@ -22,6 +22,7 @@ from scheduledjobs.handlers.runner import Runner
 from scheduledjobs.steps.complete import Complete
 from scheduledjobs.steps.specs import Specs
 from scheduledjobs.store.executions import (
+    NO_LIMITS,
     claim_executions,
     claim_fairly,
     find_owned_executions,
@@ -59,16 +60,17 @@ class Claim:
         *,
         on_claimed: Callable[[], None] = lambda: None,
         limit: int = 0,
-        limit_per_namespace: int = 0,
+        limits: Mapping[str, int] = NO_LIMITS,
     ) -> None:
-        """`limit` and `limit_per_namespace` bound what runs at once on all replicas together; 0 is no limit.
+        """`limit` bounds what runs at once on all replicas together, and `limits` what each namespace has of it; `*` is
+        every other namespace, 0 no limit.
 
         `on_claimed` is called for each batch that was taken.
         """
         self._on_claimed = on_claimed
         self._limit = limit
-        self._limit_per_namespace = limit_per_namespace
-        self._is_limited = bool(limit or limit_per_namespace)
+        self._limits = limits
+        self._is_limited = bool(limit or any(limits.values()))
         self._is_contended = False
         self._may_wait = True
         """Whether more may wait than the last claim took."""
@@ -208,12 +210,12 @@ class Claim:
         if self._is_limited:
             async with conn.transaction():
                 await lock_claims(conn)
-                return await claim_fairly(conn, replica, self._handlers, slots, self._limit, self._limit_per_namespace)
+                return await claim_fairly(conn, replica, self._handlers, slots, self._limit, self._limits)
         now = self._monotonic()
         self._was_fair = self._is_contended and now >= self._alone_until
         if not self._was_fair:
             return await claim_executions(conn, replica, self._handlers, slots)
-        rows = await claim_fairly(conn, replica, self._handlers, slots, 0, 0)
+        rows = await claim_fairly(conn, replica, self._handlers, slots)
         if len(rows) == slots > 1 and len({row["namespace"] for row in rows}) == 1:
             self._alone_until = now + ALONE_SECONDS  # any other that waited would have had its turn
         return rows

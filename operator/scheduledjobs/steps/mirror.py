@@ -19,11 +19,13 @@ from uuid import UUID
 import structlog
 
 from scheduledjobs.core.plan import MILLISECOND, Judge, has_expired
+from scheduledjobs.core.quota import Quotas
 from scheduledjobs.core.reasons import JobState, Reason
 from scheduledjobs.core.resource import Resource
 from scheduledjobs.errors import KubeError, KubeUnavailable, StoreUnavailable, TermLost
 from scheduledjobs.steps.halve import halving
 from scheduledjobs.steps.mirror_batch import MirrorBatch, Written, joined
+from scheduledjobs.steps.quota import Counted
 from scheduledjobs.steps.record import Days
 from scheduledjobs.steps.resume import resource_of
 from scheduledjobs.steps.specs import Specs
@@ -137,8 +139,12 @@ class Mirror:
         judge: Judge,
         get_resource: Callable[[str, str], Any],
         on_written: Callable[[Written], Any],
+        counted: Counted | None = None,
     ) -> None:
-        """`get_resource(namespace, name)` awaits a quorum GET; `on_written` is awaited after each COMMIT."""
+        """`get_resource(namespace, name)` awaits a quorum GET; `on_written` is awaited after each COMMIT.
+
+        `counted` is what `judge` knows of quotas.
+        """
         self._leader = leader
         self._inbox = inbox
         self._specs = specs
@@ -146,6 +152,7 @@ class Mirror:
         self._judge = judge
         self._get_resource = get_resource
         self._on_written = on_written
+        self._counted = counted or Counted(Quotas())
         self._days = Days()
 
     async def step(self) -> float | None:
@@ -193,11 +200,14 @@ class Mirror:
             if resumed is not None:
                 rows = await lock_jobs(conn, list(rows))
             batch = self._batch(conn, rows, now)
-            for uid in sorted({*_gone(changes), *replaced}):
+            agreed = [change for change in seen if change.resource.meta.uid not in disputed]
+            removed = {*_gone(changes), *replaced, *_deleting(agreed)}
+            news = [c.resource for c in agreed if not c.resource.is_deleting and self._is_news(rows, c)]
+            self._counted.count(news, removed)
+            for uid in sorted(removed):
                 batch.remove(uid)
-            for change in seen:
-                if change.resource.meta.uid not in disputed:
-                    self._take(batch, change, rows.get(change.resource.meta.uid))
+            for resource in news:
+                batch.put(resource)
             written = await batch.write()
             if resumed is not None:
                 written = joined(resumed, written)
@@ -219,12 +229,9 @@ class Mirror:
     def _batch(self, conn: Connection, rows: Rows, now: datetime) -> MirrorBatch:
         return MirrorBatch(conn, rows, self._specs, self._days, self._judge, now - self._retention, now)
 
-    def _take(self, batch: MirrorBatch, change: Seen, row: Mapping[str, Any] | None) -> None:
-        resource = change.resource
-        if resource.is_deleting:
-            batch.remove(resource.meta.uid)
-        elif row is None or _is_news(row, change):
-            batch.put(resource)
+    def _is_news(self, rows: Rows, change: Seen) -> bool:
+        row = rows.get(change.resource.meta.uid)
+        return row is None or _is_news(row, change) or self._counted.is_misjudged(row)
 
     async def _settle_disputes(self, disputed: Sequence[Seen]) -> None:
         """Two uids under one name: a GET says which of them lives. Without an answer they are disputed again."""
@@ -256,6 +263,10 @@ def _is_quorum(seen: Sequence[Seen], uid: UUID) -> bool:
 
 def _gone(changes: Sequence[Change]) -> set[UUID]:
     return {change.uid for change in changes if isinstance(change, Gone)}
+
+
+def _deleting(seen: Sequence[Seen]) -> set[UUID]:
+    return {change.resource.meta.uid for change in seen if change.resource.is_deleting}
 
 
 def _uids(changes: Sequence[Change]) -> list[UUID]:

@@ -99,7 +99,7 @@ class MirrorBatch:
         """The resource is new or has changed: settle what was due before, unless the change leaves the plan alone."""
         row = self._rows.get(resource.meta.uid)
         pause = read_pause(resource.meta.annotations)
-        verdict = with_pause(self._judge.verdict(resource.spec, resource.meta.namespace), pause, self._now)
+        verdict = with_pause(self._judge.verdict_of(resource), pause, self._now)
         self._put[resource.meta.uid] = resource, verdict
         if row is None or row["state"] == JobState.DELETED:
             return

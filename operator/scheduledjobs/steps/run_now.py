@@ -82,7 +82,7 @@ class RunNow:
         payload = _object(text)
         if payload is None:
             return _refused(request, Reason.INVALID_PAYLOAD, f"{RUN_NOW_PAYLOAD}: must be a JSON object")
-        if spec is None:
+        if spec is None or request.plan.reason is Reason.QUOTA_EXCEEDED:  # which no other payload mends
             return _refused(request, Reason.NOT_READY, request.plan.message)
         try:
             self._judge.check_runnable(spec.model_copy(update={"payload": payload}), request.resource.meta.namespace)

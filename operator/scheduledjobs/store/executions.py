@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 from uuid import UUID
 
@@ -30,6 +32,7 @@ FREE = "scheduledjobs_free"
 CHANGED = "scheduledjobs_changed"
 """Channel: something that people look at has changed; sent seldom, so it says nothing of what or how much."""
 
+NO_LIMITS: Mapping[str, int] = MappingProxyType({})
 MOST_SPARE = 100
 """A fair claim looks at up to so many more than its slots, at most four times as many, to find enough where others are
 claiming at the same moment; what it looks at costs it about as much as what it takes."""
@@ -75,9 +78,16 @@ async def claim_executions(conn: Connection, replica: UUID, handlers: Sequence[s
 
 
 async def claim_fairly(
-    conn: Connection, replica: UUID, handlers: Sequence[str], slots: int, limit: int, limit_per_namespace: int
+    conn: Connection,
+    replica: UUID,
+    handlers: Sequence[str],
+    slots: int,
+    limit: int = 0,
+    limits: Mapping[str, int] = NO_LIMITS,
 ) -> list[Row]:
     """As claim_executions, namespaces in turn and within the limits on what runs (0: none); see lock_claims.
+
+    `limits` are those of namespaces; `*` is every other one.
 
     It may return fewer than `slots` though more wait: many others have just taken what it looked at.
     """
@@ -88,8 +98,8 @@ async def claim_fairly(
         handlers=list(handlers),
         slots=slots,
         choice=slots + min(3 * slots, MOST_SPARE),
-        limited=bool(limit or limit_per_namespace),
-        per_namespace=limit_per_namespace,
+        limited=bool(limit or any(limits.values())),
+        limits=json.dumps(dict(limits)) if any(limits.values()) else None,
         **{"global": limit},
     )
 

@@ -17,9 +17,11 @@ from psycopg import errors
 
 from scheduledjobs.errors import SchemaError, SchemaTooOld
 from scheduledjobs.store.partitions import DAYS_AHEAD, ensure_days
+from scheduledjobs.store.roles import grant_runtime
 from scheduledjobs.store.sessions import Connection, connect
 
 LOCK = 0x534A_4D49
+ROLES = "see docs/howto/database-roles.md for users who may not"
 RECORD = """
 CREATE TABLE IF NOT EXISTS schema_migration (
     number integer PRIMARY KEY,
@@ -52,10 +54,11 @@ def load_migrations() -> list[Migration]:
     return [Migration(int(file.name[:4]), file.name.removesuffix(".sql"), file.read_bytes()) for file in found]
 
 
-async def migrate(url: str, tell: Callable[[str], None] = lambda _: None) -> list[str]:
+async def migrate(url: str, tell: Callable[[str], None] = lambda _: None, runtime: str | None = None) -> list[str]:
     """Bring the database's schema up to this program's; return the names of what was applied.
 
-    `tell` is given a line for each. `SchemaError` where the schema is newer, has been changed, or may not be made.
+    `tell` is given a line for each. `runtime` is the user that replicas have, where that is another one: it is granted
+    what they need. `SchemaError` where the schema is newer, has been changed, or may not be made.
     """
     async with connect(url, "scheduledjobs migrate") as conn:
         await conn.execute("SELECT pg_advisory_lock(%s)", [LOCK])
@@ -63,14 +66,23 @@ async def migrate(url: str, tell: Callable[[str], None] = lambda _: None) -> lis
             applied = await _apply_all(conn, load_migrations(), tell)
             today = datetime.now(UTC).date()
             await ensure_days(conn, today - timedelta(days=1), today + timedelta(days=DAYS_AHEAD))
+            if runtime is not None:
+                await grant_runtime(conn, runtime)
         except errors.InsufficientPrivilege as error:
-            raise SchemaError(f"the database user may not make the schema: {error.diag.message_primary}") from error
+            raise SchemaError(
+                f"the database user may not make the schema: {error.diag.message_primary}; {ROLES}"
+            ) from error
+        except errors.UndefinedObject as error:
+            raise SchemaError(f"the user of SCHEDULEDJOBS_DATABASE_URL: {error.diag.message_primary}") from error
     return applied
 
 
 async def _apply_all(conn: Connection, migrations: list[Migration], tell: Callable[[str], None]) -> list[str]:
-    await conn.execute(RECORD)
-    known = await _recorded(conn)
+    try:
+        known = await _recorded(conn)
+    except errors.UndefinedTable:
+        await conn.execute(RECORD)
+        known = {}
     _check(known, migrations)
     pending = [migration for migration in migrations if migration.number not in known]
     for migration in pending:

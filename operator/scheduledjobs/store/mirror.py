@@ -53,6 +53,20 @@ async def find_judgeable(conn: Connection, handlers: Sequence[str]) -> list[Row]
     return await fetch_all(conn, "find_judgeable", handlers=list(handlers))
 
 
+async def load_places(conn: Connection, after: UUID, namespaces: Sequence[str] | None, most: int) -> list[Row]:
+    """Return what quotas count of up to `most` living jobs whose ids follow `after`, in their order; see the statement.
+
+    `namespaces` None is all of them.
+    """
+    names = None if namespaces is None else list(namespaces)
+    return await fetch_all(conn, "load_places", after=after, namespaces=names, most=most)
+
+
+async def load_resources(conn: Connection, ids: Sequence[UUID]) -> list[Row]:
+    """Return the whole rows of those of these jobs that live, in no order."""
+    return await fetch_all(conn, "load_resources", ids=list(ids))
+
+
 async def insert_run_requests(conn: Connection, rows: Iterable[Mapping[str, Any]]) -> set[UUID]:
     """Record run requests (job_id, token, payload, execution_id, fire_time); return the jobs whose token was new."""
     return {row["job_id"] for row in await fetch_all(conn, "insert_run_requests", rows=batch(rows))}

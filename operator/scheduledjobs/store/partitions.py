@@ -2,7 +2,8 @@
 
 A partition is made as a table of its own and then attached: `PARTITION OF` would lock the parent against everybody.
 For the same reason an old day is detached CONCURRENTLY before it is dropped; that cannot be in a transaction, so it is
-the one thing a leader does without its term: age alone decides, and doing it twice does no harm.
+the one thing a leader does without its term: age alone decides, and doing it twice does no harm. A user who does not
+own the tables drops days by a function of the owner (docs/decisions/0023), which makes them too.
 """
 
 from __future__ import annotations
@@ -17,11 +18,6 @@ from scheduledjobs.store.sessions import Connection, settle
 PARENTS = ("job_execution_log", "job_execution_attempt", "job_execution_output")
 DAY = timedelta(days=1)
 DAYS_AHEAD = 7
-LOG_SETTINGS = sql.SQL(
-    # Every row is updated at least twice; room on its page keeps these updates on it. The default scale of autovacuum
-    # would let a busy day collect millions of dead rows first.
-    "WITH (fillfactor = 70, autovacuum_vacuum_scale_factor = 0.05, autovacuum_vacuum_insert_scale_factor = 0.2)"
-)
 
 
 def partition_name(parent: str, day: date) -> str:
@@ -37,22 +33,13 @@ async def ensure_days(conn: Connection, first: date, last: date) -> None:
     while day <= last:
         if partition_name(PARENTS[0], day) not in known:
             for parent in reversed(PARENTS):  # the log last: where its day is, the others are
-                await _make(conn, parent, day)
+                await make_day(conn, parent, day)
         day += DAY
 
 
-async def _make(conn: Connection, parent: str, day: date) -> None:
-    name, begin, end = partition_name(parent, day), f"{day} 00:00+00", f"{day + DAY} 00:00+00"
-    table = sql.Identifier(name)
-    settings = LOG_SETTINGS if parent == PARENTS[0] else sql.SQL("")
-    create = sql.SQL("CREATE TABLE IF NOT EXISTS {} (LIKE {} INCLUDING ALL) {}")
-    attach = sql.SQL("ALTER TABLE {} ATTACH PARTITION {} FOR VALUES FROM ({}) TO ({})")
-    async with conn.transaction():
-        await conn.execute("SELECT pg_advisory_xact_lock(hashtext(%s))", [name])  # makers of one day, one by one
-        if await _is_attached(conn, name):
-            return
-        await conn.execute(create.format(table, sql.Identifier(parent), settings))
-        await conn.execute(attach.format(sql.Identifier(parent), table, sql.Literal(begin), sql.Literal(end)))
+async def make_day(conn: Connection, parent: str, day: date) -> None:
+    """Make the partition of one day, if it is not there."""
+    await fetch_one(conn, "make_day", parent=parent, day=day)
 
 
 async def _is_attached(conn: Connection, name: str) -> bool:
@@ -80,13 +67,30 @@ async def has_live_rows(conn: Connection, day: date) -> bool:
 async def drop_expired(conn: Connection, before: date) -> list[date]:
     """Drop the days before `before` that have nothing live; return them. `conn` is in autocommit."""
     dropped = []
+    is_owner = await owns_log(conn)
     for day, is_detaching in (await list_partitions(conn)).items():
         if day >= before or (not is_detaching and await has_live_rows(conn, day)):
             continue
-        for parent in reversed(PARENTS):
-            await _drop(conn, parent, partition_name(parent, day), is_detaching=is_detaching and parent == PARENTS[0])
+        if is_owner:
+            for parent in reversed(PARENTS):
+                name = partition_name(parent, day)
+                await _drop(conn, parent, name, is_detaching=is_detaching and parent == PARENTS[0])
+        elif not all([await drop_day(conn, parent, day) for parent in reversed(PARENTS)]):
+            continue  # somebody reads the log for longer than others can wait: at the next pass
         dropped.append(day)
     return dropped
+
+
+async def owns_log(conn: Connection) -> bool:
+    """Return whether this user has the rights of the log's owner."""
+    row = await fetch_one(conn, "owns_log")
+    return bool(row and row["owns"])
+
+
+async def drop_day(conn: Connection, parent: str, day: date) -> bool:
+    """Detach and drop a day as a user who is not the owner; False if it must wait: it is live, or others hold it."""
+    row = await fetch_one(conn, "drop_day", parent=parent, day=day)
+    return bool(row and row["dropped"])
 
 
 async def _drop(conn: Connection, parent: str, name: str, *, is_detaching: bool) -> None:

@@ -22,7 +22,7 @@ WITH RECURSIVE spaces (namespace) AS (
     GROUP BY namespace
 ), waiting AS MATERIALIZED (
     SELECT
-        e.id, e.fire_time, e.visible_at, e.trigger = 'CATCH_UP' AS is_catch_up,
+        e.id, e.fire_time, e.visible_at, e.trigger = 'CATCH_UP' AS is_catch_up, s.namespace,
         coalesce(r.n, 0) + row_number() OVER (
             PARTITION BY s.namespace ORDER BY e.trigger = 'CATCH_UP', e.visible_at, e.id
         ) AS turn
@@ -53,7 +53,9 @@ WITH RECURSIVE spaces (namespace) AS (
 ), chosen AS MATERIALIZED (
     SELECT w.id, w.fire_time
     FROM waiting AS w
-    WHERE %(per_namespace)s::bigint = 0 OR w.turn <= %(per_namespace)s::bigint
+    WHERE %(limits)s::jsonb IS NULL
+        -- Where 0 is no limit: then there is nothing that turn could be more than, and the comparison is not true.
+        OR (w.turn > nullif(coalesce(%(limits)s::jsonb -> w.namespace, %(limits)s::jsonb -> '*')::bigint, 0)) IS NOT TRUE
     ORDER BY w.is_catch_up, w.turn, w.visible_at, w.id
     LIMIT %(choice)s
 ), picked AS MATERIALIZED (
