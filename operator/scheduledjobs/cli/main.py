@@ -29,6 +29,7 @@ COMMANDS = {
     "why": "Explain what became of one moment.",
     "history": "Show the versions of a job and what changed.",
     "cancel": "Cancel an execution that waits or runs.",
+    "restored": "After a restore of the database: let nothing run a second time.",
     "smoke": "Make a job, see it run, read its row, delete it.",
     "next": "Show when a cron expression fires next.",
 }
