@@ -2,6 +2,9 @@
 .DEFAULT_GOAL := help
 PYTHON ?= python3
 BIN := .venv/bin
+# Other servers than the newest: make test POSTGRES=15 KUBERNETES=1.34
+export SCHEDULEDJOBS_TEST_POSTGRES ?= $(POSTGRES)
+export SCHEDULEDJOBS_TEST_KUBERNETES ?= $(KUBERNETES)
 
 help:  ## Show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -11,6 +14,11 @@ help:  ## Show this list
 	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/dev.txt
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $@
+
+.venv/release/ready: requirements/release.txt
+	@$(PYTHON) -m venv .venv/release
+	@.venv/release/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/release.txt
 	@touch $@
 
 venv: .venv/ready  ## Install the pinned dependencies into .venv
@@ -30,8 +38,11 @@ down: .venv/ready  ## Stop what `make up` started
 unit: .venv/ready  ## Run the unit tests: no server, under ten seconds
 	@$(BIN)/pytest -q tests/unit
 
-test: .venv/ready programs  ## Run all tests, on a real PostgreSQL and a real API server
+test: .venv/ready .venv/release/ready programs  ## Run all tests, on a real PostgreSQL and a real API server
 	@$(BIN)/pytest
+
+compat: .venv/ready  ## Run what meets the servers on older ones: a table at the end (ONLY=15 picks)
+	@$(BIN)/python -m dev.compat $(ONLY)
 
 e2e: .venv/ready  ## Run the end-to-end tests on real pods: kind, a node, or CLUSTER=current
 	@$(BIN)/python -c "from dev.build import HELM4, program; program(HELM4)"
@@ -65,12 +76,19 @@ docs: .venv/ready  ## Write docs/reference, and the patch for Argo CD, from the 
 	@$(BIN)/python -m dev.tables_docs
 	@$(BIN)/python -m dev.argocd
 
-check: .venv/ready  ## Format, lint, types, layers, migrations
+check: .venv/ready .venv/release/ready  ## Format, lint, types, layers, migrations, known vulnerabilities
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/squawk migrations/*.sql
+	@$(BIN)/python -m dev.audit check
+
+audit: .venv/ready .venv/release/ready  ## Look for known vulnerabilities; fails where nobody answers (AUDIT_OSV=url asks there)
+	@$(BIN)/python -m dev.audit
+
+sbom: .venv/ready .venv/release/ready  ## Write dist/scheduledjobs-VERSION.cdx.json from the pins (CycloneDX)
+	@$(BIN)/python -m dev.sbom
 
 bench: .venv/ready programs  ## Measure executions per second, and lateness at 100 fires a second
 	@$(BIN)/python -m benchmarks
@@ -78,6 +96,7 @@ bench: .venv/ready programs  ## Measure executions per second, and lateness at 1
 lock: .venv/ready  ## Pin the newest versions that pyproject.toml allows (needs uv)
 	uv pip compile --universal --python-version 3.11 --generate-hashes --no-header pyproject.toml --extra otel -o requirements/run.txt
 	uv pip compile --universal --python-version 3.11 --generate-hashes --no-header pyproject.toml --extra otel --group dev -o requirements/dev.txt
+	uv pip compile --universal --python-version 3.11 --generate-hashes --no-header --group release -o requirements/release.txt
 	echo 'hatchling>=1.33' | uv pip compile --universal --python-version 3.11 --generate-hashes --no-header - -o requirements/build.txt
 
-.PHONY: help venv programs demo up down unit test e2e browser faults soak mutants chart docs check bench lock
+.PHONY: help venv programs demo up down unit test e2e browser faults soak mutants chart docs check audit sbom compat bench lock

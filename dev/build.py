@@ -1,6 +1,7 @@
 """The programs of the control plane and Helm: built once from their Go modules and cached.
 
-KUBEBUILDER_ASSETS, where it is set, has the control plane's.
+KUBEBUILDER_ASSETS, where it is set, has the control plane's; SCHEDULEDJOBS_TEST_KUBERNETES=1.34 asks for an older API
+server, which is always built.
 """
 
 from __future__ import annotations
@@ -18,19 +19,28 @@ from pathlib import Path
 from dev.processes import end_as_on_ctrl_c, locked, put_off_interrupts, say
 
 KUBERNETES = "v1.37.2"
+OLDER = {"1.34": "v1.34.4", "1.31": "v1.31.14"}
+"""Older releases of Kubernetes that the tests can be run on; docs/reference/compatibility.md says which were."""
+
 ETCD = "v3.7.3"
 HELM4, HELM3 = "helm-v4.3.1", "helm-v3.22.0"
 HELMS = (HELM4, HELM3)
 MODULES = Path(__file__).parent / "controlplane"
+
+
+def _apiserver(folder: str, version: str) -> tuple[str, str, str]:
+    package = "k8s.io/kubernetes/cmd/kube-apiserver"
+    return folder, package, f"-X k8s.io/component-base/version.gitVersion={version}"
+
+
 PROGRAMS = {
     "etcd": ("etcd", "go.etcd.io/etcd/server/v3", ""),
-    "kube-apiserver": (
-        "kubernetes",
-        "k8s.io/kubernetes/cmd/kube-apiserver",
-        f"-X k8s.io/component-base/version.gitVersion={KUBERNETES}",
-    ),
+    "kube-apiserver": _apiserver("kubernetes", KUBERNETES),
     HELM4: ("helm4", "helm.sh/helm/v4/cmd/helm", f"-X helm.sh/helm/v4/internal/version.version={HELM4[5:]}"),
     HELM3: ("helm3", "helm.sh/helm/v3/cmd/helm", f"-X helm.sh/helm/v3/internal/version.version={HELM3[5:]}"),
+}
+ON_DEMAND = {
+    f"kube-apiserver-{version}": _apiserver(f"kubernetes-{minor}", version) for minor, version in OLDER.items()
 }
 MINUTES = {"etcd": 1, "kube-apiserver": 4, HELM4: 2, HELM3: 2}
 
@@ -41,10 +51,21 @@ def cache() -> Path:
     return Path(home) / "scheduledjobs" / f"kubernetes-{KUBERNETES}-etcd-{ETCD}"
 
 
+def apiserver() -> str:
+    """Return the API server to run: the newest, or the one that SCHEDULEDJOBS_TEST_KUBERNETES names by its minor."""
+    asked = os.environ.get("SCHEDULEDJOBS_TEST_KUBERNETES") or KUBERNETES
+    if KUBERNETES.startswith(f"v{asked}.") or asked == KUBERNETES:
+        return "kube-apiserver"
+    if asked not in OLDER:
+        known = ", ".join([*OLDER, KUBERNETES[1:].rpartition(".")[0]])
+        raise SystemExit(f"scheduledjobs: SCHEDULEDJOBS_TEST_KUBERNETES={asked}: not one of {known}")
+    return f"kube-apiserver-{OLDER[asked]}"
+
+
 def program(name: str) -> Path:
-    """Return the path of one of PROGRAMS, building it first if it is nowhere."""
+    """Return the path of one of PROGRAMS or ON_DEMAND, building it first if it is nowhere."""
     assets = os.environ.get("KUBEBUILDER_ASSETS")
-    if assets and name not in HELMS:
+    if assets and name in ("etcd", "kube-apiserver"):
         found = Path(assets) / name
         if not found.exists():
             raise SystemExit(f"scheduledjobs: KUBEBUILDER_ASSETS={assets} has no {name}")
@@ -58,12 +79,12 @@ def program(name: str) -> Path:
 
 
 def _build(name: str, target: Path) -> None:
-    folder, package, flags = PROGRAMS[name]
-    unfinished = target.with_suffix(".unfinished")
+    folder, package, flags = {**PROGRAMS, **ON_DEMAND}[name]
+    unfinished = target.with_name(f"{name}.unfinished")
     # The compiler's own garbage collector costs a third of the time; the limit keeps a small machine alive.
     environment = {"GOGC": "off", "GOMEMLIMIT": "3GiB", "CGO_ENABLED": "0", "GOFLAGS": "-mod=readonly"}
     command = [go(), "build", "-trimpath", "-ldflags", f"-s -w {flags}", "-o", str(unfinished), package]
-    say(f"building {name} from its Go modules, once (about {MINUTES[name]} min on two cores)")
+    say(f"building {name} from its Go modules, once (about {MINUTES.get(name, 4)} min on two cores)")
     started = time.monotonic()
     process: subprocess.Popen[bytes] | None = None
     try:

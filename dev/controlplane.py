@@ -14,7 +14,7 @@ from pathlib import Path
 
 import yaml
 
-from dev.build import program
+from dev.build import apiserver, program
 from dev.processes import free_port, start, stop, until, wait_ready
 
 CRDS = Path(__file__).parents[1] / "crds"
@@ -65,7 +65,7 @@ class ControlPlane:
         """Start kube-apiserver and wait until it is ready."""
         pki, log = self.folder / "pki", self.folder / "kube-apiserver.log"
         command = [
-            str(program("kube-apiserver")),
+            str(program(apiserver())),
             f"--etcd-servers=http://127.0.0.1:{self.etcd_port}",
             f"--secure-port={self.port}",
             "--bind-address=127.0.0.1",

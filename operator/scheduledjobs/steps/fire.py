@@ -246,7 +246,7 @@ class Fire:
         now = self._now()
         keep_from = now - self._retention
         decided = {job.id: (job, decide(job, keep_from, now)) for job in jobs if newest_due(job, now)}
-        rows = [_advance_row(job, decision) for job, decision in decided.values()]
+        rows = [advance_row(job, decision) for job, decision in decided.values()]
         days = self._days.begin()
         async with (
             Inserting(self._claimant) as inserting,
@@ -295,7 +295,8 @@ def replan(job: Job, decision: Decision) -> Job:
     )
 
 
-def _advance_row(job: Job, decision: Decision) -> dict[str, object]:
+def advance_row(job: Job, decision: Decision) -> dict[str, object]:
+    """Return what advance_jobs takes to move `job` past its decided moments."""
     return {
         "id": job.id,
         "expected": job.next_fire_at,

@@ -71,6 +71,10 @@ class RunNow:
         if is_first:
             message = "the token was there when the job was first seen, so it may have been run before"
             return _refused(request, Reason.PRESENT_AT_CREATION, message)
+        if resource.status.get("lastHandledRunNow") == request.token:
+            # Statuses are written from the database, so it has forgotten: it was restored from before the request.
+            message = "the resource's status says that this token was handled, before a backup was restored"
+            return _refused(request, Reason.RESTORED, message)
         text = resource.meta.annotations.get(RUN_NOW_PAYLOAD)
         if text is None:
             return request if plan.verdict.can_run else _refused(request, Reason.NOT_READY, plan.message)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
 from types import MappingProxyType
 from typing import Any
 from uuid import UUID
@@ -125,6 +126,11 @@ async def complete_executions(conn: Connection, replica: UUID, rows: Iterable[Ma
     """Write how attempts of `replica` ended; return the state each now has, by id, where the claim still held."""
     found = await fetch_all(conn, "complete_executions", replica=replica, rows=batch(rows))
     return {row["id"]: row["state"] for row in found}
+
+
+async def lock_live_until(conn: Connection, until: datetime, most: int) -> list[Row]:
+    """Lock up to `most` executions that have not ended and whose fire time is `until` or older; return them."""
+    return await fetch_all(conn, "lock_live_until", until=until, most=most)
 
 
 async def insert_attempts(conn: Connection, rows: Iterable[Mapping[str, Any]]) -> int:
