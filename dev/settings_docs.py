@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from dev.markdown import table
+from scheduledjobs.core.quota import Quotas
 from scheduledjobs.settings import Settings
 
 ROOT = Path(__file__).parents[1]
@@ -53,7 +54,8 @@ def _type(field: dict[str, Any]) -> str:
         return ", ".join(f"`{value}`" for value in field["enum"])
     low, high = field.get("minimum"), field.get("maximum")
     bounds = f", {low:,.0f} to {high:,.0f}" if low is not None and high is not None else ""
-    return WORDS.get(field["type"], field["type"]) + bounds
+    kind = field.get("type", "object")  # a model of its own is read from JSON
+    return WORDS.get(kind, kind) + bounds
 
 
 def _default(name: str) -> str:
@@ -65,7 +67,7 @@ def _default(name: str) -> str:
     value = field.default
     if isinstance(value, bool):
         return f"`{str(value).lower()}`"
-    return f"`{value}`" if value not in ((), {}, "") else "none"
+    return f"`{value}`" if value not in ((), {}, "", Quotas()) else "none"
 
 
 if __name__ == "__main__":

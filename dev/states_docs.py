@@ -93,6 +93,10 @@ REASONS: Mapping[Reason, tuple[str, str]] = {
     Reason.PERMANENT_ERROR: ("FAILED", "the handler said that trying again is no use"),
     Reason.SUPERSEDED_BY_NEXT_FIRE: ("FAILED", "the next run came while it waited to be retried"),
     Reason.TIMEOUT_EXCEEDED: ("TIMED_OUT", "longer than `timeout`"),
+    Reason.RESTORED: (
+        "MISSED; LOST; SKIPPED",
+        "the database was restored from a backup, and this may have run already: see [restore](../howto/restore.md)",
+    ),
     Reason.REPLICA_DIED: ("LOST", "its replica died"),
     Reason.DRAINED: ("LOST", "its replica stopped, and it did not end within the grace"),
     Reason.TRUST_LOST: ("LOST", "its replica could not reach the database"),

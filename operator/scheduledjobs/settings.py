@@ -9,8 +9,8 @@ from ipaddress import ip_address
 from typing import Annotated, Any, Literal
 
 from pydantic import (
+    BeforeValidator,
     Field,
-    PlainValidator,
     PostgresDsn,
     SecretStr,
     TypeAdapter,
@@ -80,7 +80,7 @@ class Settings(BaseSettings):
     max_running_per_namespace: int = Field(
         default=0, ge=0, le=1_000_000, description="Most executions of one namespace that run at once; 0: no limit"
     )
-    quotas: Annotated[Quotas, NoDecode, PlainValidator(read_quotas)] = Field(
+    quotas: Annotated[Quotas, NoDecode, BeforeValidator(read_quotas)] = Field(
         default=Quotas(), description=f"What each namespace may ask for, JSON: {FORM}; * is every other; 0: no limit"
     )
     drain_seconds: float = Field(

@@ -176,6 +176,22 @@ async def test_a_version_is_written_only_where_the_verdict_changes(stage: Stage)
     assert len(stage.rows("SELECT 1 FROM job_definition_version")) == before + 1
 
 
+async def test_a_doubted_job_is_judged_by_whatever_is_seen_of_it(stage: Stage) -> None:
+    """What has it judged anew gives way in the inbox to a newer sight of it, which has no news of its own."""
+    await mirror(stage, Quotas(), *(job(n) for n in range(4)))
+    inbox, counted = Inbox(), Counted(THREE)
+    async with stage.leader() as leader:
+        async with leader.session() as conn:
+            await counted.load(conn)
+        judge = Judge(stage.handlers.__contains__, REGISTRY.check, counted.message)
+        step = Mirror(leader, inbox, stage.specs, KEPT, judge, stage._get, stage._on_written, counted)
+        newer = job(3)
+        inbox.put(Seen(replace(newer, meta=replace(newer.meta, resource_version=2))))
+        inbox.put(Seen(newer, judge_again=True))
+        await step.step()
+    assert over(stage) == ["job-3"]
+
+
 async def test_a_count_that_failed_halfway_begins_anew(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
     await mirror(stage, Quotas(), *(job(n) for n in range(5)))
     monkeypatch.setattr(quota, "PAGE", 2)
