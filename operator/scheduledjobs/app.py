@@ -23,8 +23,8 @@ from scheduledjobs import __version__, metrics
 from scheduledjobs.core.reasons import Reason, State
 from scheduledjobs.core.term import Trust
 from scheduledjobs.errors import KubeUnavailable, SchemaTooOld, StoreUnavailable
-from scheduledjobs.handlers.assignment import Assignment, Ending
-from scheduledjobs.handlers.runner import Runner, Stop
+from scheduledjobs.handlers.assignment import Assignment, Ending, Stop
+from scheduledjobs.handlers.runner import Runner
 from scheduledjobs.handlers.setting_up import set_up_handlers
 from scheduledjobs.kube.client import KubeClient, open_client
 from scheduledjobs.kube.lease import LeaseDoor
@@ -364,6 +364,7 @@ class App:
         await loops.end("elect")
         await self._elect.step_down()
         self._claim.drain()
+        self._runner.hand_over(Stop(State.LOST, Reason.DRAINED, "the replica stopped before it ended"))
         await self._drain(self._settings.drain_seconds)
         if self._runner.running:
             self._runner.stop_attempts(Stop(State.LOST, Reason.DRAINED, "the replica stopped before it ended"))

@@ -21,6 +21,7 @@ ScheduledJobsError
 └── HandlerError             raised by job code to steer its own execution
     ├── Permanent            ends the execution as FAILED, without a retry
     ├── CredentialError      a credential has not what the handler needs; FAILED, and retried: a Secret can be mended
+    ├── Failed               fails the attempt for what happened elsewhere: a sentence and a result, no traceback
     └── Retry                fails the attempt and names the wait before the next one
 """
 
@@ -29,6 +30,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import Any
 
 from scheduledjobs.core.reasons import Reason, Refusal
 
@@ -153,6 +155,16 @@ class Permanent(HandlerError):
 
 class CredentialError(HandlerError):
     """A credential cannot be read; the message names it and the key, never the value."""
+
+
+class Failed(HandlerError):
+    """Fails the attempt for what happened outside of this process: its row has the message and the result."""
+
+    def __init__(self, message: str, result: Any = None, *, is_permanent: bool = False) -> None:
+        """`is_permanent` ends the execution, whatever retries remain."""
+        super().__init__(message)
+        self.result = result
+        self.is_permanent = is_permanent
 
 
 class Retry(HandlerError):

@@ -112,7 +112,8 @@ class Leading:
         self.report = Report(leader, kube, specs, self._tell_outcome)
         self.fire = Fire(leader, replica.clock, specs, retention, self._on_fired, self._on_fire_failed, replica.claim)
         self.release = Release(leader, specs, self._on_released, self._on_missed, self._work, self._stops)
-        self.rescue = Rescue(leader, leader.is_trusted, self._on_lost, self._on_handlers, specs)
+        surviving = replica.registry.surviving()
+        self.rescue = Rescue(leader, leader.is_trusted, self._on_lost, self._on_handlers, specs, surviving=surviving)
         self._counted = Counted(replica.settings.quotas)
         self._judge = Judge(lambda name: name in self._handlers, replica.registry.check, self._counted.message)
         self.mirror = Mirror(

@@ -29,7 +29,9 @@ STALE = Counter("scheduledjobs_stale_completions_total", "Completions that came 
 MIRRORED = Counter("scheduledjobs_mirror_changes_total", "Changes of resources written to the mirror")
 MIRROR_DRIFT = Counter("scheduledjobs_mirror_drift_total", "Differences that a compare found and the watch had missed")
 STATUS_PATCHES = Counter("scheduledjobs_status_patches_total", "Status patches", ["result"])
-REPAIRS = Counter("scheduledjobs_repairs_total", "What was put right: mirrored, deleted, lost, handed_back", ["repair"])
+REPAIRS = Counter(
+    "scheduledjobs_repairs_total", "What was put right: mirrored, deleted, lost, handed_back, handed_over", ["repair"]
+)
 RETRIES = Counter("scheduledjobs_retries_total", "Attempts that another one follows", ["handler"])
 CLOCK_STEPS = Counter("scheduledjobs_clock_steps_total", "Times that the database's clock was set")
 WEB_SERVING = Gauge("scheduledjobs_web_serving", "1 while the process of REST and pages serves")

@@ -92,6 +92,10 @@ class Settings(BaseSettings):
         default=(), description="CIDRs the http handler may call besides public and private ones"
     )
 
+    kubernetes_job: bool = Field(default=False, description="Have the handler kubernetes-job, which makes Jobs")
+    kubernetes_job_service_accounts: CommaList = Field(
+        default=(), description="Service accounts that its pods may have besides default, which gets no token"
+    )
     sql_connections: Annotated[dict[str, dict[str, Any]], NoDecode] = Field(
         default={},
         repr=False,
@@ -116,7 +120,7 @@ class Settings(BaseSettings):
     )
     public_url: str = Field(default="", description="Address under which people reach the dashboard, for links to it")
 
-    @field_validator("handlers", "watch_namespaces", "http_allow", mode="before")
+    @field_validator("handlers", "watch_namespaces", "http_allow", "kubernetes_job_service_accounts", mode="before")
     @classmethod
     def _split(cls, value: object) -> object:
         return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value

@@ -45,6 +45,7 @@ MATRIX = {
         "--set", "podDisruptionBudget.enabled=false,metrics.annotations=false,web.enabled=false",
     ),
     "no dashboard": (*SECRET, "--set", "web.enabled=false"),
+    "kubernetes-job": (*SECRET, "--set", "kubernetesJob.enabled=true,kubernetesJob.serviceAccounts={reporter,mailer}"),
     "dashboard for everybody": (*SECRET, "--set", "web.auth=none-for-everybody,web.ingress.enabled=true"),
     "everything": (
         *SECRET,
@@ -218,6 +219,24 @@ def test_no_right_on_what_the_operator_has_no_use_for(case: str) -> None:
         ("scheduledjobs", "get"), ("scheduledjobs", "list"), ("scheduledjobs", "watch"),
         ("scheduledjobs/status", "patch"),
     ]  # fmt: skip
+
+
+def test_kubernetes_job_brings_its_setting_and_the_rights_that_it_uses() -> None:
+    items = rendered(MATRIX["kubernetes-job"])
+    granted = {json.dumps(rule) for role in of(items, "ClusterRole") for rule in role["rules"]}
+    before = {json.dumps(rule) for role in of(rendered(SECRET), "ClusterRole") for rule in role["rules"]}
+    more = sorted((resource, verb) for rule in map(json.loads, granted - before)
+                  for resource in rule["resources"] for verb in rule["verbs"])  # fmt: skip
+    assert more == [
+        ("events", "list"),
+        ("jobs", "create"), ("jobs", "delete"), ("jobs", "get"), ("jobs", "list"), ("jobs", "watch"),
+        ("pods", "list"), ("pods/log", "get"),
+    ]  # fmt: skip
+    (container,) = pod_of(items)["spec"]["containers"]
+    env = {entry["name"]: entry.get("value") for entry in container["env"]}
+    assert env["SCHEDULEDJOBS_KUBERNETES_JOB"] == "true"
+    assert env["SCHEDULEDJOBS_KUBERNETES_JOB_SERVICE_ACCOUNTS"] == "reporter,mailer"
+    assert "SCHEDULEDJOBS_KUBERNETES_JOB" not in json.dumps(rendered(SECRET))
 
 
 def test_a_viewer_reads_and_an_editor_writes_and_neither_more() -> None:

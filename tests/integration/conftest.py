@@ -156,11 +156,12 @@ class Stage:
         async with self.leader() as leader:
             await Release(leader, self.specs, nothing, lambda _: None, lambda: None, lambda: None).step()
 
-    async def rescue(self) -> None:
-        """End what the dead have left; nobody is declared dead."""
+    async def rescue(self, surviving: frozenset[str] = frozenset()) -> None:
+        """End what the dead have left; nobody is declared dead. `surviving`: handlers whose work goes on."""
         async with self.leader() as leader:
             now = iter(range(100))
-            step = Rescue(leader, lambda: True, lambda _: None, lambda _: None, self.specs, lambda: float(next(now)))
+            clock = lambda: float(next(now))  # noqa: E731
+            step = Rescue(leader, lambda: True, lambda _: None, lambda _: None, self.specs, clock, surviving=surviving)
             for _ in range(6):
                 await step.step()
 

@@ -42,6 +42,8 @@ WHOLE = [
     Case("workers, two executions without retries", Workers(executions=2, faults=1, limit=0)),
     Case("workers, an execution without retries", Workers(faults=2, limit=0)),
     Case("workers, an execution without retries, and two drains", Workers(faults=1, limit=0, stops=2)),
+    Case("workers, work that survives, with a retry", Workers(faults=2, survives=True)),
+    Case("workers, work that survives, and two drains", Workers(faults=1, limit=0, stops=2, survives=True)),
     Case("workers, a fire, a retry", Workers(unfired=1, faults=2)),
     Case("workers, a fire beside an execution", Workers(executions=2, unfired=1, faults=1, limit=0)),
     Case("workers, a fire, and a drain", Workers(unfired=1, faults=1, limit=0, stops=1)),
@@ -83,6 +85,7 @@ ALONE = [
     of_workers("rescues_by_level", breaks="is RUNNING (invariant 5)"),
     of_workers("looks_past_inserts", breaks=NOT_ITS_OWN, unfired=1, faults=0),
     of_workers("inserts_past_looks", breaks=NOT_ITS_OWN, unfired=1, faults=0),
+    of_workers("takes_attempt_back", breaks="was started 2 times", limit=0, survives=True),
     of_workers("closes_after_claims", breaks="LOST and was never started", faults=0, limit=0, stops=1),
 ]
 """Guards that nothing backs up."""

@@ -45,6 +45,8 @@ class Guards(NamedTuple):
     """Claim.step does not reconcile while an insert that claims is on its way, which brings what is not held yet,"""
     inserts_past_looks: bool = True
     """... and Claim.reserve claims nothing on insert while a claim is on its way, or what was claimed is looked for."""
+    takes_attempt_back: bool = True
+    """hand_over_executions.sql and hand_over_orphans.sql take the attempt back: the next claim is of the same one."""
     closes_after_claims: bool = True
     """Not in the code: App._shut_down would wait for the claim on its way, and hand back what it gave."""
     tells_apart: bool = False
@@ -170,13 +172,15 @@ def taken(state: State, call: Call, number: int) -> State:
     return with_execution(state, number, row)
 
 
-def completed(state: State, call: Call, limit: int, *, keeps_written: bool) -> State:
-    """The row is as the completion says: ended, or waiting for another attempt."""
+def completed(state: State, guards: Guards, call: Call, limit: int, *, keeps_written: bool) -> State:
+    """The row is as the completion says: ended, waiting for another attempt, or for who goes on with this one."""
     row = state.executions[call.execution]
     stale = _stale(row, call)
     if keeps_written:
         row = row._replace(written=(*row.written, call.claim_no))
-    if call.outcome == "ok":
+    if call.outcome == "over":
+        row = row._replace(state="PENDING", owner="", attempt=row.attempt - guards.takes_attempt_back)
+    elif call.outcome == "ok":
         row = row._replace(state="SUCCEEDED")
     else:
         row = row._replace(state="PENDING", owner="") if row.attempt <= limit else row._replace(state="FAILED")
@@ -196,6 +200,14 @@ def lost(state: State, number: int, limit: int) -> State:
     row = state.executions[number]
     broken = f"a rescue changed execution {number}, which was {row.state} (invariant 2)" if row.state in ENDED else ""
     row = row._replace(state="PENDING", owner="") if row.attempt <= limit else row._replace(state="LOST")
+    return with_execution(state, number, row)._replace(broken=broken or state.broken)
+
+
+def handed_over(state: State, guards: Guards, number: int) -> State:
+    """The row waits for who goes on with the attempt that outlived its replica."""
+    row = state.executions[number]
+    broken = f"a rescue changed execution {number}, which was {row.state} (invariant 2)" if row.state in ENDED else ""
+    row = row._replace(state="PENDING", owner="", attempt=row.attempt - guards.takes_attempt_back)
     return with_execution(state, number, row)._replace(broken=broken or state.broken)
 
 

@@ -23,6 +23,7 @@ from tests.model.database import (
     add,
     completed,
     handed_back,
+    handed_over,
     is_locked,
     lost,
     matches,
@@ -51,6 +52,8 @@ class Workers(NamedTuple):
     """How many retries an execution has."""
     stops: int = 0
     """How often a replica is told to stop, and comes back."""
+    survives: bool = False
+    """What an attempt runs is outside of its replica, by a name that follows from the attempt: it is handed over."""
     tells_truly: bool = False
     """Also: what a replica is told of a completion that changed no row is true."""
     the_dead_change_nothing: bool = False
@@ -66,6 +69,8 @@ class Workers(NamedTuple):
         for number, row in enumerate(state.executions):
             if row.starts > self.limit + 1:
                 return f"execution {number} was started {row.starts} times, with {self.limit} retries (promise)"
+            if row.state == "LOST" and self.survives:
+                return f"execution {number} is LOST, and its work goes on (promise)"
             if row.state == "LOST" and not row.starts and not self.faults:
                 return f"execution {number} is LOST and was never started, though nothing failed (drain)"
             if len(claims := writers(state, self.guards, number)) > 1:
@@ -102,7 +107,7 @@ class Workers(NamedTuple):
             yield from self._claim(state, worker)
         elif held.stage != "writing":
             verb = "ends its attempt and sends" if held.stage == "runs" else "sends again"
-            for outcome in ("ok", "fail") if held.stage == "runs" else (held.outcome,):
+            for outcome in self._outcomes(worker) if held.stage == "runs" else (held.outcome,):
                 call = Call("complete", held.owner, held.execution, held.claim_no, outcome)
                 now = held._replace(stage="writing", outcome=outcome)
                 yield Step(worker.id, verb, str(call), add(with_worker(state, worker._replace(held=now)), call))
@@ -114,6 +119,11 @@ class Workers(NamedTuple):
         elif state.stops and not worker.inserts:  # it stops leading first
             after = with_worker(state._replace(stops=state.stops - 1), worker._replace(is_draining=True))
             yield Step(worker.id, "is told to stop", "", after, is_needed=False)
+
+    def _outcomes(self, worker: Worker) -> tuple[str, ...]:
+        """How an attempt may end: over, where its replica stops or loses its trust, and the work goes on."""
+        hands_over = self.survives and (worker.is_draining or not worker.is_trusted)
+        return ("ok", "fail", "over") if hands_over else ("ok", "fail")
 
     def _claim(self, state: State, worker: Worker) -> Steps:
         """One that is sent where nothing waits, and lands where something does, might have been sent before."""
@@ -159,7 +169,7 @@ class Workers(NamedTuple):
         elif worker.id in state.dead and self.guards.death_is_final:
             held = worker.held
             if held is not None and held.stage == "runs":
-                held = held._replace(stage="ended", outcome="fail")
+                held = held._replace(stage="ended", outcome="over" if self.survives else "fail")
             anew = worker._replace(life=worker.life + 1, is_trusted=True, held=held)
             yield Step(worker.id, "hears that it is dead,", f"stops, is {anew.id} now", with_worker(state, anew))
         else:
@@ -238,7 +248,7 @@ class Workers(NamedTuple):
             yield Step("the server", "takes back", f"what is given back: {call}", after)
 
     def _completed(self, state: State, call: Call) -> State:
-        return completed(state, call, self.limit, keeps_written=self.tells_truly)
+        return completed(state, self.guards, call, self.limit, keeps_written=self.tells_truly)
 
     def _changed(self, state: State, call: Call, after: State) -> State:
         """The rule that is stricter than the code."""
@@ -269,7 +279,8 @@ class Workers(NamedTuple):
             return add(with_worker(state, worker._replace(waits="hand back")), back)
         attempt = Attempt(call.execution, call.claim_no, call.owner)
         row = state.executions[call.execution]
-        started = with_execution(state, call.execution, row._replace(starts=row.starts + 1))
+        starts = max(row.starts, row.attempt) if self.survives else row.starts + 1  # its name is that of the attempt
+        started = with_execution(state, call.execution, row._replace(starts=starts))
         waits = worker.waits if call.kind == "insert" else ""
         started = with_worker(started, worker._replace(waits=waits, held=attempt))
         is_late = call.owner in state.dead
@@ -295,7 +306,7 @@ class Workers(NamedTuple):
             dead = {*state.dead, buries} - {""}
             after = state._replace(rescue=None, dead=tuple(sorted(dead)))
             for number in found:
-                after = lost(after, number, self.limit)
+                after = handed_over(after, self.guards, number) if self.survives else lost(after, number, self.limit)
             yield Step("the leader", "commits its rescue:", _rescued(buries, found), after)
             return
         for buries in [x for x in state.silent if x not in state.dead] or [""]:

@@ -21,10 +21,10 @@ from scheduledjobs.core.reasons import Reason, State, Trigger
 from scheduledjobs.core.spec import Retry
 from scheduledjobs.errors import CredentialError, Permanent
 from scheduledjobs.handlers import Execution, Handler, Registry, execution, runner
-from scheduledjobs.handlers.assignment import Assignment, Ending
+from scheduledjobs.handlers.assignment import Assignment, Ending, Stop
 from scheduledjobs.handlers.execution import Output, hide
 from scheduledjobs.handlers.registry import AnyPayload
-from scheduledjobs.handlers.runner import Runner, Stop
+from scheduledjobs.handlers.runner import Runner
 
 NOON = datetime(2026, 11, 23, 12, tzinfo=UTC)
 
@@ -55,11 +55,16 @@ class Bench:
         *,
         timeout: float | None = None,
         model: type[BaseModel] = AnyPayload,
+        survives: bool = False,
+        started_at: datetime | None = None,
+        noted: Any = None,
+        stop: Stop | None = None,
         **payload: Any,
     ) -> Assignment:
         self._number += 1
         name = f"handler-{self._number}"
-        self.registry.add(Handler(name, function, model, asyncio.iscoroutinefunction(function)))
+        is_async = asyncio.iscoroutinefunction(function)
+        self.registry.add(Handler(name, function, model, is_async, survives=survives))
         assignment = Assignment(
             id=self._number,
             fire_time=NOON,
@@ -80,6 +85,9 @@ class Bench:
             claimed_at=NOON,
             received_at=0.0,
             due_at=NOON,
+            started_at=started_at,
+            noted=noted,
+            stop=stop,
         )
         self.runner.submit([assignment])
         return assignment

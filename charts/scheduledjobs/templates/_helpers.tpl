@@ -139,6 +139,20 @@ capabilities: {drop: [ALL]}
 - apiGroups: [events.k8s.io]
   resources: [events]
   verbs: [create]
+{{- if .Values.kubernetesJob.enabled }}
+- apiGroups: [batch]
+  resources: [jobs]
+  verbs: [create, get, list, watch, delete]
+- apiGroups: [""]
+  resources: [pods]
+  verbs: [list]
+- apiGroups: [""]
+  resources: [pods/log]
+  verbs: [get]
+- apiGroups: [""]
+  resources: [events]
+  verbs: [list]
+{{- end }}
 {{- end }}
 
 {{- define "scheduledjobs.bindTo" }}

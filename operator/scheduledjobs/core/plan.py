@@ -118,9 +118,14 @@ def with_pause(verdict: Verdict, pause: Pause | None, now: datetime) -> Verdict:
     return replace(verdict, state=JobState.SUSPENDED, reason=pause.reason, message=pause.message, pause=pause)
 
 
+HINTS = {"kubernetes-job": ": SCHEDULEDJOBS_KUBERNETES_JOB (kubernetesJob.enabled of the chart) turns it on"}
+"""What to do about handlers that are there and off by default."""
+
+
 def _check_handler(spec: JobSpec, has_handler: Callable[[str], bool]) -> None:
     if not has_handler(spec.handler):
-        raise SpecError(Reason.HANDLER_NOT_FOUND, f"no live replica has a handler named {spec.handler!r}")
+        hint = HINTS.get(spec.handler, "")
+        raise SpecError(Reason.HANDLER_NOT_FOUND, f"no live replica has a handler named {spec.handler!r}{hint}")
 
 
 def schedule_changed(old: Mapping[str, Any], new: Mapping[str, Any]) -> bool:

@@ -70,6 +70,7 @@ class Reason(StrEnum):
     REPLACING = "Replacing"
     CATCHING_UP = "CatchingUp"
     RETRYING = "Retrying"
+    HANDED_OVER = "HandedOver"  # also of a RUNNING row that was: its work goes on outside, and another replica watches
     # SKIPPED
     OVERLAP = "Overlap"
     QUEUE_FULL = "QueueFull"

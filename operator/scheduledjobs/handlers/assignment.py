@@ -16,6 +16,15 @@ Key = tuple[int, int]
 
 
 @dataclass(frozen=True, slots=True)
+class Stop:
+    """Why an attempt is being stopped: how it will end."""
+
+    state: State
+    reason: Reason
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
 class Assignment:
     """A claimed execution with what its attempt needs.
 
@@ -44,6 +53,19 @@ class Assignment:
     received_at: float
     due_at: datetime
     replica: UUID | None = None
+    started_at: datetime | None = None
+    """When the attempt began, if that was under an earlier claim: it was handed over."""
+
+    noted: Any = None
+    """What an earlier claim of this attempt has noted."""
+
+    stop: Stop | None = None
+    """It was asked to stop before it was claimed: it begins only to end what an earlier claim left."""
+
+    @property
+    def elapsed_seconds(self) -> float:
+        """How long the attempt had run already when it was claimed."""
+        return 0.0 if self.started_at is None else max(0.0, (self.claimed_at - self.started_at).total_seconds())
 
     @property
     def key(self) -> Key:

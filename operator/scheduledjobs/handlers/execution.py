@@ -11,7 +11,8 @@ import threading
 from collections import deque
 from contextvars import ContextVar
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
+from typing import Any
 from uuid import UUID
 
 from scheduledjobs.core.reasons import Trigger
@@ -60,6 +61,35 @@ class Output:
                 return None
             self._has_news = False
             return "\n".join(self._lines)
+
+
+class Stopping(threading.Event):
+    """Set when an attempt should stop."""
+
+    hands_over = False
+    """Of a handler that `survives`: only this replica stops. What runs outside goes on, for another one to watch."""
+
+
+class Note:
+    """What an attempt says of itself while it runs: a JSON value, in `result` of its row until it ends."""
+
+    def __init__(self) -> None:
+        self.value: Any = None
+        self._has_news = False
+
+    def set(self, value: Any) -> None:
+        """Say something in place of what was said before."""
+        self.value = value
+        self._has_news = True
+
+    def news(self) -> Any:
+        """Return what was not returned here before, or None."""
+        has_news, self._has_news = self._has_news, False
+        return self.value if has_news else None
+
+    def again(self) -> None:
+        """What was returned could not be written: return it once more."""
+        self._has_news = True
 
 
 captured: ContextVar[Output | None] = ContextVar("captured", default=None)
@@ -134,8 +164,13 @@ class Execution:
 
     claim_no: int = 0
     replica: UUID | None = None
-    stopping: threading.Event = field(default_factory=threading.Event, repr=False)
+    stopping: Stopping = field(default_factory=Stopping, repr=False)
     """Set when the attempt should stop; a sync handler that runs long looks at it."""
+
+    note: Note = field(default_factory=Note, repr=False)
+    timeout: timedelta | None = None
+    noted: Any = None
+    """What another replica noted of this very attempt before it died or stopped; only where the handler `survives`."""
 
     @property
     def idempotency_key(self) -> str:

@@ -44,6 +44,9 @@ class Handler:
     check: Check | None = None
     """Refuses, by `SpecError`, a payload that fits the model and cannot work in its namespace."""
 
+    survives: bool = False
+    """What it runs is outside of the process, and goes on without it: see `handler`."""
+
     def json_schema(self) -> dict[str, Any]:
         """Return the JSON Schema of the payload, which is made once and not to be changed."""
         return _json_schema(self.payload)
@@ -63,16 +66,24 @@ class Handler:
 
 
 def handler(
-    name: str, *, payload: type[BaseModel] = AnyPayload, check: Check | None = None
+    name: str, *, payload: type[BaseModel] = AnyPayload, check: Check | None = None, survives: bool = False
 ) -> Callable[[Function], Function]:
     """Make a function the handler of this name; its module must be known to the operator.
 
     `check(namespace, payload)` may refuse, by `SpecError`, what fits the model and cannot work.
     The function takes (execution, payload), sync or async, and returns None or a JSON value of at most 16 KiB.
+
+    With `survives` what it runs is outside of the process. When its replica dies or stops, the same attempt is begun
+    once more on another one, where the function must find what was begun and not begin it twice: `execution.noted` is
+    what the one before has said by `execution.note.set`, up to two seconds before it died. Where it is
+    cancelled and `execution.stopping.hands_over` is set, it leaves that alone and returns within a second; else it
+    ends it and comes back only when that is gone, however long it takes. Such a function is async.
     """
 
     def mark(function: Function) -> Function:
-        made = Handler(name, function, payload, inspect.iscoroutinefunction(function), check)
+        made = Handler(name, function, payload, inspect.iscoroutinefunction(function), check, survives)
+        if survives and not made.is_async:
+            raise TypeError(f"the handler {name!r} survives its replica, so it must be async")
         function.__scheduledjobs_handler__ = made  # type: ignore[attr-defined]
         return function
 
@@ -98,6 +109,10 @@ class Registry:
     def names(self) -> list[str]:
         """Return the names, sorted."""
         return sorted(self._handlers)
+
+    def surviving(self) -> frozenset[str]:
+        """Return the names of those whose work survives a replica."""
+        return frozenset(name for name, each in self._handlers.items() if each.survives)
 
     def get(self, name: str) -> Handler | None:
         """Return the handler of that name, or None."""

@@ -13,22 +13,22 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
 import structlog
-from pydantic import BaseModel
 
 from scheduledjobs.core.reasons import Reason, State
 from scheduledjobs.core.result import NotJson, encode_result, plain
-from scheduledjobs.errors import Permanent, Retry, SpecError
+from scheduledjobs.errors import Failed, Permanent, Retry, SpecError
 from scheduledjobs.handlers import tracing
-from scheduledjobs.handlers.assignment import Assignment, Ending
+from scheduledjobs.handlers.assignment import Assignment, Ending, Stop
+from scheduledjobs.handlers.attempt import Attempt, execution_of, outcome
 from scheduledjobs.handlers.describing import describe, trace_of
-from scheduledjobs.handlers.execution import Execution, Output, captured, install_capture
+from scheduledjobs.handlers.execution import captured, install_capture
 from scheduledjobs.handlers.forks import Guarded, Threads, guard
-from scheduledjobs.handlers.registry import Handler, Registry
+from scheduledjobs.handlers.registry import Registry
 
 log = structlog.get_logger(__name__)
 
@@ -36,31 +36,6 @@ BLOCKED_SECONDS = 1.0
 CANCEL_SECONDS = 5.0
 LAST_SECONDS = 1.0
 LONGEST_MESSAGE = 512
-
-
-@dataclass(frozen=True, slots=True)
-class Stop:
-    """Why an attempt is being stopped: how it will end."""
-
-    state: State
-    reason: Reason
-    message: str
-
-
-@dataclass(slots=True)
-class Attempt:
-    """An attempt under way; touched by the handlers' loop only."""
-
-    assignment: Assignment
-    execution: Execution
-    handler: Handler | None
-    started: float
-    output: Output = field(default_factory=Output)
-    task: asyncio.Task[None] | None = None
-    timer: asyncio.TimerHandle | None = None
-    stop: Stop | None = None
-    has_begun: bool = False
-    has_ended: bool = False
 
 
 class Runner:
@@ -142,6 +117,11 @@ class Runner:
                     found.append((attempt.assignment, text, attempt.output.is_truncated))
         return found
 
+    def notes(self) -> list[tuple[Assignment, Any, Callable[[], None]]]:
+        """Return what attempts have noted since the last call, and for each how to have it returned once more."""
+        noted = ((attempt, attempt.execution.note.news()) for attempt in list(self._attempts.values()))
+        return [(one.assignment, value, one.execution.note.again) for one, value in noted if value is not None]
+
     def take_back(self) -> list[Assignment]:
         """Return the attempts that have not begun, and never will now: to be called where the loop is blocked."""
         taken = [self._unbegun.pop(key, None) for key in list(self._unbegun)]
@@ -153,6 +133,10 @@ class Runner:
     def stop_attempts(self, stop: Stop) -> None:
         """Stop every attempt: async ones are cancelled, sync ones end in the log and keep their slot."""
         self._loop.call_soon_threadsafe(self._stop_all, stop)
+
+    def hand_over(self, stop: Stop) -> None:
+        """Stop the attempts whose work survives this process, so that another replica goes on with them."""
+        self._loop.call_soon_threadsafe(partial(self._stop_all, stop, surviving_only=True))
 
     def stop_attempt(self, execution_id: int, claim_no: int, stop: Stop) -> None:
         """Stop one attempt, if it runs here."""
@@ -191,9 +175,11 @@ class Runner:
 
     def _begin(self, assignments: Sequence[Assignment]) -> None:
         for assignment in assignments:
-            attempt = Attempt(assignment, _execution(assignment), self._registry.get(assignment.handler), 0.0)
+            attempt = Attempt(assignment, execution_of(assignment), self._registry.get(assignment.handler), 0.0)
             self._attempts[assignment.key] = attempt
             attempt.task = self._loop.create_task(self._attempt(attempt))
+            if assignment.stop is not None:
+                self._stop(attempt, assignment.stop)
 
     async def _attempt(self, attempt: Attempt) -> None:
         assignment = attempt.assignment
@@ -207,14 +193,15 @@ class Runner:
             return
         attempt.has_begun = True
         captured.set(attempt.output)
-        attempt.started = self._monotonic()
+        attempt.started = self._monotonic() - assignment.elapsed_seconds
         tracing.begin(assignment, attempt.execution, attempt.started)
         if assignment.timeout is not None:
             seconds = assignment.timeout.total_seconds()
             stop = Stop(
                 State.TIMED_OUT, Reason.TIMEOUT_EXCEEDED, f"the attempt took longer than its timeout of {seconds:g} s"
             )
-            attempt.timer = self._loop.call_later(seconds, self._stop, attempt, stop)
+            left = max(0.0, seconds - assignment.elapsed_seconds)
+            attempt.timer = self._loop.call_later(left, self._stop, attempt, stop)
         try:
             ending = self._succeeded(attempt, await self._call(attempt))
         except BaseException as error:  # noqa: BLE001 whatever job code raises, the replica lives
@@ -231,57 +218,72 @@ class Runner:
         handler = attempt.handler
         if handler is None:
             raise SpecError(Reason.HANDLER_NOT_FOUND, f"no handler is named {attempt.assignment.handler!r}")
-        payload: BaseModel = handler.check_payload(attempt.assignment.payload, attempt.assignment.namespace)
+        assignment = attempt.assignment
+        if assignment.started_at is None:
+            payload = handler.check_payload(assignment.payload, assignment.namespace)
+        else:  # it was checked before it was begun, and what it began is not to be forgotten for a check of today
+            payload = handler.payload.model_validate(assignment.payload)
         if handler.is_async:
             return await handler.function(attempt.execution, payload)
         context = contextvars.copy_context()
-        call = partial(context.run, _outcome, handler.function, attempt.execution, payload)
+        call = partial(context.run, outcome, handler.function, attempt.execution, payload)
         result, error = await asyncio.shield(self._loop.run_in_executor(self._threads, call))
         if error is not None:
             raise error
         return result
 
-    def _stop_all(self, stop: Stop) -> None:
+    def _stop_all(self, stop: Stop, *, surviving_only: bool = False) -> None:
         for attempt in list(self._attempts.values()):
-            self._stop(attempt, stop)
+            if attempt.survives or not surviving_only:
+                self._stop(attempt, stop)
 
     def _stop_one(self, key: tuple[int, int], stop: Stop) -> None:
         if key in self._attempts:
             self._stop(self._attempts[key], stop)
 
     def _stop(self, attempt: Attempt, stop: Stop) -> None:
-        if attempt.stop is not None or attempt.task is None:
+        stopping, hands_over = attempt.execution.stopping, attempt.survives and stop.state is State.LOST
+        # Where work survives, whoever goes on with it ends it too: a hand-over does not wait for an end under way.
+        if attempt.task is None or (attempt.stop is not None and (stopping.hands_over or not hands_over)):
             return
         attempt.stop = stop
-        attempt.execution.stopping.set()
+        stopping.hands_over = hands_over
+        stopping.set()
         if not attempt.has_begun:
-            self._call_off(attempt, stop)
+            if hands_over or not attempt.survives:
+                self._call_off(attempt)
+        elif attempt.survives:
+            attempt.task.cancel()  # and waited for, however long: it ends when what it runs outside is gone
         elif attempt.handler is not None and attempt.handler.is_async:
             attempt.task.cancel()
             attempt.timer = self._loop.call_later(CANCEL_SECONDS, self._abandon, attempt)
         else:
             self._abandon(attempt)
 
-    def _call_off(self, attempt: Attempt, stop: Stop) -> None:
+    def _call_off(self, attempt: Attempt) -> None:
         """End an attempt whose task has not begun: another handler held the loop. A task cancelled now never runs."""
         assert attempt.task is not None  # noqa: S101 the caller looked
         attempt.task.cancel()
-        attempt.started = self._monotonic()
+        attempt.started = self._monotonic() - attempt.assignment.elapsed_seconds
         del self._attempts[attempt.assignment.key]
         if self._unbegun.pop(attempt.assignment.key, None) is not None:
-            self._post(self._ending(attempt, stop.state, stop.reason, stop.message))
+            self._post(self._stopped(attempt))
 
     def _abandon(self, attempt: Attempt) -> None:
         """Its code cannot be stopped: the attempt ends in the log, and keeps its slot until the code returns."""
-        if not attempt.has_ended and attempt.stop is not None:
+        if not attempt.has_ended:
             attempt.has_ended = True
-            self._post(
-                self._ending(attempt, attempt.stop.state, attempt.stop.reason, attempt.stop.message, abandoned=True)
-            )
+            self._post(self._stopped(attempt, abandoned=True))
+
+    def _stopped(self, attempt: Attempt, *, abandoned: bool = False) -> Ending:
+        assert attempt.stop is not None  # noqa: S101 the caller looked
+        if attempt.execution.stopping.hands_over:
+            return self._ending(attempt, State.PENDING, Reason.HANDED_OVER, None)
+        return self._ending(attempt, attempt.stop.state, attempt.stop.reason, attempt.stop.message, abandoned=abandoned)
 
     def _succeeded(self, attempt: Attempt, result: object) -> Ending:
-        if attempt.stop is not None:
-            return self._ending(attempt, attempt.stop.state, attempt.stop.reason, attempt.stop.message)
+        if attempt.stop is not None and not attempt.survives:  # else it says what became of it outside
+            return self._stopped(attempt)
         try:
             encoded = encode_result(attempt.output.hidden.mask_result(result))
         except NotJson as error:
@@ -290,14 +292,18 @@ class Runner:
 
     def _raised(self, attempt: Attempt, error: BaseException) -> Ending:
         if attempt.stop is not None:
-            return self._ending(attempt, attempt.stop.state, attempt.stop.reason, attempt.stop.message)
+            return self._stopped(attempt)
         if isinstance(error, SpecError):
             return self._ending(attempt, State.FAILED, error.reason, error.message)
+        if isinstance(error, Failed):
+            reason = Reason.PERMANENT_ERROR if error.is_permanent else Reason.ERROR
+            result = self._succeeded(attempt, error.result).result
+            return self._ending(attempt, State.FAILED, reason, str(error), result=result)
         reason = Reason.PERMANENT_ERROR if isinstance(error, Permanent) else Reason.ERROR
-        trace = trace_of(error, attempt.output.hidden)
-        attempt.output.add(trace.rstrip())
+        told = trace_of(error, attempt.output.hidden)
+        attempt.output.add(told.rstrip())
         asked = error.delay if isinstance(error, Retry) else None
-        ending = self._ending(attempt, State.FAILED, reason, describe(error), trace=trace)
+        ending = self._ending(attempt, State.FAILED, reason, describe(error), trace=told)
         return replace(ending, retry_after=asked)
 
     def _ending(
@@ -353,32 +359,5 @@ class Runner:
             self._held.pop(assignment.key, None)
 
 
-def _execution(assignment: Assignment) -> Execution:
-    timeout = assignment.timeout
-    return Execution(
-        namespace=assignment.namespace,
-        job=assignment.job_name,
-        job_id=assignment.job_id,
-        fire_time=assignment.fire_time,
-        attempt=assignment.attempt,
-        trigger=assignment.trigger,
-        run_key=assignment.run_key,
-        deadline=None if timeout is None else assignment.claimed_at + timeout,
-        missed_count=assignment.missed_count,
-        first_missed_at=assignment.first_missed_at,
-        id=assignment.id,
-        claim_no=assignment.claim_no,
-        replica=assignment.replica,
-    )
-
-
 def _guarded_task(loop: asyncio.AbstractEventLoop, coroutine: Any, **options: Any) -> asyncio.Task[Any]:
     return asyncio.Task(Guarded(coroutine), loop=loop, **options)
-
-
-def _outcome(function: Callable[..., Any], *args: Any) -> tuple[Any, BaseException | None]:
-    """Return what a function returns, and what it raises: no future of asyncio can hold StopIteration."""
-    try:
-        return function(*args), None
-    except BaseException as error:  # noqa: BLE001 it is raised again where it is waited for
-        return None, error

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from scheduledjobs.handlers import kubernetes_job
 from scheduledjobs.handlers.credentials import allow_credentials
 from scheduledjobs.handlers.http import allow
+from scheduledjobs.handlers.kubernetes_job import allow_jobs
 from scheduledjobs.handlers.registry import Registry, load_registry
 from scheduledjobs.handlers.sql import allow_connections
 from scheduledjobs.settings import Settings
@@ -14,4 +16,8 @@ def set_up_handlers(settings: Settings) -> Registry:
     allow(settings.http_allow)
     allow_credentials(settings.credentials)
     allow_connections(settings.database_url.get_secret_value(), settings.sql_connections)
-    return load_registry(settings.handlers)
+    registry = load_registry(settings.handlers)
+    if settings.kubernetes_job:
+        allow_jobs(settings.kubernetes_job_service_accounts, settings.watch_namespaces)
+        registry.add_module(kubernetes_job)
+    return registry

@@ -15,12 +15,13 @@ from uuid import UUID
 import structlog
 
 from scheduledjobs import metrics
-from scheduledjobs.core.reasons import Trigger
+from scheduledjobs.core.reasons import Reason, Trigger
 from scheduledjobs.core.spec import Retry
 from scheduledjobs.handlers.assignment import Assignment
 from scheduledjobs.handlers.runner import Runner
 from scheduledjobs.steps.complete import Complete
 from scheduledjobs.steps.specs import Specs
+from scheduledjobs.steps.stops import stop_of
 from scheduledjobs.store.executions import (
     NO_LIMITS,
     claim_executions,
@@ -274,6 +275,9 @@ class Claim:
             received_at=sent_at,
             due_at=row["due_at"],
             replica=self.replica,
+            started_at=row["started_at"] if row["reason"] == Reason.HANDED_OVER else None,
+            noted=row["result"] if row["reason"] == Reason.HANDED_OVER else None,
+            stop=stop_of(row) if row["cancel_reason"] else None,
         )
 
 

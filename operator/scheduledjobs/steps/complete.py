@@ -20,13 +20,14 @@ import orjson
 import structlog
 
 from scheduledjobs.core.backoff import next_attempt_in
-from scheduledjobs.core.reasons import State
+from scheduledjobs.core.reasons import Reason, State
 from scheduledjobs.core.result import plain
 from scheduledjobs.errors import StoreError, StoreUnavailable
 from scheduledjobs.handlers.assignment import Assignment, Ending, Key
 from scheduledjobs.store.executions import (
     complete_executions,
     find_ended_claims,
+    hand_over_executions,
     insert_attempts,
     insert_outputs,
     return_abandoned,
@@ -117,6 +118,11 @@ class Complete:
         self._on_written(endings, stale, {key for key, state in written.items() if state == State.PENDING})
 
     async def _complete(self, replica: UUID, endings: Sequence[Ending]) -> dict[int, str]:
+        handed = [ending for ending in endings if ending.state is State.PENDING]
+        if handed:
+            endings = [ending for ending in endings if ending.state is not State.PENDING]
+            over = await self._hand_over(replica, handed)
+            return {**over, **(await self._complete(replica, endings) if endings else {})}
         rows = [_row(ending, self._retry_seconds(ending)) for ending in endings]
         if not any(
             ending.output or row["retry_seconds"] is not None for ending, row in zip(endings, rows, strict=True)
@@ -132,6 +138,12 @@ class Complete:
             if followed:
                 await insert_attempts(conn, followed)
         return written
+
+    async def _hand_over(self, replica: UUID, endings: Sequence[Ending]) -> dict[int, str]:
+        async with self._sessions.session() as conn:
+            over = await hand_over_executions(conn, replica, [ending.assignment.guard for ending in endings])
+        log.info("executions handed over", count=len(over))
+        return dict.fromkeys(over, Reason.HANDED_OVER)
 
     def _retry_seconds(self, ending: Ending) -> float | None:
         """How long the next attempt waits, None if there is none; an abandoned one is asked when it returns."""

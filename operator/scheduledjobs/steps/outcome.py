@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Sequence, Set
 import structlog
 
 from scheduledjobs import metrics
-from scheduledjobs.core.reasons import FAILURE_STATES, ScheduleKind, camel
+from scheduledjobs.core.reasons import FAILURE_STATES, ScheduleKind, State, camel
 from scheduledjobs.core.spec import ConcurrencyPolicy, MisfirePolicy
 from scheduledjobs.handlers.assignment import Assignment, Ending
 from scheduledjobs.logs import Seldom
@@ -44,7 +44,7 @@ class Outcome:
         discarded = {ending.assignment.key for ending in stale}
         for ending in endings:
             assignment = ending.assignment
-            if assignment.key in discarded:
+            if assignment.key in discarded or ending.state is State.PENDING:  # handed over: it goes on elsewhere
                 continue
             if assignment.id in retried:
                 metrics.RETRIES.labels(handler=assignment.handler).inc()

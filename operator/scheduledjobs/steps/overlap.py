@@ -13,7 +13,7 @@ from uuid import UUID
 
 from scheduledjobs.core.job import NewExecution
 from scheduledjobs.core.overlap import Live, in_the_way, settle_overlap
-from scheduledjobs.core.reasons import State
+from scheduledjobs.core.reasons import Reason, State
 from scheduledjobs.core.spec import ConcurrencyPolicy
 from scheduledjobs.store.executions import (
     end_waiting,
@@ -57,7 +57,7 @@ def _runs(rows: Sequence[NewExecution]) -> int:
 async def _live(conn: Connection, job_ids: Sequence[UUID]) -> dict[UUID, list[Live]]:
     found: dict[UUID, list[Live]] = {}
     for row in await find_live_executions(conn, job_ids):
-        waits = row["state"] == State.PENDING
+        waits = row["state"] == State.PENDING and row["reason"] != Reason.HANDED_OVER  # else its work goes on
         run = Live(row["id"], waits, row["is_held"], row["is_backing_off"], row["reason"])
         found.setdefault(row["job_id"], []).append(run)
     return found

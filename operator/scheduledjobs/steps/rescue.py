@@ -3,6 +3,8 @@
 A replica is dead when its heartbeat has not moved for ten seconds of the leader's own unbroken sight, on the
 monotonic clock: times of two machines are never subtracted. A leader that has not trusted its own Lease for three
 seconds without a break declares nobody dead, since it may be the one that was cut off.
+
+Where the work of a handler survives its replica, nothing is lost: the same attempt waits for another one to go on.
 """
 
 from __future__ import annotations
@@ -22,7 +24,13 @@ from scheduledjobs.core.reasons import Reason, State
 from scheduledjobs.core.spec import Retry
 from scheduledjobs.steps.specs import Specs
 from scheduledjobs.store.executions import insert_attempts
-from scheduledjobs.store.instances import bury_instances, find_orphans, list_instances, lose_executions
+from scheduledjobs.store.instances import (
+    bury_instances,
+    find_orphans,
+    hand_over_orphans,
+    list_instances,
+    lose_executions,
+)
 from scheduledjobs.store.leadership import Leader
 from scheduledjobs.store.queries import Row
 
@@ -47,9 +55,11 @@ class Rescue:
         specs: Specs,
         monotonic: Callable[[], float] = time.monotonic,
         randomness: Callable[[], float] = random,
+        surviving: frozenset[str] = frozenset(),
     ) -> None:
         """`on_lost` is told of what a dead replica left, which may be nothing; `on_handlers` is told the names of all
-        handlers that live replicas have, whenever they change."""
+        handlers that live replicas have, whenever they change; `surviving` are those whose work survives."""
+        self._surviving = surviving
         self._leader = leader
         self._is_trusted = is_trusted
         self._on_lost = on_lost
@@ -75,19 +85,27 @@ class Rescue:
             buried = await bury_instances(conn, dead) if dead else set()
             orphans = await find_orphans(conn)
             await self._specs.learn(conn, {(row["job_id"], row["version"]) for row in orphans})
-            lost = await lose_executions(conn, [self._ending(row) for row in orphans]) if orphans else []
+            handed = [row for row in orphans if self._goes_on(row)]
+            ended = [row for row in orphans if not self._goes_on(row)]
+            over = await hand_over_orphans(conn, handed) if handed else []
+            lost = await lose_executions(conn, [self._ending(row) for row in ended]) if ended else []
             retried = {row["id"] for row in lost if row["state"] == State.PENDING}
-            if attempts := [_attempt(row) for row in orphans if row["id"] in retried]:
+            if attempts := [_attempt(row) for row in ended if row["id"] in retried]:
                 await insert_attempts(conn, attempts)
         for row in dead:
             if row["id"] in buried:
                 log.warning("replica declared dead", dead_replica=row["hostname"], replica_id=str(row["id"]))
-        if buried and not lost:
-            self._on_lost([])
+        if over:
+            log.warning("executions handed over from their replica", count=len(over))
+            metrics.repairs("handed_over").inc(len(over))
         if lost:
             log.warning("executions lost with their replica", count=len(lost), retried=len(retried))
             metrics.repairs("lost").inc(len(lost))
-            self._on_lost(lost)
+        if buried or lost or over:
+            self._on_lost([*lost, *over])
+
+    def _goes_on(self, row: Row) -> bool:
+        return row["handler"] in self._surviving and row["state"] == State.RUNNING
 
     def _ending(self, row: Row) -> dict[str, Any]:
         """How an orphan ends: a running one is LOST, an abandoned one as it had ended; or it is to be retried."""

@@ -6,7 +6,8 @@ import asyncio
 from uuid import UUID
 
 from scheduledjobs.core.reasons import Reason, State
-from scheduledjobs.handlers.runner import Runner, Stop
+from scheduledjobs.handlers.assignment import Stop
+from scheduledjobs.handlers.runner import Runner
 from scheduledjobs.store.executions import find_stops
 from scheduledjobs.store.queries import Row
 from scheduledjobs.store.sessions import Sessions

@@ -1,11 +1,11 @@
-"""Tail: what a long attempt has logged is kept while it runs, for who looks on and for when its replica dies."""
+"""Tail: what attempts note and long ones log is kept while they run, for who looks on and for when a replica dies."""
 
 from __future__ import annotations
 
 from uuid import UUID
 
 from scheduledjobs.handlers.runner import Runner
-from scheduledjobs.store.executions import write_outputs
+from scheduledjobs.store.executions import write_notes, write_outputs
 from scheduledjobs.store.sessions import Sessions
 
 EVERY_SECONDS = 2.0
@@ -22,10 +22,26 @@ class Tail:
         self._runner = runner
         self.replica: UUID | None = None
 
+    async def _write_notes(self, replica: UUID) -> None:
+        noted = self._runner.notes()
+        if not noted:
+            return
+        written: set[int] = set()
+        try:
+            async with self._sessions.session() as conn:
+                written = await write_notes(conn, replica, [{**one.guard, "note": note} for one, note, _ in noted])
+        finally:
+            for one, _, again in noted:
+                if (
+                    one.id not in written
+                ):  # its row was locked, or there was no answer; if it has ended, nobody asks again
+                    again()
+
     async def step(self) -> float | None:
         """Write what is new; return 0 where there may be more."""
         if self.replica is None or not self._runner.running:
             return None
+        await self._write_notes(self.replica)
         found = self._runner.outputs(LONG_SECONDS, MOST)
         if not found:
             return None

@@ -143,6 +143,16 @@ async def insert_outputs(conn: Connection, rows: Iterable[Mapping[str, Any]]) ->
     return await execute(conn, "insert_outputs", rows=batch(rows))
 
 
+async def hand_over_executions(conn: Connection, replica: UUID, rows: Iterable[Mapping[str, Any]]) -> set[int]:
+    """Let others go on with attempts of `replica` (id, fire_time, claim_no); return the ids that changed."""
+    return {row["id"] for row in await fetch_all(conn, "hand_over_executions", replica=replica, rows=batch(rows))}
+
+
+async def write_notes(conn: Connection, replica: UUID, rows: Iterable[Mapping[str, Any]]) -> set[int]:
+    """Keep what running attempts of `replica` note (id, fire_time, claim_no, note); return the ids that changed."""
+    return {row["id"] for row in await fetch_all(conn, "write_notes", replica=replica, rows=batch(rows))}
+
+
 async def write_outputs(conn: Connection, replica: UUID, rows: Iterable[Mapping[str, Any]]) -> int:
     """Keep what running attempts of `replica` have logged so far: as for insert_outputs, and claim_no."""
     return await execute(conn, "write_outputs", replica=replica, rows=batch(rows))

@@ -74,6 +74,11 @@ async def lose_executions(conn: Connection, rows: Iterable[Mapping[str, Any]]) -
     return await fetch_all(conn, "lose_executions", rows=batch(rows))
 
 
+async def hand_over_orphans(conn: Connection, rows: Iterable[Mapping[str, Any]]) -> list[Row]:
+    """Let replicas go on with locked orphans whose work survives (id, fire_time); return what changed."""
+    return await fetch_all(conn, "hand_over_orphans", rows=batch(rows))
+
+
 async def forget_instances(conn: Connection, days: int) -> int:
     """Delete the rows of replicas that died more than `days` days ago; return how many."""
     return await execute(conn, "forget_instances", days=days)

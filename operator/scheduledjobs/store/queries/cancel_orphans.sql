@@ -3,7 +3,7 @@ WITH waiting AS MATERIALIZED (
     SELECT e.id, e.fire_time
     FROM job_execution_log AS e
     JOIN job_definition AS j ON j.id = e.job_id
-    WHERE e.state = 'PENDING' AND j.state = 'DELETED'
+    WHERE e.state = 'PENDING' AND e.reason IS DISTINCT FROM 'HandedOver' AND j.state = 'DELETED'
     ORDER BY e.id
     LIMIT 1000
     FOR UPDATE OF e SKIP LOCKED

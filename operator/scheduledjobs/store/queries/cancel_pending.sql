@@ -1,8 +1,8 @@
--- What waits to run for jobs that are gone. One that is just being claimed is left to run.
+-- What waits to run for jobs that are gone. One that is just being claimed is left to run, as is one that was handed over.
 WITH waiting AS MATERIALIZED (
     SELECT id, fire_time
     FROM job_execution_log
-    WHERE job_id = ANY(%(job_ids)s) AND state = 'PENDING'
+    WHERE job_id = ANY(%(job_ids)s) AND state = 'PENDING' AND reason IS DISTINCT FROM 'HandedOver'
     ORDER BY id
     FOR UPDATE SKIP LOCKED
 )

@@ -76,13 +76,13 @@ WITH RECURSIVE spaces (namespace) AS (
 )
 UPDATE job_execution_log AS e
 SET state = 'RUNNING',
-    reason = NULL,
+    reason = CASE WHEN e.reason = 'HandedOver' THEN e.reason END,
     claim_no = e.claim_no + 1,
     attempt = e.attempt + 1,
     claimed_by = %(replica)s,
     claimed_at = scheduler_now(),
-    started_at = scheduler_now(),
-    lateness_ms = CASE WHEN e.run_key = '' AND e.attempt = 0
+    started_at = CASE WHEN e.reason = 'HandedOver' THEN e.started_at ELSE scheduler_now() END,
+    lateness_ms = CASE WHEN e.run_key = '' AND e.attempt = 0 AND e.reason IS DISTINCT FROM 'HandedOver'
         THEN extract(epoch FROM scheduler_now() - coalesce(e.due_at, e.fire_time)) * 1000 ELSE e.lateness_ms END
 -- As arrays, since the planner takes these for short: of the CTE it thinks that it is long, and reads the whole log.
 FROM unnest(ARRAY(SELECT id FROM free), ARRAY(SELECT fire_time FROM free)) AS p (id, fire_time)
@@ -90,4 +90,4 @@ WHERE e.id = p.id AND e.fire_time = p.fire_time
 RETURNING
     e.id, e.fire_time, e.namespace, e.job_name, e.job_id, e.version, e.run_key, e.attempt, e.trigger, e.claim_no,
     e.handler, e.payload, e.missed_count, e.first_missed_at, e.claimed_at,
-    coalesce(e.due_at, e.fire_time) AS due_at
+    coalesce(e.due_at, e.fire_time) AS due_at, e.reason, e.started_at, e.result, e.cancel_reason, e.cancel_requested_by

@@ -29,6 +29,7 @@ WITH inserted AS (
 )
 SELECT
     e.id, e.fire_time, e.namespace, e.job_name, e.job_id, e.version, e.run_key, e.attempt, e.trigger, e.claim_no,
-    e.handler, e.payload, e.missed_count, e.first_missed_at, e.claimed_at, coalesce(e.due_at, e.fire_time) AS due_at
+    e.handler, e.payload, e.missed_count, e.first_missed_at, e.claimed_at, coalesce(e.due_at, e.fire_time) AS due_at,
+    e.reason, e.started_at, e.result, e.cancel_reason, e.cancel_requested_by
 FROM inserted AS e
 WHERE e.claimed_by IS NOT NULL

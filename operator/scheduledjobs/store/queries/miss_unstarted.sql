@@ -1,4 +1,4 @@
--- Close what waited past its startingDeadline, whether or not a slot was ever free.
+-- Close what waited past its startingDeadline, whether or not a slot was ever free; and what no replica went on with.
 WITH late AS MATERIALIZED (
     SELECT id, fire_time
     FROM job_execution_log
@@ -8,9 +8,9 @@ WITH late AS MATERIALIZED (
     FOR UPDATE SKIP LOCKED
 )
 UPDATE job_execution_log AS e
-SET state = 'MISSED',
-    reason = 'StartingDeadlineExceeded',
-    message = CASE WHEN e.visible_at = 'infinity'
+SET state = CASE WHEN e.reason = 'HandedOver' THEN 'LOST' ELSE 'MISSED' END,
+    reason = CASE WHEN e.reason = 'HandedOver' THEN 'ReplicaDied' ELSE 'StartingDeadlineExceeded' END,
+    message = CASE WHEN e.reason = 'HandedOver' THEN 'no replica went on with it' WHEN e.visible_at = 'infinity'
         THEN 'another run of the job had not ended before startingDeadline' ELSE 'no slot was free before startingDeadline' END,
     finished_at = scheduler_now()
 FROM late

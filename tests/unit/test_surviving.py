@@ -1,0 +1,174 @@
+"""Attempts whose work survives the replica: what a stop does to them, and how they go on."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from tests.unit.test_runner import NOON, Bench
+
+from scheduledjobs.core.reasons import Reason, State
+from scheduledjobs.errors import Failed
+from scheduledjobs.handlers import Execution, handler
+from scheduledjobs.handlers.assignment import Assignment, Ending, Stop
+
+DRAINED = Stop(State.LOST, Reason.DRAINED, "the replica stopped")
+CANCELLED = Stop(State.CANCELLED, Reason.CANCEL_REQUESTED, "cancelled by somebody")
+
+
+@pytest.fixture
+async def bench() -> AsyncIterator[Bench]:
+    made = Bench()
+    yield made
+    await made.runner.close()
+
+
+class Outside:
+    """Work outside of the process, which a handler that survives begins and ends."""
+
+    def __init__(self) -> None:
+        self.began = asyncio.Event()
+        self.loop = asyncio.get_running_loop()
+        self.told: list[str] = []
+        self.takes_seconds = 0.0
+
+    async def handle(self, execution: Execution, _payload: Any) -> str:
+        execution.note.set({"work": 7})
+        self.loop.call_soon_threadsafe(self.began.set)
+        if execution.stopping.is_set():
+            self.told.append("ended at once")
+            raise asyncio.CancelledError
+        try:
+            await asyncio.sleep(60)
+        except asyncio.CancelledError:
+            if execution.stopping.hands_over:
+                self.told.append("left alone")
+                raise
+            self.told.append("ending")
+            try:
+                await asyncio.sleep(self.takes_seconds)
+            except asyncio.CancelledError:
+                self.told.append("left alone while ending")
+                raise
+            self.told.append("ended")
+            raise
+        return "done"
+
+
+async def ended(bench: Bench) -> Ending:
+    return await asyncio.wait_for(bench.endings.get(), 5)
+
+
+async def begun(bench: Bench, outside: Outside, **options: Any) -> Assignment:
+    assignment = bench.begin(outside.handle, survives=True, **options)
+    await asyncio.wait_for(outside.began.wait(), 5)
+    return assignment
+
+
+async def test_a_replica_that_stops_hands_over_what_survives_it(bench: Bench) -> None:
+    outside = Outside()
+    await begun(bench, outside)
+    bench.runner.stop_attempts(DRAINED)
+    ending = await ended(bench)
+    assert (ending.state, ending.reason, ending.abandoned) == (State.PENDING, Reason.HANDED_OVER, False)
+    assert outside.told == ["left alone"]
+
+
+async def test_only_what_survives_is_handed_over_when_a_drain_begins(bench: Bench) -> None:
+    async def handle(_execution: Execution, _payload: Any) -> str:
+        await asyncio.sleep(0.2)
+        return "finished"
+
+    outside = Outside()
+    await begun(bench, outside)
+    bench.begin(handle)
+    bench.runner.hand_over(DRAINED)
+    states = {(await ended(bench)).state, (await ended(bench)).state}
+    assert states == {State.PENDING, State.SUCCEEDED}
+
+
+async def test_a_cancelled_attempt_ends_when_its_work_has_ended_however_long_that_takes(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("scheduledjobs.handlers.runner.CANCEL_SECONDS", 0.05)
+    outside = Outside()
+    outside.takes_seconds = 0.4
+    assignment = await begun(bench, outside)
+    bench.runner.stop_attempt(*assignment.key, CANCELLED)
+    ending = await ended(bench)
+    assert (ending.state, ending.reason, ending.abandoned) == (State.CANCELLED, Reason.CANCEL_REQUESTED, False)
+    assert outside.told == ["ending", "ended"]
+
+
+async def test_a_replica_that_stops_does_not_wait_for_an_end_under_way(bench: Bench) -> None:
+    outside = Outside()
+    outside.takes_seconds = 60
+    assignment = await begun(bench, outside)
+    bench.runner.stop_attempt(*assignment.key, CANCELLED)
+    bench.runner.stop_attempts(DRAINED)
+    assert (await ended(bench)).reason == Reason.HANDED_OVER
+    assert outside.told == ["ending", "left alone while ending"]
+
+
+async def test_what_was_cancelled_while_nobody_watched_begins_only_to_be_ended(bench: Bench) -> None:
+    outside = Outside()
+    await begun(bench, outside, stop=CANCELLED, started_at=NOON - timedelta(minutes=1))
+    assert (await ended(bench)).state is State.CANCELLED
+    assert outside.told == ["ended at once"]
+
+
+async def test_an_attempt_that_was_handed_over_has_the_rest_of_its_timeout(bench: Bench) -> None:
+    outside = Outside()
+    await begun(bench, outside, timeout=60, started_at=NOON - timedelta(seconds=59.9))
+    ending = await ended(bench)
+    assert (ending.state, outside.told) == (State.TIMED_OUT, ["ending", "ended"])
+    took = ending.finished_at - ending.started_at
+    assert timedelta(seconds=60) <= took < timedelta(seconds=65)
+
+
+async def test_what_an_attempt_notes_is_told_once_and_again_where_it_could_not_be_written(bench: Bench) -> None:
+    outside = Outside()
+    assignment = await begun(bench, outside)
+    ((noted, value, again),) = bench.runner.notes()
+    assert (noted, value) == (assignment, {"work": 7})
+    assert bench.runner.notes() == []
+    again()
+    assert [value for _, value, _ in bench.runner.notes()] == [{"work": 7}]
+
+
+async def test_what_another_replica_noted_is_given_to_who_goes_on(bench: Bench) -> None:
+    async def handle(execution: Execution, _payload: Any) -> Any:
+        return execution.noted
+
+    assert (await bench.run(handle, survives=True, noted={"work": 7}, started_at=NOON)).result == b'{"work":7}'
+
+
+async def test_what_became_of_the_work_counts_more_than_a_stop_that_came_too_late(bench: Bench) -> None:
+    async def handle(_execution: Execution, _payload: Any) -> str:
+        try:
+            await asyncio.sleep(60)
+        except asyncio.CancelledError:
+            return "it had ended well"
+        return ""
+
+    ending = await bench.run(handle, survives=True, timeout=0.05)
+    assert (ending.state, ending.result) == (State.SUCCEEDED, b'"it had ended well"')
+
+
+async def test_a_failure_elsewhere_has_a_result_and_no_traceback(bench: Bench) -> None:
+    async def handle(_execution: Execution, _payload: Any) -> None:
+        raise Failed("exit code 3", {"exitCode": 3})
+
+    ending = await bench.run(handle)
+    assert (ending.state, ending.reason, ending.message) == (State.FAILED, Reason.ERROR, "exit code 3")
+    assert (ending.result, ending.traceback, ending.output) == (b'{"exitCode":3}', None, "")
+
+
+def test_a_handler_that_survives_is_async() -> None:
+    with pytest.raises(TypeError, match="must be async"):
+
+        @handler("blocking", survives=True)
+        def blocking(_execution: Execution, _payload: Any) -> None: ...
