@@ -22,7 +22,8 @@ resource.
 
 Times are `timestamptz` in milliseconds, decided by `scheduler_now()`. The log, its attempts and its output have a
 partition for each UTC day of `fire_time`; a day older than the retention is dropped whole. Every state and reason is in
-[states.md](states.md).
+[states.md](states.md). The views `reader_*` show the same columns to those who may read some namespaces only
+([roles in the database](../howto/database-roles.md)).
 
 ```sql
 SELECT * FROM job_execution_log ORDER BY fire_time DESC LIMIT 20;              -- what ran, and what did not and why
@@ -36,7 +37,7 @@ FIRST = ["job_execution_log", "job_definition"]
 TABLES = """
 SELECT c.oid, c.relname, c.relkind = 'p', coalesce(obj_description(c.oid), '')
 FROM pg_class AS c
-WHERE c.relnamespace = 'public'::regnamespace AND c.relkind IN ('r', 'p', 'v') AND NOT c.relispartition
+WHERE c.relnamespace = 'public'::regnamespace AND c.relkind IN ('r', 'p') AND NOT c.relispartition
 ORDER BY c.relname
 """
 COLUMNS = """

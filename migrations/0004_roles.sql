@@ -90,6 +90,8 @@ CREATE TABLE reader_namespace (
     PRIMARY KEY (reader, namespace)
 );
 COMMENT ON TABLE reader_namespace IS 'Which namespaces a database role may read by the views reader_*; *: all.';
+COMMENT ON COLUMN reader_namespace.reader IS 'name of the database role';
+COMMENT ON COLUMN reader_namespace.namespace IS 'a namespace, or * for all';
 
 -- Views and no policies on the tables: those would be part of every plan of the operator's own statements. A barrier, or
 -- a condition of the reader's could see rows, and tell of them by its error, before the namespace is looked at. The

@@ -49,3 +49,31 @@ CREATE TABLE notice_cursor (
     since timestamptz(3) NOT NULL
 );
 COMMENT ON TABLE notice_cursor IS 'One row: what ended before since has been noticed.';
+
+COMMENT ON COLUMN notice_message.id IS 'which the message carries each time it is sent: receivers know a repetition by it';
+COMMENT ON COLUMN notice_message.webhook IS 'name of the webhook';
+COMMENT ON COLUMN notice_message.sealed_at IS 'when it was decided what the message holds';
+COMMENT ON COLUMN notice_message.settled_at IS 'when it had arrived, or was given up';
+COMMENT ON COLUMN notice_message.result IS 'SENT or DROPPED; NULL: is to be sent';
+COMMENT ON COLUMN notice_message.attempts IS 'how often it was sent in vain';
+COMMENT ON COLUMN notice_message.error IS 'why it did not arrive the last time';
+COMMENT ON COLUMN notice.execution_id IS 'job_execution_log.id';
+COMMENT ON COLUMN notice.kind IS 'failure, recovery, miss or longRun';
+COMMENT ON COLUMN notice.webhook IS 'name of the webhook';
+COMMENT ON COLUMN notice.noticed_at IS 'when the leader noticed it';
+COMMENT ON COLUMN notice.namespace IS 'namespace of the job';
+COMMENT ON COLUMN notice.job_name IS 'name of the job';
+COMMENT ON COLUMN notice.job_id IS 'job_definition.id';
+COMMENT ON COLUMN notice.fire_time IS 'the moment that the schedule names';
+COMMENT ON COLUMN notice.occurred_at IS 'when it happened';
+COMMENT ON COLUMN notice.state IS 'state of the execution then';
+COMMENT ON COLUMN notice.reason IS 'its reason';
+COMMENT ON COLUMN notice.message IS 'its message';
+COMMENT ON COLUMN notice.attempt IS 'number of the attempt';
+COMMENT ON COLUMN notice.moment_count IS 'how many moments a range row stands for';
+COMMENT ON COLUMN notice.message_id IS 'the message that it was put into';
+COMMENT ON COLUMN notice_failing.job_id IS 'job_definition.id';
+COMMENT ON COLUMN notice_failing.fire_time IS 'of the newest failure that was noticed';
+COMMENT ON COLUMN notice_failing.recovered_at IS 'when a success of a later fire time was noticed';
+COMMENT ON COLUMN notice_cursor.since IS 'what ended before has been noticed';
+COMMENT ON COLUMN notice_cursor.only_row IS 'true: there is one row';

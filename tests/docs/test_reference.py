@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from types import ModuleType
 
 import pytest
 from dev import cli_docs, crd_docs, settings_docs, states_docs, tables_docs
+from dev.build import KUBERNETES, OLDER
+from dev.postgres import WHEEL
 
 from scheduledjobs.cli.main import COMMANDS
 from scheduledjobs.core import resource
@@ -76,6 +79,14 @@ def test_every_annotation_is_described() -> None:
 def test_every_setting_and_every_command_is_there() -> None:
     assert all(f"| `{settings_docs.variable(name)}` |" in settings_docs.page() for name in Settings.model_fields)
     assert all(f"\n## scheduledjobs {name}\n" in cli_docs.page() for name in COMMANDS)
+
+
+def test_the_page_of_compatibility_names_what_the_tests_can_be_run_on() -> None:
+    text = (ROOT / "docs" / "reference" / "compatibility.md").read_text()
+    for kubernetes in (KUBERNETES, *OLDER.values()):
+        assert f"| {kubernetes.removeprefix('v')} |" in text
+    for postgres in ("15", *WHEEL):
+        assert re.search(rf"^\| {postgres}\.\d+ \|", text, re.M), postgres
 
 
 def test_every_page_of_the_reference_is_made_from_the_code_or_held_by_a_test() -> None:

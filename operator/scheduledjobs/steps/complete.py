@@ -142,7 +142,7 @@ class Complete:
     async def _hand_over(self, replica: UUID, endings: Sequence[Ending]) -> dict[int, str]:
         async with self._sessions.session() as conn:
             over = await hand_over_executions(conn, replica, [ending.assignment.guard for ending in endings])
-        log.info("executions handed over", count=len(over))
+        log.warning("executions handed over from their replica", count=len(over))
         return dict.fromkeys(over, Reason.HANDED_OVER)
 
     def _retry_seconds(self, ending: Ending) -> float | None:
