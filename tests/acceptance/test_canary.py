@@ -63,6 +63,15 @@ class Echo(BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(body)
 
+    def do_POST(self) -> None:
+        """Refuse a notice, and say where it was sent to."""
+        self.rfile.read(int(self.headers["Content-Length"]))
+        body = self.path.encode()
+        self.send_response(503, f"Sent to {self.path}")
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
     def log_message(self, *_: Any) -> None:
         """Say nothing."""
 
@@ -128,6 +137,17 @@ def given(folder: Path, *ports: int) -> dict[str, Any]:
     return {name: {"namespaces": ["*"], "path": str(folder / name), "hosts": hosts} for name in forms}
 
 
+def webhooks(folder: Path, echo: int, closed: int) -> dict[str, Any]:
+    """Webhooks that refuse, that are not there, and whose address is in a file."""
+    (folder / "hook").write_text(f"http://ana:{secret()}@127.0.0.1:{echo}/{secret()}?key={secret()}")
+    common = {"namespaces": ["*"], "collect": "1s"}
+    return {
+        "refuses": {"url": f"http://127.0.0.1:{echo}/{secret()}", "format": "slack", **common},
+        "gone": {"url": f"http://127.0.0.1:{closed}/{secret()}", "format": "cloudevents", **common},
+        "filed": {"url_file": str(folder / "hook"), "format": "slack", **common},
+    }
+
+
 def jobs(echo: int, closed: int) -> dict[str, dict[str, Any]]:
     """What is run, by the name of its job: a handler that takes secrets belongs here, in success and in failure."""
     found = {
@@ -171,6 +191,8 @@ def search(
     settings = {
         "sql_connections": json.dumps(connections(postgres_server, replicas.url, folder)),
         "credentials": json.dumps(given(folder, echo, closed)),
+        "webhooks": json.dumps(webhooks(folder, echo, closed)),
+        "notices": json.dumps([{"webhook": name, "on": ["failure"]} for name in ("refuses", "gone", "filed")]),
         "handlers": "leaky_handlers",
         "http_allow": "127.0.0.0/8",
         "log_level": "debug",
@@ -186,10 +208,12 @@ def search(
     for name, spec in jobs(echo, closed).items():
         site.run(site.create(name, **spec))
     until(lambda: replicas.row(OPEN)["n"] == 0, 90)
+    until(lambda: replicas.row(UNSENT)["n"] == 3, 30)
     return found
 
 
 STATE = "SELECT state FROM job_definition WHERE name = 'planted'"
+UNSENT = "SELECT count(DISTINCT webhook) AS n FROM notice_message WHERE error IS NOT NULL"
 OPEN = "SELECT count(*) AS n FROM job_execution_log WHERE state IN ('PENDING', 'RUNNING')"
 
 

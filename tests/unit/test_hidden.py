@@ -9,8 +9,8 @@ from urllib.parse import quote, quote_plus
 
 import pytest
 
+from scheduledjobs.core.hidden import MASK, Hidden
 from scheduledjobs.handlers.execution import LONGEST_LINE, Output, captured, hide, without_hidden
-from scheduledjobs.handlers.hidden import MASK, Hidden
 
 AWKWARD = "a\"b\\c d<é&'/+%"
 

@@ -9,6 +9,7 @@ from uuid import UUID
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import BaseModel
 
 from scheduledjobs.core.backoff import backoff, next_attempt_in
 from scheduledjobs.core.jitter import check_jitter, due_at
@@ -20,7 +21,7 @@ from scheduledjobs.core.schedule import next_fire, parse_schedule
 from scheduledjobs.core.spec import Retry, parse_spec
 from scheduledjobs.errors import SpecError
 from scheduledjobs.handlers import Registry
-from scheduledjobs.handlers.registry import AnyPayload, Handler
+from scheduledjobs.handlers.registry import AnyPayload, Handler, handler
 
 SECOND = timedelta(seconds=1)
 NOON = datetime(2026, 11, 23, 12, tzinfo=UTC)
@@ -158,3 +159,9 @@ def test_a_payload_that_is_too_large_leaves_the_schedule_readable() -> None:
     verdict = Judge(lambda _: True, Registry().check).verdict(spec(payload={"a": "x" * 40_000}), "default")
     assert verdict.reason is Reason.INVALID_PAYLOAD
     assert verdict.schedule is not None
+
+
+@pytest.mark.parametrize("model", [BaseModel, dict])
+def test_a_payload_that_is_no_model_of_its_own_is_refused_where_it_is_written(model: Any) -> None:
+    with pytest.raises(TypeError, match="the payload of the handler 'report' must be a class of its own"):
+        handler("report", payload=model)

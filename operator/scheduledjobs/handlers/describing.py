@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import traceback
 
-from scheduledjobs.handlers.hidden import Hidden
+from scheduledjobs.core.hidden import Hidden
 
 LONGEST_TRACEBACK = 16 * 1024
 

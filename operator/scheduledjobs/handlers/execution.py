@@ -15,9 +15,9 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
+from scheduledjobs.core.hidden import Hidden
 from scheduledjobs.core.reasons import Trigger
 from scheduledjobs.core.result import plain
-from scheduledjobs.handlers.hidden import Hidden
 
 MOST_OUTPUT = 64 * 1024
 LONGEST_LINE = 8 * 1024

@@ -80,6 +80,11 @@ def handler(
     ends it and comes back only when that is gone, however long it takes. Such a function is async.
     """
 
+    if payload is BaseModel or not issubclass(payload, BaseModel):
+        raise TypeError(
+            f"the payload of the handler {name!r} must be a class of its own, derived from pydantic.BaseModel"
+        )
+
     def mark(function: Function) -> Function:
         made = Handler(name, function, payload, inspect.iscoroutinefunction(function), check, survives)
         if survives and not made.is_async:

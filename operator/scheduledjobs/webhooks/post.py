@@ -1,7 +1,7 @@
 """Post a message to a webhook: once, within five seconds, without following a redirect.
 
 The URL is the operator's, so where it leads is not guarded; but it is a secret, and it may hold one (Slack's do). No
-error says more of it than why there was no answer.
+error says more of it than why there was no answer, and what a server says back is told without what the URL holds.
 """
 
 from __future__ import annotations
@@ -15,7 +15,9 @@ from typing import Any
 
 import aiohttp
 import orjson
+from yarl import URL
 
+from scheduledjobs.core.hidden import Hidden
 from scheduledjobs.core.notice_forms import CONTENT_TYPES, plain
 from scheduledjobs.core.notices import Webhook, is_http
 from scheduledjobs.errors import WebhookError
@@ -47,8 +49,19 @@ async def post(webhook: Webhook, body: dict[str, Any], now: datetime) -> int:
         raise WebhookError(_why(error)) from None
     except ValueError:
         raise WebhookError("its URL cannot be called") from None
-    _judge(response.status, response.headers.get("Retry-After"), said, now)
+    if response.status not in OK:
+        text = _secrets(url).mask(said.decode(errors="replace"))
+        raise _refusal(response.status, response.headers.get("Retry-After"), text, now)
     return response.status
+
+
+def _secrets(address: str) -> Hidden:
+    """Return what a URL holds beside its host, whole and in parts: a server that echoes it echoes secrets."""
+    url, hidden = URL(address), Hidden()
+    parts = [url.path_qs, url.path, *url.parts, *url.query.values(), url.user or "", url.password or ""]
+    for part in (address, url.raw_path_qs, *url.raw_parts, url.raw_query_string, *parts):
+        hidden.add(part)
+    return hidden
 
 
 def _url(webhook: Webhook) -> str:
@@ -82,15 +95,12 @@ def _why(error: aiohttp.ClientError) -> str:
     return f"the connection broke: {type(error).__name__}"
 
 
-def _judge(status: int, retry_after: str | None, said: bytes, now: datetime) -> None:
-    if status in OK:
-        return
+def _refusal(status: int, retry_after: str | None, said: str, now: datetime) -> WebhookError:
     if status in REDIRECTS:
-        raise WebhookError(f"it answered {status}: redirects are not followed")
-    text = plain(said.decode(errors="replace"), 100)
-    message = f"it answered {status}: {text}".rstrip(": ")
+        return WebhookError(f"it answered {status}: redirects are not followed")
+    message = f"it answered {status}: {plain(said, 100)}".rstrip(": ")
     is_final = status in CLIENT_ERRORS and status not in WORTH_RETRYING
-    raise WebhookError(message, retry_after=_seconds(retry_after, now), is_final=is_final)
+    return WebhookError(message, retry_after=_seconds(retry_after, now), is_final=is_final)
 
 
 def _seconds(text: str | None, now: datetime) -> timedelta | None:

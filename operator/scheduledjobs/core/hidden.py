@@ -1,7 +1,8 @@
-"""What an attempt must not say: the values of the credentials it has read, replaced by `***` in all that it leaves.
+"""What must not be said: the values of the credentials that an attempt has read, and what a webhook's URL holds.
 
-Exact values only, in the forms in which servers and errors give them back. It is a second line of defence: the first
-is that a value is sent to the hosts of its credential and to no other. An attempt that has read none pays nothing.
+They are replaced by `***` in all that is left of an attempt or said of a message. Exact values only, in the forms in
+which servers and errors give them back. It is a second line of defence: the first is that a value is sent to the hosts
+that it is for, and to no other. An attempt that has read none pays nothing.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ SHORTEST = 8
 
 
 class Hidden:
-    """The values that one attempt must not say. Values are added from any thread, before they are used."""
+    """Values that must not be in what is said of an attempt or message; added, from any thread, before their use."""
 
     def __init__(self) -> None:
         self._forms: tuple[str, ...] = ()
