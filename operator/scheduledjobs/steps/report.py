@@ -83,7 +83,10 @@ class Report:
         self._on_failure = on_failure
         self._monotonic = monotonic
         self._known: dict[UUID, Known] = {}
-        self._dirty: dict[UUID, float] = {}
+        self._dirty: dict[UUID, int] = {}
+        """Each with the number of its newest mark: what was read before that mark does not make it clean."""
+
+        self._marks = 0
         self._urgent: set[UUID] = set()
         self._active: Mapping[UUID, int] = {}
         self._count_at = 0.0
@@ -128,10 +131,16 @@ class Report:
 
     def mark(self, ids: Iterable[UUID]) -> None:
         """These jobs' statuses may have changed; one that the watch has not brought yet is marked when it does."""
-        now = self._monotonic()
+        self._marks += 1
         for uid in ids:
             if uid in self._known:
-                self._dirty.setdefault(uid, now)
+                self._dirty[uid] = self._marks
+
+    def _clean(self, uid: UUID, read: int) -> None:
+        """What was read after that many marks is what the status says; a later mark may tell of something newer."""
+        if self._dirty.get(uid, 0) <= read:
+            self._dirty.pop(uid, None)
+            self._urgent.discard(uid)
 
     async def step(self) -> float | None:
         """Find what has changed, and patch what is due, up to the pace allowed; return the seconds until the next."""
@@ -165,6 +174,7 @@ class Report:
         return uid in self._known and self._monotonic() - self._known[uid].patched_at >= 1.0
 
     async def _report(self, due: list[UUID]) -> None:
+        read = self._marks
         async with self._leader.session() as conn:
             rows = await load_status(conn, due)
         now = datetime.now(UTC)
@@ -178,18 +188,17 @@ class Report:
             status = self._status(row, before, now)
             if status is None:
                 continue
-            marked_at = self._dirty.pop(row["id"], self._monotonic())
             if _canonical(status) != known.status:
-                self._dirty[row["id"]] = marked_at  # at the end again: the others are looked at first
+                self._dirty[row["id"]] = self._dirty.pop(row["id"], read)  # at the end: the others are looked at first
                 if self._is_pressing(row["id"], rank := _rank(before, status)):
                     wanted.append((rank, row["id"], status))
             else:
-                self._urgent.discard(row["id"])
+                self._clean(row["id"], read)
         for uid in set(due) - {row["id"] for row in rows}:
-            self._dirty.pop(uid, None)
+            self._clean(uid, read)
         wanted.sort(key=lambda entry: entry[0])
         for _, uid, status in wanted[: int(PATCHES_PER_SECOND * EVERY_SECONDS)]:
-            await self._patch(uid, status)
+            await self._patch(uid, status, read)
 
     async def _look_anew(self, uid: UUID, known: Known) -> None:
         """The resource is not as it was known: a quorum read says how it is, whatever the watch has yet to bring."""
@@ -214,7 +223,7 @@ class Report:
     def _is_pressing(self, uid: UUID, rank: int) -> bool:
         return rank < ROUTINE or self._monotonic() - self._known[uid].patched_at >= ROUTINE_SECONDS
 
-    async def _patch(self, uid: UUID, status: dict[str, Any]) -> None:
+    async def _patch(self, uid: UUID, status: dict[str, Any], read: int) -> None:
         known = self._known.get(uid)
         if known is None:
             return
@@ -238,8 +247,7 @@ class Report:
         self._tell_failure(
             known.meta, orjson.loads(known.status).get("lastExecution", {}), status.get("lastExecution", {})
         )
-        self._dirty.pop(uid, None)
-        self._urgent.discard(uid)
+        self._clean(uid, read)
         known.patched_at = self._monotonic()
         known.status = _canonical(status)
         known.meta = _with_version(known.meta, version)

@@ -1,0 +1,134 @@
+"""A job changes while its status is being told: what is told next is what it is then, and no change is forgotten."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from contextlib import asynccontextmanager
+from typing import Any, cast
+
+import pytest
+from dev.controlplane import ControlPlane
+from tests.integration.conftest import Stage
+
+from scheduledjobs.core.resource import Resource
+from scheduledjobs.kube.client import KubeClient, open_client
+from scheduledjobs.kube.listing import get_resource
+from scheduledjobs.steps import report
+from scheduledjobs.steps.report import Report
+from scheduledjobs.store.queries import Row
+
+
+class Meanwhile:
+    """Asks the API server, and lets something else happen once while a patch is on its way there."""
+
+    def __init__(self, kube: KubeClient) -> None:
+        self.kube = kube
+        self.happens: Callable[[], Any] | None = None
+
+    async def request(self, verb: str, path: str, **asked: Any) -> dict[str, Any]:
+        happens, self.happens = (self.happens, None) if verb == "PATCH" else (None, self.happens)
+        if happens is not None:
+            await happens()
+        return await self.kube.request(verb, path, **asked)
+
+
+class Telling:
+    """A job, and the statuses of a term that knows it."""
+
+    def __init__(self, cluster: ControlPlane, namespace: str, stage: Stage, kube: Meanwhile) -> None:
+        self.cluster, self.namespace, self.stage, self.kube = cluster, namespace, stage, kube
+        self.now = 1000.0
+        self.report: Report
+
+    async def read(self) -> Resource:
+        found = await get_resource(cast("KubeClient", self.kube.kube), self.namespace, "job")
+        assert found is not None
+        return found
+
+    async def mirror(self, resource: Resource) -> None:
+        """Take it in as the leader does."""
+        self.report.see(resource)
+        await self.stage.mirror(resource)
+        self.report.know(resource)
+
+    async def step(self) -> None:
+        self.now += 1.0
+        await self.report.step()
+
+    async def edit(self, **spec: Any) -> Resource:
+        """Change the spec with kubectl; return the resource as it is then."""
+        patch = json.dumps({"spec": spec})
+        self.cluster.kubectl("patch", "scheduledjob", "job", "-n", self.namespace, "--type=merge", "-p", patch)
+        return await self.read()
+
+    async def status(self) -> dict[str, Any]:
+        return dict((await self.read()).status)
+
+
+@asynccontextmanager
+async def telling(cluster: ControlPlane, namespace: str, stage: Stage) -> Any:
+    body = {
+        "apiVersion": "scheduledjobs.dev/v1",
+        "kind": "ScheduledJob",
+        "metadata": {"name": "job", "namespace": namespace},
+        "spec": {"handler": "log", "fixedRate": "1h"},
+    }
+    cluster.kubectl("apply", "-f", "-", stdin=json.dumps(body))
+    async with open_client() as kube, stage.leader() as leader:
+        found = Telling(cluster, namespace, stage, Meanwhile(kube))
+        client = cast("KubeClient", found.kube)
+        found.report = Report(leader, client, stage.specs, lambda *_: None, lambda: found.now)
+        await found.mirror(await found.read())
+        yield found
+
+
+@pytest.fixture(autouse=True)
+def kubeconfig(cluster: ControlPlane, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("KUBECONFIG", str(cluster.kubeconfig))
+
+
+@pytest.fixture
+def stage(database: str) -> Stage:
+    return Stage(database)
+
+
+async def test_a_change_that_comes_while_a_status_is_on_its_way_is_told_after_it(
+    cluster: ControlPlane, namespace: str, stage: Stage
+) -> None:
+    async with telling(cluster, namespace, stage) as found:
+        edited = await found.edit(suspend=True)
+        found.report.see(edited)  # so the patch of what SQL says of the version before is made onto this one, and lands
+
+        async def mirrored() -> None:
+            await stage.mirror(edited)
+            found.report.know(edited)
+
+        found.kube.happens = mirrored
+        await found.step()
+        assert (await found.status())["suspended"] is False
+        await found.step()
+        assert (await found.status())["suspended"] is True
+        assert found.report.waiting == 0
+
+
+async def test_a_change_that_comes_after_its_row_was_read_is_told_all_the_same(
+    cluster: ControlPlane, namespace: str, stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with telling(cluster, namespace, stage) as found:
+        await found.step()
+        assert found.report.waiting == 0
+        load = report.load_status
+
+        async def load_and_change(*args: Any) -> list[Row]:
+            rows = await load(*args)
+            monkeypatch.setattr(report, "load_status", load)
+            await found.mirror(await found.edit(suspend=True))
+            return rows
+
+        found.report.mark([stage.job()["id"]])
+        monkeypatch.setattr(report, "load_status", load_and_change)
+        await found.step()
+        await found.step()
+        assert (await found.status())["suspended"] is True
+        assert found.report.waiting == 0
