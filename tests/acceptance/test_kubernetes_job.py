@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from itertools import count
 from typing import Any
 from uuid import UUID
@@ -158,12 +158,14 @@ def test_a_timeout_deletes_the_job_and_is_over_when_its_pods_are_gone(jobs: Jobs
     job = jobs.wait(name)
     jobs.start(job)
     until(lambda: jobs.is_going(job), 20, 0.2)
+    stopped = datetime.now(UTC)
+    until(lambda: datetime.now(UTC) > stopped + timedelta(seconds=8))  # longer than between two looks of its own
     assert jobs.execution(name)["state"] == "RUNNING"  # a pod may still write
     jobs.collect(job)
     ended = jobs.execution(name, state="TIMED_OUT")
     assert not ended["abandoned"]
     assert jobs.of(name) == []
-    assert "deleting Job" in jobs.output(ended)
+    assert "is gone, and its pods" in jobs.output(ended)
 
 
 def test_a_cancel_deletes_the_job(jobs: Jobs) -> None:

@@ -145,6 +145,7 @@ def test_what_ends_badly_says_why(cluster: Cluster, capsys: Any) -> None:
     for name, row in found.items():
         say(capsys, f"{name}: {row[0]}: {row[1]}")
     assert found["ends-late"][0] == "TIMED_OUT"
+    assert "is gone, and its pods" in found["ends-late"][5]  # its process takes no heed of SIGTERM: that takes 30 s
     assert {row[0] for name, row in found.items() if name != "ends-late"} == {"FAILED"}
     assert re.match("(ErrImagePull|ImagePullBackOff): ", found["ends-unpulled"][1])
     assert found["ends-unnamed"][1].startswith("InvalidImageName: ")

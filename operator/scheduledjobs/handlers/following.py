@@ -85,9 +85,16 @@ class Following:
         except asyncio.CancelledError:
             if not self._execution.stopping.is_set() or self._execution.stopping.hands_over:
                 raise
-            result = await self._remove_stopped()
+            _uncancel()
+            result = await self._remove_surely()
             if result is not None:
                 return result
+            raise
+        except (Failed, SpecError):
+            raise
+        except Exception as error:
+            self._say("for a reason unforeseen: %r", error)
+            await self._remove_surely()  # whatever it is, no Job may run on under an attempt that has ended
             raise
 
     # The beginning.
@@ -261,6 +268,15 @@ class Following:
 
     # Its removal.
 
+    async def _remove_surely(self) -> dict[str, Any] | None:
+        failures = 0
+        while True:
+            try:
+                return await self._remove_stopped()
+            except Exception as error:  # noqa: BLE001 the attempt must not end before its Job has
+                failures += 1
+                await self._pause("the Job could not be removed yet: %r", error, failures)
+
     async def _remove_stopped(self) -> dict[str, Any] | None:
         """Delete the Job and wait until it is gone; return its result where it had ended well before."""
         if self._creating is not None:
@@ -302,8 +318,9 @@ class Following:
 
     async def _remove(self, uid: str) -> dict[str, Any] | None:
         """Delete the Job with this uid, and return once it is gone with its pods; its result if it had ended well."""
-        await self._patiently(lambda: self._door.delete(self._namespace, self._name, uid))
         while not self._followed.is_gone:
+            if "deletionTimestamp" not in (self._followed.latest or {}).get("metadata", {}):
+                await self._patiently(lambda: self._door.delete(self._namespace, self._name, uid))
             if not await self._followed.wait(LOOK_SECONDS) or self._followed.is_stale:
                 await self._read()
         job = self._followed.latest
@@ -322,13 +339,20 @@ class Following:
                 failures += 1
                 await self._pause("no answer about the Job yet: %s", error, failures)
 
-    async def _pause(self, text: str, error: ScheduledJobsError, failures: int) -> None:
+    async def _pause(self, text: str, error: Exception, failures: int) -> None:
         if failures & (failures - 1) == 0:
             self._say(text, error)
         await asyncio.sleep(min(FIRST_WAIT_SECONDS * 2 ** min(failures - 1, 10), LONGEST_WAIT_SECONDS))
 
     def _say(self, text: str, *words: object) -> None:
         self._execution.logger.info(text, *words)
+
+
+def _uncancel() -> None:
+    """Go on after a cancel: until Python 3.11.3 `asyncio.timeout` takes its own end for the cancel before it."""
+    task = asyncio.current_task()
+    while task is not None and task.cancelling():
+        task.uncancel()
 
 
 def _heard(task: asyncio.Task[dict[str, Any]]) -> None:
