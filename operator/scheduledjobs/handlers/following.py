@@ -349,7 +349,7 @@ class Following:
 
 
 def _uncancel() -> None:
-    """Go on after a cancel: until Python 3.11.3 `asyncio.timeout` takes its own end for the cancel before it."""
+    """Go on after a cancel: in Python 3.11.2 `asyncio.timeout` takes its own end for the cancel that came before."""
     task = asyncio.current_task()
     while task is not None and task.cancelling():
         task.uncancel()
