@@ -35,7 +35,7 @@ def test_one_execution_is_one_trace_which_its_target_joins(replicas: Replicas, c
             handler="http",
             payload={
                 "method": "POST",
-                "url": f"http://ana:{CANARY}@127.0.0.1:{port}/run?token={CANARY}",
+                "url": f"http://127.0.0.1:{port}/run?token={CANARY}",
                 "headers": {"X-Key": CANARY},
                 "body": {"key": CANARY},
             },
