@@ -14,8 +14,8 @@ from scheduledjobs.cli.main import COMMANDS, EPILOG, group
 PAGE = Path(__file__).parents[1] / "docs" / "reference" / "cli.md"
 HEAD = """# The command `scheduledjobs`
 
-Made from the code by `make docs`; `--help` says the same. As a kubectl plugin it is `kubectl scheduledjobs COMMAND`,
-where `kubectl-scheduledjobs` is on the path.
+Made from the code by `make docs`; `--help` says the same. As a kubectl plugin it is `kubectl scheduledjobs COMMAND`.
+[How to install it, or run it in the operator's pod](../howto/command-line.md).
 """
 
 

@@ -55,6 +55,8 @@ def _type(field: dict[str, Any]) -> str:
     low, high = field.get("minimum"), field.get("maximum")
     bounds = f", {low:,.0f} to {high:,.0f}" if low is not None and high is not None else ""
     kind = field.get("type", "object")  # a model of its own is read from JSON
+    if kind == "array" and field["items"].get("type") != "string":
+        return "JSON list"
     return WORDS.get(kind, kind) + bounds
 
 

@@ -13,6 +13,7 @@ from secrets import token_hex
 import psutil
 import psycopg
 from psycopg import sql
+from tests.acceptance.collector import Server
 from tests.acceptance.rest import Site
 
 BEGIN, END = "c4n4ry", "y4n4rc"
@@ -34,6 +35,7 @@ class Search:
     site: Site
     metrics_ports: list[int]
     server_log: Path
+    collector: Server
     needles: list[str] = field(default_factory=lambda: [BEGIN, END, BASIC])
 
     def found(self) -> dict[str, set[str]]:
@@ -58,6 +60,8 @@ class Search:
             for page in ("metrics", "readyz", "livez"):
                 with urllib.request.urlopen(f"http://127.0.0.1:{port}/{page}", timeout=10) as answer:
                     yield "metrics", f"{port}/{page}", answer.read().decode()
+        for path, _, body in list(self.collector.asked):
+            yield "traces", path, body.decode(errors="replace")
         yield from self._answers()
         for process in replicas.processes.values():
             for one in (psutil.Process(process.pid), *psutil.Process(process.pid).children(recursive=True)):

@@ -16,6 +16,7 @@ import pytest
 from dev.postgres import Postgres
 from dev.processes import free_port
 from tests.acceptance.canary import BEGIN, Search, secret
+from tests.acceptance.collector import Server, serving
 from tests.acceptance.conftest import Replicas, until
 from tests.acceptance.rest import start_site
 
@@ -83,6 +84,14 @@ def echo() -> Iterator[int]:
     yield server.server_port
     server.shutdown()
     server.server_close()
+
+
+@pytest.fixture
+def collector(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
+    with serving() as found:
+        monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", found.url)
+        monkeypatch.setenv("OTEL_BSP_SCHEDULE_DELAY", "200")
+        yield found
 
 
 def closed_port() -> int:
@@ -175,7 +184,12 @@ SUCCEED |= {f"sql-{name}-good" for name in ("own", "good", "filed")}
 
 @pytest.fixture
 def search(
-    replicas: Replicas, postgres_server: Postgres, echo: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    replicas: Replicas,
+    postgres_server: Postgres,
+    echo: int,
+    collector: Server,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> Search:
     """Two replicas, at their most talkative, that were given a canary wherever a secret may be."""
     closed = closed_port()
@@ -203,15 +217,22 @@ def search(
     site = start_site(replicas, theirs, **settings, metrics_port=str(ports[0]))
     replicas.start("two", **settings, metrics_port=str(ports[1]), log_format="console")
     until(lambda: replicas.row("SELECT count(*) AS n FROM scheduler_instance WHERE dead_at IS NULL")["n"] == 2, 30)
-    found = Search(site, ports, postgres_server.log)
+    found = Search(site, ports, postgres_server.log, collector)
     found.needles += [token.rpartition(".")[2] for token in site.tokens.values()]
     for name, spec in jobs(echo, closed).items():
         site.run(site.create(name, **spec))
     until(lambda: replicas.row(OPEN)["n"] == 0, 90)
     until(lambda: replicas.row(UNSENT)["n"] == 3, 30)
+    until(lambda: traced(found) >= {str(row["id"]) for row in replicas.rows(RAN)}, 30)
     return found
 
 
+def traced(search: Search) -> set[str]:
+    """Return the executions that have a span."""
+    return {attributes.get("faas.invocation_id", "") for _, attributes in search.collector.spans()}
+
+
+RAN = "SELECT id FROM job_execution_log WHERE started_at IS NOT NULL"
 STATE = "SELECT state FROM job_definition WHERE name = 'planted'"
 UNSENT = "SELECT count(DISTINCT webhook) AS n FROM notice_message WHERE error IS NOT NULL"
 OPEN = "SELECT count(*) AS n FROM job_execution_log WHERE state IN ('PENDING', 'RUNNING')"
@@ -235,6 +256,7 @@ def test_no_secret_is_seen_anywhere_and_the_search_would_see_it(search: Search) 
     until(lambda: [row["state"] for row in site.replicas.rows(STATE)] == ["ACTIVE"], 60)
     site.run({"id": f"{site.ours}.planted"})
     until(lambda: site.replicas.row(OPEN)["n"] == 0, 30)
+    until(lambda: traced(search) >= {str(row["id"]) for row in site.replicas.rows(RAN)}, 30)
     found = search.found()
-    assert {"logs", "tables", "resources", "metrics", "rest", "pages", "processes"} <= found.keys()
+    assert {"traces", "logs", "tables", "resources", "metrics", "rest", "pages", "processes"} <= found.keys()
     assert {"job_definition", "job_definition_version"} <= found["tables"]

@@ -13,6 +13,7 @@ SOURCES = sorted((ROOT / "operator").rglob("*.py"))
 TOPICS = {
     "SSRF", "confused deputy", "secrets", "SQL by payload", "code by payload", "floods", "log injection",
     "header injection", "XSS", "CSRF", "REST", "stale leader", "hostile object",
+    "kubernetes-job", "notices",
 }  # fmt: skip
 CALLS = {"eval", "exec", "compile", "__import__", "Template", "from_string", "unsafe_load", "full_load"}
 MODULES = {"pickle", "marshal", "shelve", "dill", "cloudpickle", "code", "codeop"}

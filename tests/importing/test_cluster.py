@@ -47,6 +47,7 @@ def test_manifests_apply_and_say_what_the_file_says(cluster: ControlPlane, names
     assert said.returncode == 1, said.stderr  # one CronJob has a date that never comes
     assert "21 of 22 jobs imported, 1 not" in said.stderr
     assert f"CronJob {namespace}/never: " in said.stderr
+    assert "kubernetes-job, which is off by default: until the chart's value kubernetesJob.enabled" in said.stderr
     written = "---\n".join(path.read_text() for path in sorted(folder.glob("*.yaml")))
     assert specs(written) == specs((HERE / "cronjobs.golden.yaml").read_text())
     pause = "scheduledjobs.dev/paused-until"  # as docs/howto/migrate-from-cronjob.md has it

@@ -23,6 +23,10 @@ from scheduledjobs.kube.client import open_client
 from scheduledjobs.kube.cronjobs import list_cronjobs, list_runs
 
 Raw = Mapping[str, Any]
+OFF_BY_DEFAULT = (
+    "the manifests name the handler kubernetes-job, which is off by default: until the chart's value "
+    "kubernetesJob.enabled is true the jobs are Ready=False and run nothing, so suspend no CronJob before"
+)
 
 
 @click.command()
@@ -60,6 +64,8 @@ def command(
     now = datetime.now(UTC)
     jobs = [read_cronjob(raw, default_time_zone, now) for raw in found]
     jobs = import_output.write(jobs, output, force=force, is_shadow=shadow is not None)
+    if any(job.spec is not None for job in jobs):
+        click.echo(OFF_BY_DEFAULT, err=True)
     compared = asyncio.run(compare(scope, jobs, found, shadow, Time())) if shadow is not None else None
     import_output.leave(jobs, compared)
 

@@ -1,0 +1,26 @@
+"""Commands of the runbooks can be run as they stand: each page says where, and psql is given an address."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+DOCS = Path(__file__).parents[2] / "docs"
+RUNBOOKS = sorted((DOCS / "runbooks").glob("*.md"))
+PROGRAMS = {"kubectl", "psql", "scheduledjobs", "promtool", "helm"}
+
+
+@pytest.mark.parametrize("page", RUNBOOKS, ids=lambda page: page.stem)
+def test_a_runbook_says_where_its_commands_run(page: Path) -> None:
+    text = page.read_text()
+    assert "(../howto/command-line.md)" in text
+    lines = [line for block in re.findall(r"```console\n(.*?)```", text, re.S) for line in block.splitlines()]
+    assert {line.split()[0] for line in lines} <= PROGRAMS
+
+
+def test_psql_is_given_an_address_on_every_page() -> None:
+    used = {page: re.findall(r"^(?:\$ )?psql (\S+)", page.read_text(), re.M) for page in DOCS.rglob("*.md")}
+    assert sum(map(len, used.values())) > 10
+    assert {page.name for page, some in used.items() if not all(re.search(r"_URL|://", one) for one in some)} == set()
