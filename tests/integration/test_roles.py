@@ -169,6 +169,39 @@ def test_every_statement_is_allowed_to_the_runtime(shared: Roled, name: str) -> 
     assert result.status == psycopg.pq.ExecStatus.TUPLES_OK, result.error_message.decode()
 
 
+RIGHTS = """
+SELECT c.relname::text, ARRAY(
+    SELECT p FROM unnest('{SELECT,INSERT,UPDATE,DELETE}'::text[]) AS p WHERE has_table_privilege(%s, c.oid, p)
+)
+FROM pg_class AS c
+WHERE c.relnamespace = 'public'::regnamespace AND c.relkind IN ('r', 'p') AND NOT c.relispartition
+"""
+ALL = {"SELECT", "INSERT", "UPDATE", "DELETE"}
+KEPT = {"SELECT", "INSERT", "UPDATE"}
+RUNTIME = {
+    "schema_migration": {"SELECT"},
+    "leadership": {"SELECT", "UPDATE"},
+    "leadership_term": {"SELECT", "INSERT", "DELETE"},
+    "scheduler_instance": ALL,
+    "job_definition": KEPT,
+    "job_definition_version": KEPT,
+    "job_execution_log": KEPT,
+    "job_execution_attempt": KEPT,
+    "job_execution_output": KEPT,
+    "run_request": {"SELECT", "INSERT"},
+    "notice": ALL,
+    "notice_message": ALL,
+    "notice_failing": ALL,
+    "notice_cursor": ALL,
+    "reader_namespace": set(),  # which would let it decide who reads what
+}
+
+
+def test_every_table_is_granted_to_the_runtime_or_kept_from_it_on_purpose(shared: Roled) -> None:
+    found = {name: set(rights) for name, rights in shared.run("administrator", RIGHTS, f"{shared.prefix}_runtime")}
+    assert found == RUNTIME, "a migration that makes a table adds it to runtime.sql, roles.sql and here"
+
+
 async def test_the_runtime_migrates_nothing_and_says_who_may(postgres_server: Postgres) -> None:
     made = empty(postgres_server)
     made.make_roles()

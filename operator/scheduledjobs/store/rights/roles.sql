@@ -39,7 +39,8 @@ BEGIN
         WHERE c.relnamespace = 'public'::regnamespace AND c.relkind IN ('r', 'p', 'v', 'S') AND c.relowner <> us
             AND c.relname ~ (
                 '^((reader_)?job_(definition|definition_version|execution_(log|attempt|output)(_[0-9]+)?)|execution_id'
-                '|(reader_)?run_request|reader_namespace|schema_migration|leadership|leadership_term|scheduler_instance)$'
+                '|(reader_)?run_request|reader_namespace|schema_migration|leadership|leadership_term|scheduler_instance'
+                '|notice|notice_(message|failing|cursor))$'
             )
         ORDER BY c.oid
     );

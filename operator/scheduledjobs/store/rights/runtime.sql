@@ -9,5 +9,6 @@ GRANT SELECT, INSERT, UPDATE ON
     job_definition, job_definition_version, job_execution_log, job_execution_attempt, job_execution_output
 TO {runtime};
 GRANT SELECT, INSERT ON run_request TO {runtime};
+GRANT SELECT, INSERT, UPDATE, DELETE ON notice, notice_message, notice_failing, notice_cursor TO {runtime};
 GRANT USAGE ON SEQUENCE execution_id TO {runtime};
 GRANT EXECUTE ON FUNCTION make_day, drop_day TO {runtime}
