@@ -11,7 +11,7 @@ from uuid import UUID
 import pytest
 import yaml
 from tests.docs.shell import Command, open_shell, steps
-from tests.unit.test_semantics import known_tests
+from tests.docs.test_semantics import known_tests
 
 from scheduledjobs.core import lease, term
 from scheduledjobs.core.decide import decide
