@@ -135,6 +135,7 @@ class App:
     async def run(self) -> None:
         """Run until SIGTERM or SIGINT, then stop in order."""
         self._take_signals()
+        metrics.begin()
         metrics.BUILD.info({"version": __version__})
         metrics.SLOTS.set(self._settings.slots)
         metrics.LEADER.labels(name=self._settings.lease_name).set(0)

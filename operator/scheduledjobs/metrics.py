@@ -9,6 +9,8 @@ from functools import cache
 
 from prometheus_client import Counter, Gauge, Histogram, Info
 
+from scheduledjobs.core.reasons import MISSED_REASONS, State
+
 SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 1800, 3600)
 QUERY_SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 60)
 
@@ -59,6 +61,12 @@ NOTICE_AGE = Gauge(
 )
 OF_THE_LEADER = (TERM, BACKLOG, BACKLOG_AGE, REPLICAS, DAYS_AHEAD, TO_MIRROR, TO_REPORT)
 QUERIES = Histogram("scheduledjobs_query_seconds", "How long statements took", ["statement"], buckets=QUERY_SECONDS)
+
+
+def begin() -> None:
+    """Serve from the start, as 0, what alerts take the increase of: a series born at its first count shows none."""
+    for reason in MISSED_REASONS:
+        fires(State.MISSED, reason)
 
 
 def follow() -> None:

@@ -205,6 +205,7 @@ def test_probes_and_metrics_are_served(replicas: Any) -> None:
     leads = f'leader_election_master_status{{name="{replicas.lease}"}} 1.0'
     until(lambda: leads in _get(port, "/metrics")[1])
     assert f'scheduledjobs_build_info{{version="{__version__}"}} 1.0' in _get(port, "/metrics")[1]
+    assert 'scheduledjobs_fires_total{reason="TooLate",state="MISSED"} 0.0' in _get(port, "/metrics")[1]
     assert replicas.row("SELECT version FROM scheduler_instance")["version"] == __version__
 
 

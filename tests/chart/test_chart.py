@@ -67,9 +67,21 @@ MATRIX = {
         "--set", "notices.webhooks.existingSecret=hooks,web.publicUrl=https://jobs.example",
         "--set-json", 'notices.rules=[{"webhook": "ops", "on": ["failure", "longRun"], "longRun": "30m"}]',
         "--set", "migrate.existingSecret=owner,migrate.key=url",
+        "--set", "database.caSecret.name=db-ca,database.caSecret.key=root.crt",
         "--set-json", 'quotas={"*": {"jobs": 1000, "fires_per_second": 0.5}, "finance": {"running": 8}}',
     ),
 }  # fmt: skip
+
+
+class Strict(yaml.SafeLoader):
+    """YAML as strict loaders (kustomize, Flux) read it: a key that stands twice is an error, not its last value."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:  # noqa: FBT001 PyYAML's
+        keys = [key.value for key, _ in node.value]
+        twice = sorted({key for key in keys if keys.count(key) > 1})
+        if twice:
+            raise yaml.constructor.ConstructorError(None, None, f"twice: {', '.join(twice)}", node.start_mark)
+        return super().construct_mapping(node, deep)
 
 
 def helm(name: str, *words: str, check: bool = True) -> subprocess.CompletedProcess[str]:
@@ -78,7 +90,7 @@ def helm(name: str, *words: str, check: bool = True) -> subprocess.CompletedProc
 
 def rendered(words: tuple[str, ...], name: str = HELMS[0]) -> list[dict[str, Any]]:
     text = helm(name, "template", "release", str(CHART), "-n", "default", "--kube-version", "1.37.2", *words).stdout
-    return [item for item in yaml.safe_load_all(text) if item]
+    return [item for item in yaml.load_all(text, Strict) if item]
 
 
 def of(items: list[dict[str, Any]], kind: str) -> list[dict[str, Any]]:
@@ -186,6 +198,8 @@ def test_pods_are_restricted_as_the_api_server_enforces_it(cluster: ControlPlane
         ((*SECRET, "--set", "quotas.finance.job=3"), "job"),
         ((*SECRET, "--set", "quotas.Finance.jobs=3"), "Finance"),
         ((*SECRET, "--set", "quotas.finance.jobs=-1"), "jobs"),
+        ((*DEMO, "--set", "database.caSecret.name=db-ca"), "database.caSecret is for a database of yours"),
+        ((*SECRET, "--set", "database.caSecret.key=a/b"), "key"),
         ((*DEMO, "--set", "migrate.existingSecret=owner"), "migrate.existingSecret is for a database of yours"),
         ((*SECRET, "--set", "web.enabled=false,web.ingress.enabled=true"), "web.ingress.enabled needs web.enabled"),
         ((*SECRET, "--set", "telemetry.otlpEndpoint=collector:4318"), "otlpEndpoint"),
@@ -415,6 +429,22 @@ def test_only_the_init_container_has_the_address_of_who_may_change_the_schema() 
     assert [entry["name"] for entry in plain["env"]] == ["SCHEDULEDJOBS_DATABASE_URL"]
 
 
+def test_the_ca_of_the_database_is_wherever_its_address_is() -> None:
+    items = rendered(MATRIX["everything"])
+    (smoke,) = of(items, "Pod")
+    specs = [pod_of(items)["spec"], smoke["spec"]]
+    containers = [one for spec in specs for one in (*spec.get("initContainers", []), *spec["containers"])]
+    assert [one["name"] for one in containers] == ["migrate", "operator", "smoke"]
+    for one in containers:
+        (path,) = [entry["value"] for entry in one["env"] if entry["name"] == "PGSSLROOTCERT"]
+        (mount,) = [mount for mount in one["volumeMounts"] if mount["name"] == "database-ca"]
+        assert (f"{mount['mountPath']}/ca.crt", mount["readOnly"]) == (path, True)
+    for spec in specs:
+        (volume,) = [one for one in spec["volumes"] if one["name"] == "database-ca"]
+        assert volume["secret"] == {"secretName": "db-ca", "items": [{"key": "root.crt", "path": "ca.crt"}]}
+    assert not any(word in json.dumps(rendered(SECRET)) for word in ("database-ca", "PGSSLROOTCERT"))
+
+
 def test_quotas_reach_the_operator_as_they_are_written() -> None:
     (container,) = pod_of(rendered(MATRIX["everything"]))["spec"]["containers"]
     (text,) = [entry["value"] for entry in container["env"] if entry["name"] == "SCHEDULEDJOBS_QUOTAS"]
@@ -425,7 +455,7 @@ def test_quotas_reach_the_operator_as_they_are_written() -> None:
 
 def test_every_variable_is_one_of_the_settings_and_defaults_agree() -> None:
     (container,) = pod_of(rendered(MATRIX["everything"]))["spec"]["containers"]
-    names = {entry["name"] for entry in container["env"]} - {"PYTHONPATH", "A"}
+    names = {entry["name"] for entry in container["env"]} - {"PYTHONPATH", "PGSSLROOTCERT", "A"}
     assert names <= {f"SCHEDULEDJOBS_{name.upper()}" for name in Settings.model_fields}
     (plain,) = pod_of(rendered(SECRET))["spec"]["containers"]
     changed = {"SCHEDULEDJOBS_MIGRATE", "SCHEDULEDJOBS_LEASE_NAME"}
@@ -487,6 +517,34 @@ def test_notes_say_how_to_reach_the_dashboard() -> None:
 def test_notes_warn_of_a_dashboard_without_tokens_or_without_tls() -> None:
     assert "WARNING: web.auth" in notes("--set", "web.auth=none-for-everybody")
     assert "WARNING: web.ingress has no tls" in notes("--set", "web.ingress.enabled=true")
+
+
+def test_notes_warn_of_runbooks_that_no_link_reaches_where_there_are_alerts(cluster: ControlPlane) -> None:
+    def said(*words: str) -> str:
+        install = ("install", "release", str(CHART), "--kubeconfig", str(cluster.kubeconfig), "--dry-run=server")
+        return helm(HELMS[0], *install, *SECRET, "--set", "crds.install=false", *words).stdout.partition("\nNOTES:\n")[
+            2
+        ]
+
+    warning = "WARNING: monitoring.runbooks has no scheme"
+    assert warning not in said()
+    names = {"kind": "PrometheusRule", "plural": "prometheusrules", "singular": "prometheusrule"}
+    schema = {"openAPIV3Schema": {"type": "object", "x-kubernetes-preserve-unknown-fields": True}}
+    version = {"name": "v1", "served": True, "storage": True, "schema": schema}
+    crd = {
+        "apiVersion": "apiextensions.k8s.io/v1",
+        "kind": "CustomResourceDefinition",
+        "metadata": {"name": "prometheusrules.monitoring.coreos.com"},
+        "spec": {"group": "monitoring.coreos.com", "names": names, "scope": "Namespaced", "versions": [version]},
+    }
+    cluster.kubectl("create", "-f", "-", stdin=json.dumps(crd))
+    try:
+        cluster.kubectl("wait", "--for=condition=Established", "crd/prometheusrules.monitoring.coreos.com")
+        assert warning in said()
+        assert warning not in said("--set", "monitoring.runbooks=https://docs.example/runbooks/")
+        assert warning not in said("--set", "monitoring.enabled=false")
+    finally:
+        cluster.kubectl("delete", "crd/prometheusrules.monitoring.coreos.com")
 
 
 def test_the_image_has_no_file_that_it_has_no_use_for() -> None:

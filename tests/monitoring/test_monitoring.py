@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import re
 import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +15,15 @@ import yaml
 from dev.metrics_docs import PAGE, exported, own, page
 from dev.prometheus import promtool
 
+from scheduledjobs.core import decide
+from scheduledjobs.core.reasons import Reason
+
 ROOT = Path(__file__).parents[2]
 FILES = ROOT / "charts" / "scheduledjobs" / "files"
 RUNBOOKS = ROOT / "docs" / "runbooks"
 OURS = re.compile(r"\b(?:scheduledjobs|leader_election)_[a-z_]+\b")
 SELECTOR = re.compile(r"((?:scheduledjobs|leader_election)_[a-z_]+)\{([^}]*)\}")
-OF_PROMETHEUS = {"instance", "pod", "le"}
+OF_PROMETHEUS = {"instance", "pod", "namespace", "cluster", "le"}
 
 
 def alerts() -> list[dict[str, Any]]:
@@ -91,6 +96,21 @@ def test_every_metric_says_what_it_is_and_none_is_by_job() -> None:
         assert metric.documentation
         assert not set(labels) & {"job", "namespace", "uid"}
         assert metric.name.startswith(("scheduledjobs_", "leader_election_"))
+
+
+def test_what_an_alert_takes_the_increase_of_is_served_as_0_from_the_start() -> None:
+    """In a process of its own: the tests of this one have counted."""
+    code = (
+        "from prometheus_client import generate_latest as served; from scheduledjobs import metrics; metrics.begin();"
+    )
+    code += "print(served().decode())"
+    served = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    begun = set(re.findall(r'scheduledjobs_fires_total{reason="(\w+)",state="MISSED"} 0[.]0', served))
+    decided = set(re.findall(r"State[.]MISSED, (?:change or )?Reason[.](\w+)", inspect.getsource(decide)))
+    changes = {Reason.EDITED, Reason.SUSPENDED, Reason.DELETED, Reason.RESTORED}
+    assert len(decided) == 5
+    assert begun == {Reason[name] for name in decided} | changes
+    assert "scheduledjobs_mirror_drift_total 0.0" in served
 
 
 def test_what_only_the_leader_knows_is_not_served_by_who_leads_no_more() -> None:

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import structlog
+from prometheus_client import REGISTRY
 
 from scheduledjobs.errors import StoreUnavailable, TermLost
 from scheduledjobs.steps.clock import Clock
@@ -39,6 +40,12 @@ async def test_a_step_that_fails_is_tried_again(error: Exception) -> None:
     with structlog.testing.capture_logs() as logs:
         assert await run_until(3, error) >= 3
     assert [log["failures"] for log in logs][:2] == [1, 2]
+
+
+async def test_each_pass_that_fails_is_counted_by_its_step() -> None:
+    before = REGISTRY.get_sample_value("scheduledjobs_step_failures_total", {"step": "test"}) or 0
+    calls = await run_until(3, StoreUnavailable("no connection"))
+    assert REGISTRY.get_sample_value("scheduledjobs_step_failures_total", {"step": "test"}) == before + calls
 
 
 async def test_a_lost_term_ends_the_loop() -> None:

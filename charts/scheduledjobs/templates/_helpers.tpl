@@ -12,9 +12,13 @@
 {{- end }}
 {{- end }}
 
-{{- define "scheduledjobs.selectorLabels" -}}
+{{- define "scheduledjobs.releaseLabels" -}}
 app.kubernetes.io/name: {{ include "scheduledjobs.name" . }}
 app.kubernetes.io/instance: {{ .Release.Name }}
+{{- end }}
+
+{{- define "scheduledjobs.selectorLabels" -}}
+{{ include "scheduledjobs.releaseLabels" . }}
 app.kubernetes.io/component: operator
 {{- end }}
 
@@ -69,6 +73,25 @@ app.kubernetes.io/component: operator
     secretKeyRef:
       name: {{ include "scheduledjobs.databaseSecret" . }}
       key: {{ if .Values.demoPostgres.enabled }}uri{{ else }}{{ .Values.database.key }}{{ end }}
+{{- if .Values.database.caSecret.name }}
+{{- if .Values.demoPostgres.enabled }}
+{{- fail "database.caSecret is for a database of yours: demoPostgres has no TLS" }}
+{{- end }}
+- name: PGSSLROOTCERT
+  value: /etc/scheduledjobs/database-ca/ca.crt
+{{- end }}
+{{- end }}
+
+{{/* For every container that has databaseEnv. Whatever the key is called, the file is ca.crt. */}}
+{{- define "scheduledjobs.databaseMount" -}}
+- {name: database-ca, mountPath: /etc/scheduledjobs/database-ca, readOnly: true}
+{{- end }}
+
+{{- define "scheduledjobs.databaseVolume" -}}
+- name: database-ca
+  secret:
+    secretName: {{ .Values.database.caSecret.name }}
+    items: [{key: {{ .Values.database.caSecret.key | quote }}, path: ca.crt}]
 {{- end }}
 
 {{- define "scheduledjobs.noticesEnv" -}}

@@ -122,6 +122,21 @@ LIVE_STATES = frozenset({State.PENDING, State.RUNNING})
 NEVER_RUN_STATES = frozenset({State.SKIPPED, State.MISSED})
 """States of a moment that no handler was started for."""
 
+MISSED_REASONS = frozenset(
+    {
+        Reason.COALESCED,
+        Reason.OVER_LIMIT,
+        Reason.TOO_LATE,
+        Reason.STARTING_DEADLINE_EXCEEDED,
+        Reason.IN_THE_PAST,
+        Reason.EDITED,
+        Reason.SUSPENDED,
+        Reason.DELETED,
+        Reason.RESTORED,
+    }
+)
+"""Why a moment is MISSED."""
+
 FAILURE_STATES = frozenset({State.FAILED, State.TIMED_OUT, State.LOST})
 """Ends that count as a failure of the job."""
 

@@ -14,6 +14,7 @@ from typing import Any
 
 import structlog
 
+from scheduledjobs import metrics
 from scheduledjobs.errors import KubeError, StoreError, TermLost
 
 log = structlog.get_logger(__name__)
@@ -43,6 +44,7 @@ async def keep(
     and within how many seconds it will have said so again, `patience` of them for the pass itself.
     """
     failures = 0
+    failed = metrics.STEP_FAILURES.labels(step=name)
     tick(name, patience)
     while True:
         if wake is not None:
@@ -54,6 +56,7 @@ async def keep(
             raise
         except Exception as error:  # noqa: BLE001 one defect must not end scheduling
             failures += 1
+            failed.inc()
             wait = min(0.1 * 2**failures, LONGEST_WAIT_SECONDS)
             if failures & (failures - 1) == 0:  # the 1st, 2nd, 4th, 8th...: an outage must not fill the log
                 report_failure(name, error, failures)
