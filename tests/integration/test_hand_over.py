@@ -16,6 +16,9 @@ from scheduledjobs.steps.complete import Complete
 from scheduledjobs.steps.mirror import Gone
 from scheduledjobs.store.executions import (
     cancel_execution,
+    claim_executions,
+    claim_fairly,
+    end_waiting,
     hand_back_executions,
     hand_over_executions,
     write_notes,
@@ -185,6 +188,56 @@ async def test_a_note_is_in_the_row_while_it_runs_and_for_who_goes_on(stage: Sta
         assert await write_notes(conn, replica, [guard(again)]) == set()  # it has ended
 
 
+async def test_a_hand_over_keeps_a_note_that_nobody_had_written_yet(stage: Stage) -> None:
+    claimed = await running(stage)
+    owner = stage.rows()[0]["claimed_by"]
+    async with connect(stage.url, "test") as conn:
+        await write_notes(conn, owner, [guard(claimed, note={"job": "older"})])
+        await hand_over_executions(conn, owner, [guard(claimed, note={"job": "newer"})])
+        replica = await stage.replica()
+        (again,) = await stage.claim(replica)
+        assert again["result"] == {"job": "newer"}
+        await hand_over_executions(conn, replica, [guard(again, note=None)])  # it had not noted anything itself
+    (third,) = await stage.claim(replica)
+    assert third["result"] == {"job": "newer"}
+
+
+CLAIMS = (claim_executions, claim_fairly)
+
+
+@pytest.mark.parametrize("claim", CLAIMS)
+async def test_a_retry_does_not_begin_with_what_the_attempt_before_left(stage: Stage, claim: Any) -> None:
+    claimed = await running(stage)
+    owner = stage.rows()[0]["claimed_by"]
+    async with connect(stage.url, "test", **stage.clock_setting) as conn:
+        await conn.execute('UPDATE job_execution_log SET result = \'{"job": "of attempt 1"}\'')
+        await conn.execute("UPDATE job_execution_log SET state = 'PENDING', reason = 'Retrying', claimed_by = NULL")
+        (again,) = await claim(conn, owner, ["log"], 1)
+        assert again["result"] is None
+        await hand_over_executions(conn, owner, [guard(again, note=None)])
+        (third,) = await claim(conn, owner, ["log"], 1)
+    assert (third["reason"], third["result"]) == ("HandedOver", None)
+    assert claimed["id"] == third["id"]
+
+
+@pytest.mark.parametrize("claim", CLAIMS)
+async def test_what_goes_on_says_no_longer_that_its_replica_has_gone(stage: Stage, claim: Any) -> None:
+    await running(stage)
+    await stage.rescue(SURVIVING)
+    async with connect(stage.url, "test", **stage.clock_setting) as conn:
+        await claim(conn, await stage.replica(), ["log"], 1)
+    assert the(stage, "state", "reason", "message") == ("RUNNING", "HandedOver", None)
+
+
+async def test_a_newer_run_does_not_end_what_was_handed_over_meanwhile(stage: Stage) -> None:
+    claimed = await running(stage)
+    await stage.rescue(SURVIVING)
+    async with connect(stage.url, "test") as conn:  # it was RUNNING when the caller looked
+        assert await end_waiting(conn, [claimed["id"]], [claimed["job_id"]]) == set()
+        assert await end_waiting(conn, [claimed["id"]], []) == set()
+    assert the(stage, "state", "reason") == ("PENDING", "HandedOver")
+
+
 def guard(claimed: dict[str, Any], **changes: Any) -> dict[str, Any]:
     names = ("id", "fire_time", "claim_no")
     return {**{name: claimed[name] for name in names}, "note": {"job": "x"}, **changes}
@@ -215,8 +268,6 @@ async def test_a_replica_that_drains_hands_over_and_the_next_one_knows_what_it_g
         complete = Complete(sessions, lambda *told: retried.append(told), lambda *_: None)
         first = await begun(stage, sessions, complete)
         assert (first.started_at, first.noted, first.stop) == (None, None, None)
-        async with sessions.session() as conn:
-            await write_notes(conn, complete.replica, [{**first.guard, "note": {"job": "x"}}])  # type: ignore[arg-type]
         complete.add([over(first)])
         await complete.step()
         ((endings, stale, again),) = retried
@@ -245,7 +296,7 @@ def over(assignment: Assignment) -> Ending:
         state=State.PENDING,
         reason=Reason.HANDED_OVER,
         message=None,
-        result=None,
+        result=b'{"job":"x"}',
         output="",
         output_truncated=False,
         traceback=None,

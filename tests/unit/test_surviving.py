@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import AsyncIterator
 from datetime import timedelta
 from typing import Any
@@ -11,9 +12,12 @@ import pytest
 from tests.unit.test_runner import NOON, Bench
 
 from scheduledjobs.core.reasons import Reason, State
+from scheduledjobs.core.result import MOST_RESULT
 from scheduledjobs.errors import Failed
 from scheduledjobs.handlers import Execution, handler
 from scheduledjobs.handlers.assignment import Assignment, Ending, Stop
+from scheduledjobs.handlers.execution import hide
+from scheduledjobs.handlers.registry import Registry
 
 DRAINED = Stop(State.LOST, Reason.DRAINED, "the replica stopped")
 CANCELLED = Stop(State.CANCELLED, Reason.CANCEL_REQUESTED, "cancelled by somebody")
@@ -31,6 +35,7 @@ class Outside:
 
     def __init__(self) -> None:
         self.began = asyncio.Event()
+        self.ending = asyncio.Event()
         self.loop = asyncio.get_running_loop()
         self.told: list[str] = []
         self.takes_seconds = 0.0
@@ -48,6 +53,7 @@ class Outside:
                 self.told.append("left alone")
                 raise
             self.told.append("ending")
+            self.loop.call_soon_threadsafe(self.ending.set)
             try:
                 await asyncio.sleep(self.takes_seconds)
             except asyncio.CancelledError:
@@ -108,6 +114,7 @@ async def test_a_replica_that_stops_does_not_wait_for_an_end_under_way(bench: Be
     outside.takes_seconds = 60
     assignment = await begun(bench, outside)
     bench.runner.stop_attempt(*assignment.key, CANCELLED)
+    await asyncio.wait_for(outside.ending.wait(), 5)
     bench.runner.stop_attempts(DRAINED)
     assert (await ended(bench)).reason == Reason.HANDED_OVER
     assert outside.told == ["ending", "left alone while ending"]
@@ -133,10 +140,82 @@ async def test_what_an_attempt_notes_is_told_once_and_again_where_it_could_not_b
     outside = Outside()
     assignment = await begun(bench, outside)
     ((noted, value, again),) = bench.runner.notes()
-    assert (noted, value) == (assignment, {"work": 7})
+    assert (noted, value) == (assignment, b'{"work":7}')
     assert bench.runner.notes() == []
     again()
-    assert [value for _, value, _ in bench.runner.notes()] == [{"work": 7}]
+    assert [value for _, value, _ in bench.runner.notes()] == [b'{"work":7}']
+
+
+async def test_what_is_handed_over_takes_with_it_what_it_noted_last(bench: Bench) -> None:
+    outside = Outside()
+    await begun(bench, outside)
+    bench.runner.stop_attempts(DRAINED)
+    assert (await ended(bench)).result == b'{"work":7}'
+
+
+async def test_what_is_handed_over_and_has_noted_nothing_takes_nothing_with_it(bench: Bench) -> None:
+    started = asyncio.Event()
+    loop = asyncio.get_running_loop()
+
+    async def handle(_execution: Execution, _payload: Any) -> None:
+        loop.call_soon_threadsafe(started.set)
+        await asyncio.sleep(60)
+
+    bench.begin(handle, survives=True)
+    await asyncio.wait_for(started.wait(), 5)
+    bench.runner.stop_attempts(DRAINED)
+    assert (await ended(bench)).result is None
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        (object(), []),
+        ("\ud800", []),
+        ({"text": "a\0b"}, [b'{"text":"ab"}']),
+        (NOON, [b'"2026-11-23T12:00:00+00:00"']),
+        ({"token": "hunter2-hunter2"}, [b'{"token":"***"}']),
+    ],
+)
+async def test_a_note_is_kept_as_a_result_would_be_and_one_that_cannot_be_holds_no_other_back(
+    bench: Bench, value: Any, expected: list[bytes]
+) -> None:
+    async def handle(execution: Execution, _payload: Any) -> None:
+        hide("hunter2-hunter2")
+        execution.note.set(value)
+        noted.set()
+        await asyncio.sleep(60)
+
+    noted = threading.Event()
+    bench.begin(handle, survives=True)
+    outside = Outside()
+    await begun(bench, outside)
+    assert await asyncio.to_thread(noted.wait, 5)
+    assert [value for _, value, _ in bench.runner.notes()] == [*expected, b'{"work":7}']
+
+
+async def test_a_long_note_is_cut_as_a_result_is(bench: Bench) -> None:
+    async def handle(execution: Execution, _payload: Any) -> None:
+        execution.note.set("x" * 100_000)
+        noted.set()
+        await asyncio.sleep(60)
+
+    noted = threading.Event()
+    bench.begin(handle, survives=True)
+    assert await asyncio.to_thread(noted.wait, 5)
+    ((_, note, _),) = bench.runner.notes()
+    assert len(note) <= MOST_RESULT
+
+
+def test_work_of_a_handler_of_ours_survives_a_leader_that_has_not_got_it() -> None:
+    @handler("own", survives=True)
+    async def own(_execution: Execution, _payload: Any) -> None: ...
+
+    @handler("other")
+    async def other(_execution: Execution, _payload: Any) -> None: ...
+
+    registry = Registry([each.__scheduledjobs_handler__ for each in (own, other)])  # type: ignore[attr-defined]
+    assert registry.surviving() == {"own", "kubernetes-job"}
 
 
 async def test_what_another_replica_noted_is_given_to_who_goes_on(bench: Bench) -> None:

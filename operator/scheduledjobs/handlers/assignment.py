@@ -84,7 +84,10 @@ class Assignment:
 
 @dataclass(frozen=True, slots=True)
 class Ending:
-    """How an attempt ended. `result` is JSON; `abandoned` says that its code still runs and keeps its slot."""
+    """How an attempt ended. `result` is JSON: of one that is handed over, what it has noted.
+
+    `abandoned` says that its code still runs and keeps its slot.
+    """
 
     assignment: Assignment
     state: State

@@ -7,9 +7,14 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+import structlog
+
+from scheduledjobs.core.result import NotJson, encode_result
 from scheduledjobs.handlers.assignment import Assignment, Stop
 from scheduledjobs.handlers.execution import Execution, Output
 from scheduledjobs.handlers.registry import Handler
+
+log = structlog.get_logger(__name__)
 
 
 @dataclass(slots=True)
@@ -31,6 +36,23 @@ class Attempt:
     def survives(self) -> bool:
         """What it runs goes on without this process."""
         return self.handler is not None and self.handler.survives
+
+    def encoded_note(self) -> bytes | None:
+        """Return what it has noted, as a result would be: masked JSON of at most 16 KiB; None if that is none.
+
+        What is no JSON value is dropped here and logged: in a batch it would keep the notes of all others back.
+        """
+        try:
+            return encode_result(self.output.hidden.mask_result(self.execution.note.value))
+        except NotJson:
+            log.warning(
+                "note is not a JSON value, and is dropped",
+                namespace=self.assignment.namespace,
+                job=self.assignment.job_name,
+                execution_id=self.assignment.id,
+                kind=type(self.execution.note.value).__name__,
+            )
+            return None
 
 
 def execution_of(assignment: Assignment) -> Execution:

@@ -18,6 +18,9 @@ from scheduledjobs.core.spec import ConcurrencyPolicy, JobSpec, field_errors
 from scheduledjobs.errors import SettingsError, SpecError
 
 ENTRY_POINTS = "scheduledjobs.handlers"
+SURVIVES_ANYWHERE = frozenset({"kubernetes-job"})
+"""Handlers of ours whose work survives, whether or not this process has them."""
+
 Function = Callable[..., Any]
 Check = Callable[[str, BaseModel], None]
 
@@ -116,8 +119,8 @@ class Registry:
         return sorted(self._handlers)
 
     def surviving(self) -> frozenset[str]:
-        """Return the names of those whose work survives a replica."""
-        return frozenset(name for name, each in self._handlers.items() if each.survives)
+        """Return the names of those whose work survives a replica, and of ours that do and may be on others only."""
+        return SURVIVES_ANYWHERE | {name for name, each in self._handlers.items() if each.survives}
 
     def get(self, name: str) -> Handler | None:
         """Return the handler of that name, or None."""

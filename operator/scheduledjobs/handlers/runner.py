@@ -117,10 +117,11 @@ class Runner:
                     found.append((attempt.assignment, text, attempt.output.is_truncated))
         return found
 
-    def notes(self) -> list[tuple[Assignment, Any, Callable[[], None]]]:
-        """Return what attempts have noted since the last call, and for each how to have it returned once more."""
-        noted = ((attempt, attempt.execution.note.news()) for attempt in list(self._attempts.values()))
-        return [(one.assignment, value, one.execution.note.again) for one, value in noted if value is not None]
+    def notes(self) -> list[tuple[Assignment, bytes, Callable[[], None]]]:
+        """Return what attempts have noted since the last call, as JSON; and for each how to have it returned again."""
+        news = [one for one in list(self._attempts.values()) if one.execution.note.news() is not None]
+        noted = ((one, one.encoded_note()) for one in news)
+        return [(one.assignment, note, one.execution.note.again) for one, note in noted if note is not None]
 
     def take_back(self) -> list[Assignment]:
         """Return the attempts that have not begun, and never will now: to be called where the loop is blocked."""
@@ -278,7 +279,8 @@ class Runner:
     def _stopped(self, attempt: Attempt, *, abandoned: bool = False) -> Ending:
         assert attempt.stop is not None  # noqa: S101 the caller looked
         if attempt.execution.stopping.hands_over:
-            return self._ending(attempt, State.PENDING, Reason.HANDED_OVER, None)
+            # With its note: from now on nobody asks for it, and the next replica must know what was begun.
+            return self._ending(attempt, State.PENDING, Reason.HANDED_OVER, None, result=attempt.encoded_note())
         return self._ending(attempt, attempt.stop.state, attempt.stop.reason, attempt.stop.message, abandoned=abandoned)
 
     def _succeeded(self, attempt: Attempt, result: object) -> Ending:

@@ -140,8 +140,9 @@ class Complete:
         return written
 
     async def _hand_over(self, replica: UUID, endings: Sequence[Ending]) -> dict[int, str]:
+        rows = [{**ending.assignment.guard, "note": _json(ending.result)} for ending in endings]
         async with self._sessions.session() as conn:
-            over = await hand_over_executions(conn, replica, [ending.assignment.guard for ending in endings])
+            over = await hand_over_executions(conn, replica, rows)
         log.warning("executions handed over from their replica", count=len(over))
         return dict.fromkeys(over, Reason.HANDED_OVER)
 
@@ -229,12 +230,16 @@ def _row(ending: Ending, retry_seconds: float | None) -> dict[str, Any]:
         "state": ending.state,
         "reason": ending.reason,
         "message": ending.message,
-        "result": orjson.Fragment(ending.result) if ending.result is not None else None,
+        "result": _json(ending.result),
         "started_at": ending.started_at,
         "finished_at": ending.finished_at,
         "duration_ms": round(took.total_seconds() * 1000),
         "abandoned": ending.abandoned,
     }
+
+
+def _json(result: bytes | None) -> orjson.Fragment | None:
+    return None if result is None else orjson.Fragment(result)
 
 
 def _output(ending: Ending) -> dict[str, Any]:

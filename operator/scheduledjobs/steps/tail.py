@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from uuid import UUID
 
+import orjson
+
 from scheduledjobs.handlers.runner import Runner
 from scheduledjobs.store.executions import write_notes, write_outputs
 from scheduledjobs.store.sessions import Sessions
@@ -29,7 +31,8 @@ class Tail:
         written: set[int] = set()
         try:
             async with self._sessions.session() as conn:
-                written = await write_notes(conn, replica, [{**one.guard, "note": note} for one, note, _ in noted])
+                rows = [{**one.guard, "note": orjson.Fragment(note)} for one, note, _ in noted]
+                written = await write_notes(conn, replica, rows)
         finally:
             for one, _, again in noted:
                 if (

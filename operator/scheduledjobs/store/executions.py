@@ -144,7 +144,7 @@ async def insert_outputs(conn: Connection, rows: Iterable[Mapping[str, Any]]) ->
 
 
 async def hand_over_executions(conn: Connection, replica: UUID, rows: Iterable[Mapping[str, Any]]) -> set[int]:
-    """Let others go on with attempts of `replica` (id, fire_time, claim_no); return the ids that changed."""
+    """Let others go on with attempts of `replica` (id, fire_time, claim_no, note); return the ids that changed."""
     return {row["id"] for row in await fetch_all(conn, "hand_over_executions", replica=replica, rows=batch(rows))}
 
 

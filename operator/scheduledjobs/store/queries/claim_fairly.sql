@@ -77,6 +77,9 @@ WITH RECURSIVE spaces (namespace) AS (
 UPDATE job_execution_log AS e
 SET state = 'RUNNING',
     reason = CASE WHEN e.reason = 'HandedOver' THEN e.reason END,
+    -- Of an attempt that goes on: its note. Else it is an earlier attempt's, and no note of this one.
+    result = CASE WHEN e.reason = 'HandedOver' THEN e.result END,
+    message = CASE WHEN e.reason IS DISTINCT FROM 'HandedOver' THEN e.message END,
     claim_no = e.claim_no + 1,
     attempt = e.attempt + 1,
     claimed_by = %(replica)s,

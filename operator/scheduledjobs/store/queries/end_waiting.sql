@@ -1,9 +1,10 @@
 -- End runs that wait, for a newer one of their job. Of a job that replaces: CANCELLED, or SKIPPED if it was only held;
--- else one that waits for backoff: FAILED. SKIP LOCKED: one that is being claimed is left, and counts as live.
+-- else one that waits for backoff: FAILED. SKIP LOCKED: one that is being claimed is left, and
+-- counts as live; so is one that was handed over, whose work goes on.
 WITH waiting AS MATERIALIZED (
     SELECT id, fire_time
     FROM job_execution_log
-    WHERE id = ANY(%(ids)s) AND state = 'PENDING'
+    WHERE id = ANY(%(ids)s) AND state = 'PENDING' AND reason IS DISTINCT FROM 'HandedOver'
     ORDER BY id
     FOR UPDATE SKIP LOCKED
 )

@@ -3,9 +3,11 @@
 -- handler any more, it must not wait for ever.
 UPDATE job_execution_log AS e
 SET state = 'PENDING', reason = 'HandedOver', attempt = e.attempt - 1, claimed_by = NULL, claimed_at = NULL,
+    -- What it noted last may not be in the row yet; where this claim noted nothing, what an earlier one did stays.
+    result = coalesce(r.note, e.result),
     message = 'its replica has gone and its work goes on, for the next replica to watch',
     start_before = scheduler_now() + interval '8 days'
-FROM json_to_recordset(%(rows)s::json) AS r (id bigint, fire_time timestamptz(3), claim_no integer)
+FROM json_to_recordset(%(rows)s::json) AS r (id bigint, fire_time timestamptz(3), claim_no integer, note jsonb)
 WHERE e.id = r.id AND e.fire_time = r.fire_time AND e.claim_no = r.claim_no
     AND e.claimed_by = %(replica)s AND e.state = 'RUNNING'
 RETURNING e.id
