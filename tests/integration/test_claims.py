@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from datetime import timedelta
+from typing import Any
 
 import psycopg
 import pytest
 from tests.integration.conftest import Stage
-from tests.integration.plans import tables_read_whole
+from tests.integration.plans import rows_read, tables_read_whole
 from tests.integration.slots import Slots, claims
 
 from scheduledjobs.store.executions import claim_executions, claim_fairly, lock_claims
@@ -229,3 +230,68 @@ async def test_a_drain_gives_back_what_a_claim_brought_unseen(stage: Stage) -> N
     with psycopg.connect(stage.url) as conn:
         rows = conn.execute("SELECT state, attempt, claimed_by FROM job_execution_log").fetchall()
     assert rows == [("PENDING", 0, None)] * 3
+
+
+HAND_OVER = "UPDATE job_execution_log SET reason = 'HandedOver', result = '1' WHERE namespace = 'handed'"
+
+
+def handed(stage: Stage, count: int, ago: int = 1) -> None:
+    """What its replica left, whose work goes on."""
+    waiting(stage, "handed", count, ago)
+    with psycopg.connect(stage.url, autocommit=True) as conn:
+        conn.execute(HAND_OVER)
+
+
+@pytest.mark.parametrize("claim", [claim_executions, claim_fairly])
+async def test_what_was_handed_over_is_claimed_before_all_that_waits(stage: Stage, claim: Any) -> None:
+    waiting(stage, "flood", 50, ago=60)
+    handed(stage, 3)
+    replica = await stage.replica()
+    async with connect(stage.url, "test") as conn:
+        first = await claim(conn, replica, ["log"], 2)
+        second = await claim(conn, replica, ["log"], 2)
+    assert Counter(row["namespace"] for row in first) == {"handed": 2}
+    assert Counter(row["namespace"] for row in second) == {"handed": 1, "flood": 1}
+
+
+async def test_what_was_handed_over_counts_as_running(stage: Stage) -> None:
+    waiting(stage, "handed", 10, ago=60)
+    with psycopg.connect(stage.url, autocommit=True) as conn:
+        conn.execute(f"{HAND_OVER} AND run_key::int <= 3".encode())
+        conn.execute("UPDATE job_execution_log SET handler = 'elsewhere' WHERE reason = 'HandedOver'")
+    assert await claim(stage, 10, per_namespace=3) == {}
+    assert await claim(stage, 10, limit=5) == {"handed": 2}
+
+
+async def test_no_limit_holds_back_what_was_handed_over(stage: Stage) -> None:
+    waiting(stage, "flood", 5, ago=60)
+    assert await claim(stage, 5, limit=4) == {"flood": 4}
+    handed(stage, 3)
+    assert await claim(stage, 10, limit=4, per_namespace=1) == {"handed": 3}
+    assert await claim(stage, 10, limit=4, per_namespace=1) == {}
+
+
+@pytest.mark.parametrize("name", ["claim_fairly", "claim_executions"])
+async def test_what_was_handed_over_is_found_without_reading_what_waits(stage: Stage, name: str) -> None:
+    waiting(stage, "flood", 20_000, ago=60)
+    handed(stage, 3)
+    with psycopg.connect(stage.url, autocommit=True) as conn:
+        conn.execute("ANALYZE")
+    limits = {"limited": True, "limits": '{"*": 100}', "global": 100, "choice": 40} if name == "claim_fairly" else {}
+    async with connect(stage.url, "test", **POINT_READS) as conn:
+        parameters = {"replica": await stage.replica(), "handlers": ["log"], "slots": 10, **limits}
+        assert (await rows_read(conn, name, **parameters))["job_execution_log"] < 200
+
+
+async def test_a_claim_of_what_was_handed_over_does_not_end_the_turns_of_namespaces(stage: Stage) -> None:
+    waiting(stage, "flood", 200, ago=60)
+    slots = Slots(5)
+    async with claims(stage, slots, clock=lambda: 0.0) as step:
+        await step.step()  # full, so the next one is fair
+        handed(stage, 5)
+        waiting(stage, "small", 1, ago=1)
+        for _ in range(2):
+            slots.empty()
+            await step.step()
+    assert {a.namespace for a in slots.running[5:10]} == {"handed"}
+    assert "small" in {a.namespace for a in slots.running[10:]}

@@ -217,7 +217,8 @@ class Claim:
         if not self._was_fair:
             return await claim_executions(conn, replica, self._handlers, slots)
         rows = await claim_fairly(conn, replica, self._handlers, slots)
-        if len(rows) == slots > 1 and len({row["namespace"] for row in rows}) == 1:
+        in_turn = [row["namespace"] for row in rows if row["reason"] != Reason.HANDED_OVER]  # which goes before all
+        if len(rows) == slots and len(in_turn) > 1 and len(set(in_turn)) == 1:
             self._alone_until = now + ALONE_SECONDS  # any other that waited would have had its turn
         return rows
 

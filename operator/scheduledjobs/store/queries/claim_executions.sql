@@ -1,15 +1,29 @@
--- Take up to so many executions that this replica can run: on-time before catch-ups, then by due time.
+-- Take up to so many executions that this replica can run: what was handed over, since its work goes on and nobody
+-- watches it, then on-time before catch-ups, then by due time.
 -- MATERIALIZED, or a LIMIT under SKIP LOCKED may be evaluated more than once.
-WITH picked AS MATERIALIZED (
+WITH handed AS MATERIALIZED (
+    SELECT id, fire_time
+    FROM job_execution_log
+    WHERE state = 'PENDING' AND reason = 'HandedOver' AND visible_at <= scheduler_now()
+        AND (start_before IS NULL OR start_before > scheduler_now()) AND handler = ANY(%(handlers)s)
+    ORDER BY visible_at
+    LIMIT %(slots)s
+    FOR UPDATE SKIP LOCKED
+), picked AS MATERIALIZED (
     SELECT id, fire_time
     FROM job_execution_log
     WHERE state = 'PENDING'
+        AND reason IS DISTINCT FROM 'HandedOver'
         AND visible_at <= scheduler_now()
         AND (start_before IS NULL OR start_before > scheduler_now())
         AND handler = ANY(%(handlers)s)
     ORDER BY (trigger = 'CATCH_UP'), visible_at, id
-    LIMIT %(slots)s
+    LIMIT %(slots)s::bigint - (SELECT count(*) FROM handed)
     FOR UPDATE SKIP LOCKED
+), free AS MATERIALIZED (
+    SELECT id, fire_time FROM handed
+    UNION ALL
+    SELECT id, fire_time FROM picked
 )
 UPDATE job_execution_log AS e
 SET state = 'RUNNING',
@@ -25,7 +39,7 @@ SET state = 'RUNNING',
     lateness_ms = CASE WHEN e.run_key = '' AND e.attempt = 0 AND e.reason IS DISTINCT FROM 'HandedOver'
         THEN extract(epoch FROM scheduler_now() - coalesce(e.due_at, e.fire_time)) * 1000 ELSE e.lateness_ms END
 -- As arrays, since the planner takes these for short: of the CTE it thinks that it is long, and reads the whole log.
-FROM unnest(ARRAY(SELECT id FROM picked), ARRAY(SELECT fire_time FROM picked)) AS p (id, fire_time)
+FROM unnest(ARRAY(SELECT id FROM free), ARRAY(SELECT fire_time FROM free)) AS p (id, fire_time)
 WHERE e.id = p.id AND e.fire_time = p.fire_time
 RETURNING
     e.id, e.fire_time, e.namespace, e.job_name, e.job_id, e.version, e.run_key, e.attempt, e.trigger, e.claim_no,

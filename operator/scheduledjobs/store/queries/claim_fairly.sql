@@ -1,5 +1,5 @@
--- Take up to so many executions under contention: on-time before catch-ups, namespaces in turn, then by due time. The
--- namespaces that wait, and each one's part, are read from one index of the waiting, a namespace a probe: neither the
+-- Take up to so many executions under contention: what was handed over, then on-time before catch-ups, namespaces in
+-- turn, then by due time. The namespaces that wait, and each one's part, are read from one index of the waiting, a namespace a probe: neither the
 -- number of jobs nor one namespace's flood costs the others anything. (IS FALSE, since Postgres makes <> of "= false",
 -- which no index orders.) More is chosen than taken, since others claim the same rows at the same time. With limits, the
 -- caller has taken the advisory lock of claims in a statement before this one, or two would count the same slots.
@@ -15,10 +15,24 @@ WITH RECURSIVE spaces (namespace) AS (
     )
     FROM spaces AS s
     WHERE s.namespace IS NOT NULL
-), running AS MATERIALIZED (
-    SELECT namespace, count(*) AS n
+), handed AS MATERIALIZED (
+    SELECT id, fire_time
     FROM job_execution_log
-    WHERE (state = 'RUNNING' OR abandoned) AND %(limited)s::boolean
+    WHERE state = 'PENDING' AND reason = 'HandedOver' AND visible_at <= scheduler_now()
+        AND (start_before IS NULL OR start_before > scheduler_now()) AND handler = ANY(%(handlers)s)
+    ORDER BY visible_at
+    LIMIT %(slots)s
+    FOR UPDATE SKIP LOCKED
+), running AS MATERIALIZED (
+    -- With what was handed over, whose work goes on: a claim of it makes nothing more, so no limit holds it back.
+    SELECT namespace, count(*) AS n
+    FROM (
+        SELECT namespace FROM job_execution_log WHERE (state = 'RUNNING' OR abandoned) AND %(limited)s::boolean
+        UNION ALL
+        SELECT namespace
+        FROM job_execution_log
+        WHERE state = 'PENDING' AND reason = 'HandedOver' AND %(limited)s::boolean
+    ) AS under_way
     GROUP BY namespace
 ), waiting AS MATERIALIZED (
     SELECT
@@ -33,7 +47,7 @@ WITH RECURSIVE spaces (namespace) AS (
             SELECT c.id, c.fire_time, c.visible_at, c.trigger
             FROM job_execution_log AS c
             WHERE c.namespace = s.namespace AND c.state = 'PENDING' AND (c.trigger = 'CATCH_UP') IS FALSE
-                AND c.visible_at <= scheduler_now()
+                AND c.visible_at <= scheduler_now() AND c.reason IS DISTINCT FROM 'HandedOver'
                 AND (c.start_before IS NULL OR c.start_before > scheduler_now()) AND c.handler = ANY(%(handlers)s)
             ORDER BY c.visible_at, c.id
             LIMIT %(choice)s
@@ -43,7 +57,7 @@ WITH RECURSIVE spaces (namespace) AS (
             SELECT c.id, c.fire_time, c.visible_at, c.trigger
             FROM job_execution_log AS c
             WHERE c.namespace = s.namespace AND c.state = 'PENDING' AND (c.trigger = 'CATCH_UP') IS TRUE
-                AND c.visible_at <= scheduler_now()
+                AND c.visible_at <= scheduler_now() AND c.reason IS DISTINCT FROM 'HandedOver'
                 AND (c.start_before IS NULL OR c.start_before > scheduler_now()) AND c.handler = ANY(%(handlers)s)
             ORDER BY c.visible_at, c.id
             LIMIT %(choice)s
@@ -67,11 +81,16 @@ WITH RECURSIVE spaces (namespace) AS (
     JOIN job_execution_log AS e ON e.id = c.id AND e.fire_time = c.fire_time
     ORDER BY c.place
     LIMIT CASE
-        WHEN %(global)s::bigint = 0 THEN %(slots)s::bigint
-        ELSE greatest(0, least(%(slots)s::bigint, %(global)s::bigint - (SELECT coalesce(sum(n), 0) FROM running)))
+        WHEN %(global)s::bigint = 0 THEN %(slots)s::bigint - (SELECT count(*) FROM handed)
+        ELSE greatest(0, least(
+            %(slots)s::bigint - (SELECT count(*) FROM handed),
+            %(global)s::bigint - (SELECT coalesce(sum(n), 0) FROM running)
+        ))
     END
     FOR UPDATE OF e SKIP LOCKED
 ), free AS MATERIALIZED (
+    SELECT id, fire_time FROM handed
+    UNION ALL
     SELECT id, fire_time FROM picked WHERE state = 'PENDING' AND visible_at <= scheduler_now()
 )
 UPDATE job_execution_log AS e
