@@ -4,7 +4,7 @@
 CREATE TABLE notice_message (
     id text PRIMARY KEY,
     webhook text NOT NULL,
-    sealed_at timestamptz(3) NOT NULL,
+    sealed_at timestamptz(3),
     settled_at timestamptz(3),
     result text CHECK (result IN ('SENT', 'DROPPED')),
     attempts integer NOT NULL DEFAULT 0,
@@ -29,6 +29,7 @@ CREATE TABLE notice (
     attempt integer NOT NULL,
     moment_count bigint NOT NULL DEFAULT 1,
     folded boolean NOT NULL DEFAULT false,
+    others bigint NOT NULL DEFAULT 0,
     message_id text REFERENCES notice_message ON DELETE CASCADE,
     PRIMARY KEY (execution_id, kind, webhook)
 );
@@ -46,13 +47,14 @@ COMMENT ON TABLE notice_failing IS 'Jobs whose failure was noticed; the first su
 
 CREATE TABLE notice_cursor (
     only_row boolean PRIMARY KEY DEFAULT true CHECK (only_row),
-    since timestamptz(3) NOT NULL
+    since timestamptz(3) NOT NULL,
+    awaited jsonb NOT NULL DEFAULT '{}'
 );
 COMMENT ON TABLE notice_cursor IS 'One row: what ended before since has been noticed.';
 
 COMMENT ON COLUMN notice_message.id IS 'which the message carries each time it is sent: receivers know a repetition by it';
 COMMENT ON COLUMN notice_message.webhook IS 'name of the webhook';
-COMMENT ON COLUMN notice_message.sealed_at IS 'when it was decided what the message holds';
+COMMENT ON COLUMN notice_message.sealed_at IS 'when it was decided what the message holds; NULL: more is being put into it';
 COMMENT ON COLUMN notice_message.settled_at IS 'when it had arrived, or was given up';
 COMMENT ON COLUMN notice_message.result IS 'SENT or DROPPED; NULL: is to be sent';
 COMMENT ON COLUMN notice_message.attempts IS 'how often it was sent in vain';
@@ -71,9 +73,11 @@ COMMENT ON COLUMN notice.reason IS 'its reason';
 COMMENT ON COLUMN notice.message IS 'its message';
 COMMENT ON COLUMN notice.attempt IS 'number of the attempt';
 COMMENT ON COLUMN notice.moment_count IS 'how many moments a range row stands for';
+COMMENT ON COLUMN notice.others IS 'how many more of its job and kind a folded row counts, whose own rows are deleted';
 COMMENT ON COLUMN notice.message_id IS 'the message that it was put into';
 COMMENT ON COLUMN notice_failing.job_id IS 'job_definition.id';
 COMMENT ON COLUMN notice_failing.fire_time IS 'of the newest failure that was noticed';
 COMMENT ON COLUMN notice_failing.recovered_at IS 'when a success of a later fire time was noticed';
 COMMENT ON COLUMN notice_cursor.since IS 'what ended before has been noticed';
+COMMENT ON COLUMN notice_cursor.awaited IS 'fire times by id of executions that timed out while their code runs on: noticed once it is known that no attempt follows';
 COMMENT ON COLUMN notice_cursor.only_row IS 'true: there is one row';

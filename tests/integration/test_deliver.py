@@ -221,6 +221,22 @@ async def test_what_waits_is_sent_once_as_one_message(stage: Stage, receiver: Re
     assert counted("sent") == before + 1
 
 
+async def test_however_much_waits_is_one_message_that_is_filled_bit_by_bit_whoever_leads(
+    stage: Stage, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("scheduledjobs.steps.deliver.MOST_AT_ONCE", 100)
+    sender, in_message = Sender(stage, receiver.hook()), "SELECT count(*) AS n FROM notice WHERE message_id IS NOT NULL"
+    await sender.notice(*range(1, 301))
+    for filled in (100, 200):
+        assert await sender.step(anew=True) == [0.0]
+        assert stage.rows(in_message) == [{"n": filled}]
+        assert receiver.bodies == []
+    assert await sender.step(4, anew=True) == [0.0, 1.0, 0.0, None]
+    (body,) = receiver.bodies
+    assert body["text"].splitlines()[0] == "*300 executions failed* (default 300)"
+    assert sender.messages() == [("ops-1-failure", "SENT", 1, None)]
+
+
 async def test_it_collects_first_and_then_keeps_its_pace(stage: Stage, receiver: Receiver) -> None:
     sender = Sender(stage, receiver.hook(collect="10s", every="60s"))
     await sender.notice(1)

@@ -4,24 +4,34 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 from typing import Any
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import psycopg
 import pytest
 from tests.integration.conftest import Stage, resource
-from tests.integration.plans import tables_read_whole
+from tests.integration.plans import rows_read, tables_read_whole
 
-from scheduledjobs.core.notices import Recipients, read_rules, read_webhooks
+from scheduledjobs.core.notices import Kind, Recipients, read_rules, read_webhooks
 from scheduledjobs.errors import TermLost
 from scheduledjobs.steps.clock import Clock
 from scheduledjobs.steps.notice import Notice
 from scheduledjobs.steps.prune import Prune
+from scheduledjobs.store.executions import cancel_execution, return_abandoned
 from scheduledjobs.store.instances import bury_instances
 from scheduledjobs.store.leadership import Leader
-from scheduledjobs.store.notices import fold_notices, seal_notices, settle_message
-from scheduledjobs.store.sessions import Sessions, connect
+from scheduledjobs.store.notices import (
+    count_notices,
+    find_noticeable,
+    fold_notices,
+    load_notices,
+    seal_notices,
+    settle_message,
+)
+from scheduledjobs.store.queries import Row
+from scheduledjobs.store.sessions import Connection, Sessions, connect
 
 EVERYTHING = {"webhook": "ops", "on": ["failure", "recovery", "miss", "longRun"], "longRun": "1h"}
+AWAITED = "SELECT awaited FROM notice_cursor"
 KINDS = "SELECT kind, job_name, reason, moment_count FROM notice ORDER BY noticed_at, execution_id, kind"
 
 
@@ -38,11 +48,12 @@ class Watched:
         self.stage = stage
         self.now = 1000.0
         self.told: list[str] = []
+        self.trusted = True
         self.leader: Leader | None = None
         self.notice = Notice(self, to, self.told.append, lambda: self.now)  # type: ignore[arg-type]
 
     def is_trusted(self) -> bool:
-        return True
+        return self.trusted
 
     def session(self) -> Any:
         assert self.leader is not None
@@ -128,6 +139,63 @@ async def test_a_timeout_whose_code_still_runs_is_noticed_only_if_no_attempt_fol
     stage.rows("UPDATE job_execution_log SET abandoned = true RETURNING id")
     await watched.look()
     assert count(stage) == noticed
+
+
+@pytest.mark.parametrize(("cancelled", "returned"), [(True, False), (True, True), (False, True)])
+async def test_a_timeout_is_noticed_once_it_is_known_that_no_attempt_follows(
+    stage: Stage, *, cancelled: bool, returned: bool
+) -> None:
+    await job(stage, retry={"limit": 1}, concurrencyPolicy="Allow")
+    watched = await watching(stage)
+    replica = await hung(stage)
+    await watched.look()
+    stage.tick(hours=1)
+    await watched.look(times=3)
+    assert count(stage) == 0
+    (row,) = stage.rows()
+    assert stage.rows(AWAITED)[0]["awaited"].keys() == {str(row["id"])}
+    async with connect(stage.url, "test", **stage.clock_setting) as conn:
+        if cancelled:
+            await cancel_execution(conn, row["id"], "ana")
+        if returned:  # not cancelled, it has no retry any more: its job is gone, or another replica knows of none
+            key = {name: row[name] for name in ("id", "fire_time", "claim_no", "job_id")}
+            await return_abandoned(conn, replica, [{**key, "retry_seconds": 1.0 if cancelled else None}])
+    watched = await watching(stage)  # whoever leads by then
+    await watched.look(times=2)
+    assert [kind for kind, _ in kinds(stage)] == ["failure"]
+    assert (watched.told, stage.rows(AWAITED)) == (["ops"], [{"awaited": {}}])
+    await run(stage, "SUCCEEDED")
+    await watched.look()
+    assert [kind for kind, _ in kinds(stage)] == ["failure", "recovery"]
+
+
+async def test_a_timeout_that_is_tried_again_is_noticed_if_that_fails_too(stage: Stage) -> None:
+    await job(stage, retry={"limit": 1})
+    watched = await watching(stage)
+    replica = await hung(stage)
+    await watched.look(times=2)
+    (row,) = stage.rows()
+    assert stage.rows(AWAITED)[0]["awaited"].keys() == {str(row["id"])}
+    key = {name: row[name] for name in ("id", "fire_time", "claim_no", "job_id")}
+    async with connect(stage.url, "test", **stage.clock_setting) as conn:
+        await return_abandoned(conn, replica, [{**key, "retry_seconds": 1.0}])
+    await watched.look()
+    assert (count(stage), stage.rows(AWAITED)) == (0, [{"awaited": {}}])
+    (again,) = await stage.claim(replica)
+    await stage.complete(replica, again, "FAILED")
+    await watched.look(times=2)
+    assert [row["attempt"] for row in stage.rows("SELECT attempt FROM notice")] == [2]
+
+
+async def hung(stage: Stage) -> UUID:
+    """Have a run time out whose code does not return; return its replica."""
+    replica = await stage.replica()
+    stage.tick(seconds=1)
+    await stage.fire()
+    (claimed,) = await stage.claim(replica)
+    await stage.complete(replica, claimed, "TIMED_OUT")
+    stage.rows("UPDATE job_execution_log SET abandoned = true WHERE state = 'TIMED_OUT' RETURNING id")
+    return replica
 
 
 async def test_only_the_first_success_after_failures_is_a_recovery(stage: Stage) -> None:
@@ -252,6 +320,34 @@ async def test_a_completion_that_is_written_late_is_noticed(stage: Stage) -> Non
     assert [kind for kind, _ in kinds(stage)] == ["failure"]
 
 
+async def test_an_outage_of_the_api_server_is_read_once_when_it_is_over(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await job(stage)
+    replica = await stage.replica()
+    stage.tick(seconds=1)
+    await stage.fire()
+    (claimed,) = await stage.claim(replica)
+    watched = await watching(stage)
+    await watched.look()
+    began, spans = await stage.now(), []
+
+    async def find(conn: Connection, since: datetime, *more: Any) -> list[Row]:
+        spans.append(await stage.now() - since)
+        return await find_noticeable(conn, since, *more)
+
+    monkeypatch.setattr("scheduledjobs.steps.notice.find_noticeable", find)
+    watched.trusted = False
+    await watched.look(10, times=12)
+    assert max(spans) < timedelta(seconds=15)
+    await stage.complete(replica, claimed, "FAILED")
+    stage.rows(f"UPDATE job_execution_log SET finished_at = '{began.isoformat()}' WHERE state = 'FAILED' RETURNING id")
+    watched.trusted = True
+    await watched.look()
+    assert max(spans) > timedelta(seconds=120)
+    assert [kind for kind, _ in kinds(stage)] == ["failure"]
+
+
 async def test_a_completion_is_noticed_that_was_written_after_the_leader_of_its_end_was_gone(stage: Stage) -> None:
     await job(stage)
     replica = await stage.replica()
@@ -344,7 +440,7 @@ async def deliver(stage: Stage) -> None:
     """Put what waits into a message and say that it arrived."""
     async with connect(stage.url, "test", **stage.clock_setting) as conn:
         name = uuid4().hex
-        await seal_notices(conn, "ops", name)
+        await seal_notices(conn, "ops", name, 5000)
         await settle_message(conn, name, "SENT", None)
 
 
@@ -401,6 +497,45 @@ async def test_without_a_webhook_nothing_is_kept_so_that_a_later_one_is_not_told
     assert [stage.rows(f"SELECT * FROM {table}") for table in ("notice", "notice_cursor", "notice_failing")] == [[]] * 3
 
 
+async def test_what_waits_for_a_webhook_that_takes_nothing_grows_with_the_jobs_and_not_with_the_time(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("scheduledjobs.steps.notice.MOST_WAITING", 20)
+    await job(stage)
+    watched = await watching(stage)
+    for hour in range(3):
+        await fail_many(stage, 100)
+        await watched.look(times=2)
+        stage.tick(hours=2)
+        await watched.look(times=8)
+        await prune(stage, "ops")
+        assert count(stage) == 21
+        async with connect(stage.url, "test", **stage.clock_setting) as conn, conn.transaction(force_rollback=True):
+            await seal_notices(conn, "ops", "message", 5000)
+            counts = await count_notices(conn, "message")
+            assert len(await load_notices(conn, "message")) == 20
+        assert counts == {(Kind.FAILURE, "default"): ((hour + 1) * 100, 1)}
+    watched = await watching(stage)
+    await watched.look(times=2)
+    assert count(stage) == 21, "what is deleted is not noticed again"
+
+
+async def test_what_may_be_read_again_keeps_its_rows_though_it_is_only_counted(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("scheduledjobs.steps.notice.MOST_WAITING", 20)
+    await job(stage)
+    watched = await watching(stage)
+    await fail_many(stage, 100)
+    await watched.look(times=2)
+    stage.tick(hours=2)
+    await prune(stage, "ops")
+    assert count(stage) == 100
+    watched = await watching(stage)  # begins where the last one came to
+    await watched.look()
+    assert count(stage) == 100
+
+
 async def test_folding_leaves_the_newest(stage: Stage) -> None:
     await job(stage)
     watched = await watching(stage)
@@ -432,3 +567,6 @@ async def test_a_look_reads_the_newest_pages_and_no_table_whole(stage: Stage) ->
     params |= {"after_at": datetime(1, 1, 1, tzinfo=UTC), "after_id": 0}
     async with connect(stage.url, "test") as conn:
         assert await tables_read_whole(conn, "find_noticeable", **params) <= {"notice_failing"}
+        params["since"] -= timedelta(hours=2)  # all, and the last page of it
+        params["after_at"] = await stage.now() - timedelta(seconds=3)
+        assert (await rows_read(conn, "find_noticeable", **params))["job_execution_log"] < 20_000

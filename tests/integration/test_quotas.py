@@ -192,6 +192,24 @@ async def test_a_doubted_job_is_judged_by_whatever_is_seen_of_it(stage: Stage) -
     assert over(stage) == ["job-3"]
 
 
+async def test_a_doubted_job_is_not_judged_by_an_event_of_the_past(stage: Stage) -> None:
+    def of(version: int, every: str) -> Resource:
+        made = job(3, fixedRate=every)
+        return replace(made, meta=replace(made.meta, generation=version, resource_version=version))
+
+    await mirror(stage, THREE, *(job(n) for n in range(3)), of(3, "5m"))
+    assert over(stage) == ["job-3"]
+    inbox, counted = Inbox(), Counted(Quotas())
+    async with stage.leader() as leader:
+        judge = Judge(stage.handlers.__contains__, REGISTRY.check, counted.message)
+        step = Mirror(leader, inbox, stage.specs, KEPT, judge, stage._get, stage._on_written, counted)
+        await step.apply([Seen(of(2, "1m"))])
+        (row,) = stage.rows("SELECT * FROM job_definition WHERE name = 'job-3'")
+        assert (row["version"], row["spec"]["fixedRate"]) == (3, "5m")
+        await step.apply([Seen(of(3, "5m"))])
+    assert over(stage) == []
+
+
 async def test_a_count_that_failed_halfway_begins_anew(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
     await mirror(stage, Quotas(), *(job(n) for n in range(5)))
     monkeypatch.setattr(quota, "PAGE", 2)

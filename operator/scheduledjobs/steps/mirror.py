@@ -231,7 +231,9 @@ class Mirror:
 
     def _is_news(self, rows: Rows, change: Seen) -> bool:
         row = rows.get(change.resource.meta.uid)
-        return row is None or _is_news(row, change) or self._counted.is_misjudged(row)
+        if row is None:
+            return True
+        return not _is_stale(row, change) and (_is_news(row, change) or self._counted.is_misjudged(row))
 
     async def _settle_disputes(self, disputed: Sequence[Seen]) -> None:
         """Two uids under one name: a GET says which of them lives. Without an answer they are disputed again."""
@@ -246,10 +248,14 @@ class Mirror:
                 self._inbox.put(Seen(living, is_quorum=True))
 
 
+def _is_stale(row: Mapping[str, Any], change: Seen) -> bool:
+    """Whether a change would go back or revive, and may not: nothing that a quota says of the job makes it newer."""
+    is_older = change.resource.meta.resource_version < row["resource_version"]
+    return not change.is_quorum and (is_older or row["state"] == JobState.DELETED)
+
+
 def _is_news(row: Mapping[str, Any], change: Seen) -> bool:
     meta = change.resource.meta
-    if not change.is_quorum and (meta.resource_version < row["resource_version"] or row["state"] == JobState.DELETED):
-        return False
     same = meta.generation == row["version"] and dict(meta.annotations) == row["annotations"]
     if change.is_quorum:  # after a restore of etcd the numbers of versions and generations are used again
         same = same and change.resource.spec == row["spec"] and meta.resource_version >= row["resource_version"]

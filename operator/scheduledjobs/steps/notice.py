@@ -28,9 +28,11 @@ from scheduledjobs.store.notices import (
     find_long_runs,
     find_noticeable,
     fold_notices,
+    insert_awaited,
     insert_notices,
     read_notice_cursor,
     recover_failing,
+    settle_awaited,
     upsert_failing,
     write_notice_cursor,
 )
@@ -72,6 +74,7 @@ class Found:
     notices: list[dict[str, Any]] = field(default_factory=list)
     failing: dict[UUID, datetime] = field(default_factory=dict)
     recovered: dict[UUID, tuple[datetime, datetime]] = field(default_factory=dict)
+    awaited: dict[int, datetime] = field(default_factory=dict)
 
 
 class Notice:
@@ -108,6 +111,7 @@ class Notice:
         self._is_failing_anew = False
         looks = self._looks = looks.after(look.now, look.began_at, is_trusted=self._leader.is_trusted())
         if look.is_wide:
+            await self._settle_awaited()
             await self._find_long_runs()
             async with self._leader.write() as conn:
                 await write_notice_cursor(conn, looks.since)
@@ -123,7 +127,9 @@ class Notice:
         return Looks(((now, since),))
 
     async def _new_look(self, looks: Looks, began_at: float) -> Look:
-        is_wide = began_at - self._wide_at >= WIDE_SECONDS
+        # While nobody is declared dead the place to go back to stands still: to read from there again and again would
+        # cost ever more. It is read from once the leader is trusted again.
+        is_wide = self._leader.is_trusted() and began_at - self._wide_at >= WIDE_SECONDS
         async with self._leader.session() as conn:
             now = await database_now(conn)
         since = min(now, looks.since if is_wide else looks.newest) - LOOK_BACK
@@ -147,6 +153,9 @@ class Notice:
             if number % 50 == 0:
                 await asyncio.sleep(0)  # what is due is not to wait
             self._take(found, row)
+        if found.awaited:
+            async with self._leader.write() as conn:
+                await insert_awaited(conn, found.awaited)
         new: list[str] = []
         for begin in range(0, len(found.notices), PAGE):
             async with self._leader.write() as conn:
@@ -159,7 +168,10 @@ class Notice:
 
     def _take(self, found: Found, row: Row) -> None:
         kind = kind_of(State(row["state"]), row["reason"])
-        if kind is None or _may_follow(row):
+        if kind is None:
+            return
+        if _may_follow(row):
+            found.awaited[row["id"]] = row["fire_time"]
             return
         job, fire_time, annotations = row["job_id"], row["fire_time"], row["annotations"] or {}
         if kind is Kind.RECOVERY:
@@ -170,6 +182,20 @@ class Notice:
             found.failing[job] = max(fire_time, found.failing.get(job, fire_time))
         told = self._recipients.of(kind, row["namespace"], annotations)
         found.notices += _notices(kind, row, row["finished_at"], told)
+
+    async def _settle_awaited(self) -> None:
+        """Notice the ends that a retry was to follow, and none does: it was called off, or could not be any more.
+
+        A look cannot find them, since their `finished_at` is long past by then.
+        """
+        found = Found()
+        async with self._leader.write() as conn:  # one transaction: they are forgotten only if they are noticed
+            for row in await settle_awaited(conn):
+                self._take(found, row)
+            new = await insert_notices(conn, found.notices)
+            if found.failing:
+                self._is_failing_anew |= bool(await upsert_failing(conn, found.failing))
+        await self._tell(new)
 
     async def _find_long_runs(self) -> None:
         shortest = self._recipients.shortest_run or NO_LIMIT
@@ -199,7 +225,7 @@ class Notice:
 
 def _may_follow(row: Mapping[str, Any]) -> bool:
     """Whether an attempt may follow: one whose code still runs is tried again when that returns."""
-    if not row["abandoned"]:
+    if not row["abandoned"] or row["cancel_reason"] is not None:
         return False
     try:
         return bool(row["attempt"] <= int((row["retry"] or {}).get("limit", 0)))

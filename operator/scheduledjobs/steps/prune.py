@@ -14,6 +14,7 @@ from scheduledjobs.store.leadership import forget_terms
 from scheduledjobs.store.notices import (
     forget_notices,
     forget_webhooks,
+    merge_notices,
     prune_failing,
     prune_messages,
     prune_notices,
@@ -53,5 +54,6 @@ class Prune:
                 await (prune_failing(conn) if self._webhooks else forget_notices(conn))
                 await prune_notices(conn)
                 await prune_messages(conn)
+            await merge_notices(conn)
         if dropped:
             log.info("dropped days past the retention", days=[str(day) for day in dropped])

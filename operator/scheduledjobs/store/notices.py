@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
@@ -31,6 +32,17 @@ async def insert_notices(conn: Connection, rows: Iterable[Mapping[str, Any]]) ->
 async def fold_notices(conn: Connection, webhook: str, most: int) -> int:
     """Leave the newest `most` of what waits to be listed; return how many others are counted only from now on."""
     return await execute(conn, "fold_notices", webhook=webhook, most=most)
+
+
+async def insert_awaited(conn: Connection, fire_times: Mapping[int, datetime]) -> int:
+    """Note executions, by id, whose code runs on past their end: they are noticed only if no attempt follows."""
+    texts = {str(id_): at.isoformat() for id_, at in fire_times.items()}
+    return await execute(conn, "insert_awaited", fire_times=json.dumps(texts))
+
+
+async def settle_awaited(conn: Connection) -> list[Row]:
+    """Forget those of which that is known by now; return the rows that no attempt follows."""
+    return await fetch_all(conn, "settle_awaited")
 
 
 async def upsert_failing(conn: Connection, jobs: Mapping[UUID, datetime]) -> int:
@@ -63,9 +75,9 @@ async def look_at_notices(conn: Connection, webhook: str) -> Row:
     return row
 
 
-async def seal_notices(conn: Connection, webhook: str, message_id: str) -> int:
-    """Put all that waits for a webhook into a message; return how many notices these are."""
-    return await execute(conn, "seal_notices", webhook=webhook, message_id=message_id)
+async def seal_notices(conn: Connection, webhook: str, message_id: str, most: int) -> int:
+    """Put up to `most` of what waits for a webhook into a message; return how many. Fewer: it is sealed."""
+    return await execute(conn, "seal_notices", webhook=webhook, message_id=message_id, most=most)
 
 
 async def load_notices(conn: Connection, message_id: str) -> Sequence[Notice]:
@@ -83,6 +95,11 @@ async def count_notices(conn: Connection, message_id: str) -> dict[tuple[Kind, s
 async def settle_message(conn: Connection, message_id: str, result: str | None, error: str | None) -> int:
     """Note how an attempt ended: SENT, DROPPED, or None and to be tried again; return 0 if it was settled before."""
     return await execute(conn, "settle_message", message_id=message_id, result=result, error=error)
+
+
+async def merge_notices(conn: Connection) -> int:
+    """Keep one row for each job of what waits and is only counted; return how many rows count more than before."""
+    return await execute(conn, "merge_notices")
 
 
 async def prune_notices(conn: Connection) -> int:

@@ -1,6 +1,6 @@
 -- What a webhook has to be sent: a message that was begun, or what waits for one. Ages in seconds, by the database.
 SELECT
-    sealed.id AS message_id, sealed.attempts, sealed.sealed_at,
+    sealed.id AS message_id, sealed.attempts, sealed.sealed_at, -- which is NULL while it is being filled
     extract(epoch FROM scheduler_now() - sealed.sealed_at)::double precision AS sealed_seconds,
     waiting.execution_id, waiting.kind,
     extract(epoch FROM scheduler_now() - waiting.noticed_at)::double precision AS waited_seconds,
