@@ -23,4 +23,6 @@ def test_a_runbook_says_where_its_commands_run(page: Path) -> None:
 def test_psql_is_given_an_address_on_every_page() -> None:
     used = {page: re.findall(r"^(?:\$ )?psql (\S+)", page.read_text(), re.M) for page in DOCS.rglob("*.md")}
     assert sum(map(len, used.values())) > 10
-    assert {page.name for page, some in used.items() if not all(re.search(r"_URL|://|\$SERVER/", one) for one in some)} == set()
+    assert {
+        page.name for page, some in used.items() if not all(re.search(r"_URL|://|\$SERVER/", one) for one in some)
+    } == set()

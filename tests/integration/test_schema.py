@@ -76,15 +76,19 @@ async def days(url: str) -> set[str]:
         return {partition_name("job_execution_log", day) for day in await list_partitions(conn)}
 
 
+WEB = ["0003_web", "0006_comments"]
+"""What brings tables and indexes of REST, and the comments on them."""
+
+
 async def test_an_index_that_comes_later_is_on_the_days_that_are_there_and_on_those_to_come(
     postgres_server: Postgres, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     url, everything = await fresh(postgres_server), migrations.load_migrations()
     with monkeypatch.context() as patched:
-        patched.setattr(migrations, "load_migrations", lambda: [each for each in everything if each.name != "0003_web"])
+        patched.setattr(migrations, "load_migrations", lambda: [each for each in everything if each.name not in WEB])
         await migrate(url)
     assert len(old := await days(url)) > 7
-    assert await migrate(url) == ["0003_web"]
+    assert await migrate(url) == WEB
     assert await days_with_index(url, "job_execution_log_failed") == old
     async with connect(url, "test") as conn:
         await ensure_days(conn, date(2031, 1, 1), date(2031, 1, 2))
@@ -96,7 +100,7 @@ async def test_the_term_in_force_is_in_the_history_that_comes_later(
 ) -> None:
     url, everything = await fresh(postgres_server), migrations.load_migrations()
     with monkeypatch.context() as patched:
-        patched.setattr(migrations, "load_migrations", lambda: [each for each in everything if each.name != "0003_web"])
+        patched.setattr(migrations, "load_migrations", lambda: [each for each in everything if each.name not in WEB])
         await migrate(url)
     async with connect(url, "test") as conn:
         await conn.execute("UPDATE leadership SET term = 7, holder = 'one', acquired_at = now()")
