@@ -146,3 +146,14 @@ def test_a_name_or_a_note_cannot_break_out_of_its_comment() -> None:
     raw["metadata"]["name"] = "x\nspec: {}"
     lines = manifest(read_cronjob(raw, None, NOW)).splitlines()
     assert next(line for line in lines if not line.startswith("#")) == "apiVersion: scheduledjobs.dev/v1"
+
+
+@pytest.mark.parametrize(
+    "schedule", ["0 2 */2 * 0-6", "0 2 2-31 * sun-sat", "0 2 1-31 * 0", "0 2 */2 * 1", "0 2 * * 0-6"]
+)
+def test_day_fields_that_are_written_out_fire_on_the_same_days(schedule: str) -> None:
+    raw = {"metadata": {"name": "a", "namespace": "b"}, "spec": {"schedule": schedule, "timeZone": "Etc/UTC"}}
+    found = read_cronjob(raw, None, NOW).schedule
+    assert isinstance(found, Cron)
+    end = NOW + timedelta(days=100)
+    assert set(moments(found, NOW, end)) == set(Robfig(schedule, "Etc/UTC").fires(NOW, end))

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import Any
 
-from scheduledjobs.core.cron import MACROS
+from scheduledjobs.core.cron import MACROS, parse_cron
 from scheduledjobs.core.duration import format_duration
 from scheduledjobs.core.schedule import Cron
 from scheduledjobs.core.spec import DAY, LEAP_YEAR, ConcurrencyPolicy
@@ -66,12 +66,21 @@ def _timing(
     if read.expression.startswith("@") and read.expression not in MACROS:
         raise CannotImport(f"schedule '{text}' is none of {MACRO_NAMES}: a CronJob with it never ran")
     zone = _zone(read, spec, default_zone, notes)
-    schedule = Cron(read.expression, zone)
-    if not is_every_day(read.expression) and _day_fields(read.expression):
+    expression = read.expression
+    if not is_every_day(expression) and _day_fields(expression):
         sentence = "either day field matches, in both; a CronJob and a ScheduledJob fire on the same days"
+        parsed = parse_cron(expression)
+        if not (parsed.weekdays or parsed.nth):  # written out, the whole week is a restriction there, and `*` here
+            expression = _every_day(expression)
+            sentence = f"day of week in '{text}' is every day, and either day field matches there: so it says here"
         notes.append(Note(Difference.DAY_FIELDS, sentence))
-    notes += clock_notes(schedule, Clocks.ROBFIG, now)
-    return {"schedule": read.expression, "timeZone": zone}
+    notes += clock_notes(Cron(expression, zone), Clocks.ROBFIG, now)
+    return {"schedule": expression, "timeZone": zone}
+
+
+def _every_day(expression: str) -> str:
+    minute, hour, _, month, _ = MACROS.get(expression, expression).split()
+    return f"{minute} {hour} * {month} *"
 
 
 def _day_fields(expression: str) -> bool:
