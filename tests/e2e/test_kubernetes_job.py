@@ -45,6 +45,7 @@ def release(cluster: Cluster) -> Iterator[None]:
     until(lambda: not cluster.get("jobs")["items"], 90, 1.0)  # collected with their owners
     cluster.helm("uninstall", RELEASE, "-n", NAMESPACE, "--wait")
     until(lambda: not cluster.get("pods")["items"], 90, 1.0)
+    cluster.kubectl("delete", "leases", "--all", "-n", NAMESPACE)  # the next release is to make its own, and be seen to
 
 
 def scheduled(name: str, payload: dict[str, Any], **spec: Any) -> dict[str, Any]:
