@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from dev.processes import end_as_on_ctrl_c, say
+from dev.processes import exit_with, say
 
 ROOT = Path(__file__).parents[1]
 PROGRAM = ROOT / ".venv" / "release" / "bin" / "pip-audit"
@@ -94,8 +94,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    end_as_on_ctrl_c()
-    try:
-        sys.exit(main())
-    except KeyboardInterrupt:
-        sys.exit(130)
+    exit_with(main)

@@ -12,7 +12,7 @@ import sys
 import time
 from pathlib import Path
 
-from dev.processes import end_as_on_ctrl_c, say
+from dev.processes import exit_with, say
 
 NAMES = ("chromium", "chromium-browser", "google-chrome-stable", "google-chrome")
 FLAGS = (
@@ -72,8 +72,4 @@ def _install() -> None:
 
 
 if __name__ == "__main__":
-    end_as_on_ctrl_c()
-    try:
-        print(chromium())
-    except KeyboardInterrupt:
-        sys.exit(130)
+    exit_with(lambda: print(chromium()))

@@ -16,7 +16,7 @@ import sysconfig
 import time
 from pathlib import Path
 
-from dev.processes import end_as_on_ctrl_c, locked, put_off_interrupts, say
+from dev.processes import exit_with, locked, put_off_interrupts, say
 
 KUBERNETES = "v1.37.2"
 OLDER = {"1.34": "v1.34.4", "1.31": "v1.31.14"}
@@ -144,10 +144,11 @@ def _version(pattern: str, text: str) -> tuple[int, ...]:
     return tuple(map(int, found.groups())) if found else ()
 
 
+def main() -> None:
+    """Print where each program is, built first where it is not there."""
+    for each in PROGRAMS:
+        print(program(each))
+
+
 if __name__ == "__main__":
-    end_as_on_ctrl_c()
-    try:
-        for each in PROGRAMS:
-            print(program(each))
-    except KeyboardInterrupt:
-        sys.exit(130)
+    exit_with(main)

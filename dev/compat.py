@@ -14,7 +14,7 @@ from pathlib import Path
 
 from dev.build import KUBERNETES, OLDER, apiserver, program
 from dev.postgres import binaries
-from dev.processes import end_as_on_ctrl_c, say
+from dev.processes import exit_with, say
 
 ROOT = Path(__file__).parents[1]
 PAIRS = [("15", "1.34"), ("16", "1.31")]
@@ -83,8 +83,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    end_as_on_ctrl_c()
-    try:
-        sys.exit(main())
-    except KeyboardInterrupt:
-        sys.exit(130)
+    exit_with(main)

@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import NoReturn
 
 STOP_SECONDS = 10.0
 INTERRUPTS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -133,6 +134,15 @@ def end_as_on_ctrl_c() -> None:
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # nohup
         signal.signal(signal.SIGHUP, signal.default_int_handler)
+
+
+def exit_with(main: Callable[[], int | None]) -> NoReturn:
+    """Run a program to its exit code; 130 where it was interrupted, once it has stopped what it has started."""
+    end_as_on_ctrl_c()
+    try:
+        sys.exit(main())
+    except KeyboardInterrupt:
+        sys.exit(130)
 
 
 @contextmanager

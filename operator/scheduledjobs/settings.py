@@ -128,10 +128,7 @@ class Settings(BaseSettings):
     @field_validator("sql_connections", "credentials", mode="before")
     @classmethod
     def _read_json(cls, value: object) -> object:
-        try:
-            return json.loads(value) if isinstance(value, str) else value
-        except (ValueError, RecursionError):
-            raise ValueError('must be a JSON object: {"NAME": {"namespaces": ["..."], ...}}') from None
+        return _json(value, 'must be a JSON object: {"NAME": {"namespaces": ["..."], ...}}')
 
     @field_validator("webhooks", mode="before")
     @classmethod
@@ -197,11 +194,11 @@ class Settings(BaseSettings):
         return timedelta(seconds=self.lease_seconds)
 
 
-def _json(value: object) -> object:
+def _json(value: object, sentence: str = "must be JSON") -> object:
     try:
         return json.loads(value) if isinstance(value, str) else value
-    except ValueError:
-        raise ValueError("must be JSON") from None
+    except (ValueError, RecursionError):
+        raise ValueError(sentence) from None
 
 
 def load() -> Settings:

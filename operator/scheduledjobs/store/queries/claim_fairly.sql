@@ -1,8 +1,9 @@
 -- Take up to so many executions under contention: what was handed over, then on-time before catch-ups, namespaces in
--- turn, then by due time. The namespaces that wait, and each one's part, are read from one index of the waiting, a namespace a probe: neither the
--- number of jobs nor one namespace's flood costs the others anything. (IS FALSE, since Postgres makes <> of "= false",
--- which no index orders.) More is chosen than taken, since others claim the same rows at the same time. With limits, the
--- caller has taken the advisory lock of claims in a statement before this one, or two would count the same slots.
+-- turn, then by due time. The namespaces that wait, and each one's part, are read from one index of the waiting, a
+-- namespace a probe: neither the number of jobs nor one namespace's flood costs the others anything. (IS FALSE, since
+-- Postgres makes <> of "= false", which no index orders.) More is chosen than taken, since others claim the same rows at
+-- the same time. With limits, the caller has taken the advisory lock of claims in a statement before this one, or two
+-- would count the same slots.
 WITH RECURSIVE spaces (namespace) AS (
     (SELECT namespace FROM job_execution_log WHERE state = 'PENDING' ORDER BY namespace LIMIT 1)
     UNION ALL
