@@ -16,6 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 MARK = "-- next --"
+OF_MAKE = frozenset({"MAKEFLAGS", "MAKELEVEL", "MFLAGS"})
+"""Under `make test` these would let a make of a page say which folder it enters."""
 KINDS = {
     r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d(?:\.\d+)?(?:Z|[+-]\d\d(?::\d\d)?)": "time",
     r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}|0f5c7a52-\.\.\.": "uuid",
@@ -108,7 +110,8 @@ class Shell:
 
 @contextmanager
 def open_shell(environment: Mapping[str, str], folder: Path | None = None) -> Iterator[Shell]:
-    """Start a shell in a folder; it ends with the block."""
+    """Start a shell in a folder; it ends with the block. A make that is typed there is nobody's child."""
+    environment = {name: value for name, value in environment.items() if name not in OF_MAKE}
     process = subprocess.Popen(
         ["bash"], stdin=-1, stdout=-1, stderr=subprocess.STDOUT, env=environment, text=True, cwd=folder
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 
 import pytest
 from tests.docs.shell import Command, File, is_as_shown, open_shell, steps
@@ -50,3 +51,9 @@ def test_a_command_that_prints_something_else_is_told() -> None:
         shell.follow(Command("echo one; echo two >&2", "one\ntwo"))
         with pytest.raises(AssertionError, match="but the page shows"):
             shell.follow(Command("echo one", "two"))
+
+
+def test_a_make_of_a_page_prints_the_same_under_a_make(tmp_path: Path) -> None:
+    (tmp_path / "Makefile").write_text("up:\n\t@echo is up\n")
+    with open_shell({**os.environ, "MAKELEVEL": "1", "MAKEFLAGS": "w", "MFLAGS": "-w"}, tmp_path) as shell:
+        assert shell.type("make up") == "is up"
