@@ -3,7 +3,8 @@
 Of a page are taken, in order: `console` blocks, in which `$ ` begins a command and what follows is what it prints; and
 blocks whose info string names a file after the language, as in `python greeting.py`, which are saved under that name.
 What differs from run to run: `...` is anything; times in RFC 3339 or as PostgreSQL prints them, UUIDs and ages in a
-column of their own (`12s`) are any of their kind; runs of spaces are as wide as they like.
+column of their own (`12s`) are any of their kind; runs of spaces, and rules of three dashes or more, are as wide as
+they like: PostgreSQL draws the rule under a time as long as its milliseconds need.
 """
 
 from __future__ import annotations
@@ -71,6 +72,7 @@ def pattern(shown: str) -> str:
     for expression, kind in KINDS.items():
         shown = re.sub(expression, f"<{kind}>", shown, flags=re.M)
     text = re.sub(r"(?:\\ )*\\\n(?:\\ )*|(?:\\ ){2,}", r"\\s*", re.escape(shown))
+    text = re.sub(r"(?:\\-){3,}", "-{3,}", text)
     for kind, expression in FOUND.items():
         text = text.replace(f"<{kind}>", expression)
     return text.replace(r"\.\.\.", ".*?")
