@@ -8,6 +8,7 @@ import sys
 import threading
 from collections.abc import AsyncIterator, Callable
 from contextlib import suppress
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
@@ -36,12 +37,14 @@ class Bench:
         self.registry = Registry()
         self.endings: asyncio.Queue[Ending] = asyncio.Queue()
         self.returned: asyncio.Queue[Assignment] = asyncio.Queue()
+        self.deliveries: list[int] = []
         self.may_begin = True
         self.runner = Runner(self.registry, 4, self._on_end, self._on_return, may_begin=lambda: self.may_begin)
         self.runner.start()
         self._number = 0
 
     def _on_end(self, endings: Any) -> None:
+        self.deliveries.append(len(endings))
         for ending in endings:
             self.endings.put_nowait(ending)
 
@@ -503,3 +506,41 @@ async def test_a_credential_that_cannot_be_read_fails_and_is_tried_again(bench: 
     assert (ending.state, ending.reason) == (State.FAILED, Reason.ERROR)
     assert ending.message == "CredentialError: credential 'reports': the key 'token' is missing"
     assert ending.reason not in FINAL
+
+
+async def test_what_ends_in_one_turn_of_the_loop_is_told_at_once(bench: Bench) -> None:
+    """The main loop is woken once for them all: woken for each, it takes the interpreter from those that still run."""
+
+    async def handle(execution: Execution, payload: Any) -> None: ...
+
+    first = bench.begin(handle)
+    await asyncio.wait_for(bench.endings.get(), 5)
+    bench.deliveries.clear()
+    bench.runner.submit([replace(first, id=number) for number in range(10, 14)])
+    for _ in range(4):
+        await asyncio.wait_for(bench.endings.get(), 5)
+    assert bench.deliveries == [4]
+
+
+async def test_a_loop_that_a_handler_blocks_keeps_no_ending_back(bench: Bench) -> None:
+    begun, let_go = threading.Event(), threading.Event()
+
+    async def end(execution: Execution, payload: Any) -> None: ...
+
+    async def block(execution: Execution, payload: Any) -> None:
+        begun.set()
+        let_go.wait(5)
+
+    ends, blocks = Handler("end", end, AnyPayload, True), Handler("block", block, AnyPayload, True)
+    bench.registry.add(ends)
+    bench.registry.add(blocks)
+    like = bench.begin(end)
+    await asyncio.wait_for(bench.endings.get(), 5)
+    # In one turn of the loop: the first has ended when the second blocks it.
+    bench.runner.submit([replace(like, id=20, handler="end"), replace(like, id=21, handler="block")])
+    await asyncio.to_thread(begun.wait, 5)
+    assert bench.endings.empty()
+    bench.runner.is_blocked()
+    assert bench.endings.get_nowait().assignment.id == 20
+    let_go.set()
+    assert (await asyncio.wait_for(bench.endings.get(), 5)).assignment.id == 21

@@ -97,6 +97,8 @@ class Runner:
 
     def is_blocked(self) -> bool:
         """Return whether the handlers' loop has not answered for a while; each call asks it."""
+        if self._news:
+            self._deliver()
         asked_at = self._asked_at  # read once: the answer may come at any moment
         if asked_at is not None:
             return self._monotonic() - asked_at > BLOCKED_SECONDS
@@ -335,16 +337,22 @@ class Runner:
         )
 
     def _post(self, news: Ending | Assignment) -> None:
+        """Tell the main loop, once for all that ends in this turn of the loop: woken for each, it would take the
+        interpreter from the attempts each time. What a blocked loop keeps, `is_blocked` delivers."""
         tracing.end(news)
         self._news.append(news)
-        if not self._is_posted and self._main is not None:
+        if not self._is_posted:
             self._is_posted = True
+            self._loop.call_soon(self._send_news)
+
+    def _send_news(self) -> None:
+        self._is_posted = False
+        if self._main is not None:
             self._main.call_soon_threadsafe(self._deliver)
 
     # Below: on the main loop.
 
     def _deliver(self) -> None:
-        self._is_posted = False  # before the news is taken: what is appended after that posts again
         endings: list[Ending] = []
         returned: list[Assignment] = []
         while self._news:
