@@ -63,11 +63,37 @@ class Output:
             return "\n".join(self._lines)
 
 
-class Stopping(threading.Event):
-    """Set when an attempt should stop."""
+class Stopping:
+    """Set when an attempt should stop: an event as of `threading`, made only where somebody sets it or waits for it.
 
-    hands_over = False
-    """Of a handler that `survives`: only this replica stops. What runs outside goes on, for another one to watch."""
+    Nearly every attempt ends without either, and to make one takes longer than to make the attempt.
+    """
+
+    __slots__ = ("_event", "hands_over")
+    _lock = threading.Lock()
+
+    def __init__(self) -> None:
+        self._event: threading.Event | None = None
+        self.hands_over = False
+        """Of a handler that `survives`: only this replica stops. What runs outside goes on; another one watches it."""
+
+    def is_set(self) -> bool:
+        """Return whether the attempt should stop."""
+        return self._event is not None and self._event.is_set()
+
+    def set(self) -> None:
+        """Say that it should, and wake who waits for that."""
+        self._made().set()
+
+    def wait(self, timeout: float | None = None) -> bool:
+        """Wait until it should, at most `timeout` seconds; return whether it should."""
+        return self._made().wait(timeout)
+
+    def _made(self) -> threading.Event:
+        with self._lock:
+            if self._event is None:
+                self._event = threading.Event()
+            return self._event
 
 
 class Note:
