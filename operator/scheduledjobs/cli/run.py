@@ -9,6 +9,7 @@ import threading
 
 import click
 
+from scheduledjobs import interpreter
 from scheduledjobs.app import run
 from scheduledjobs.handlers import tracing
 from scheduledjobs.logs import set_up_logs
@@ -47,6 +48,7 @@ def command() -> None:
     settings = load()
     set_up_logs(settings.log_format, settings.log_level, settings.hostname)
     tracing.set_up(settings.hostname)
+    interpreter.set_up()
     asyncio.run(run(settings))
     tracing.shut_down()
     leave()
