@@ -84,7 +84,7 @@ class App:
         self._runner = Runner(self._registry, settings.slots, self._on_end, self._on_return, may_begin=self._may_start)
         self._control, self._work, self._claims, self._upkeep = replica_sessions(self._url)
         self._notify = Notify(self._control)
-        outcome = Outcome(self._specs, self._on_freed, self._tell_release, self._tell_changed)
+        outcome = Outcome(self._on_freed, self._tell_release, self._tell_changed)
         self._complete = Complete(self._work, outcome.written, outcome.returned)
         self._claim = self._new_claim()
         self._stops = Stops(self._control, self._runner)

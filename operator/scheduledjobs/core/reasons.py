@@ -6,6 +6,7 @@ SQL holds a state in capitals (TIMED_OUT), the resource in CamelCase (TimedOut):
 from __future__ import annotations
 
 from enum import StrEnum
+from functools import lru_cache
 
 
 class State(StrEnum):
@@ -141,6 +142,7 @@ FAILURE_STATES = frozenset({State.FAILED, State.TIMED_OUT, State.LOST})
 """Ends that count as a failure of the job."""
 
 
+@lru_cache(64)
 def camel(name: str) -> str:
     """Return the resource's form of a SQL word: `TIMED_OUT` becomes `TimedOut`."""
     return "".join(part.capitalize() for part in name.split("_"))

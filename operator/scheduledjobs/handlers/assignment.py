@@ -24,7 +24,7 @@ class Stop:
     message: str
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)  # not frozen, nor is Ending: a frozen one takes three times as long to make, at every execution
 class Assignment:
     """A claimed execution with what its attempt needs.
 
@@ -62,6 +62,9 @@ class Assignment:
     stop: Stop | None = None
     """It was asked to stop before it was claimed: it begins only to end what an earlier claim left."""
 
+    is_awaited: bool = False
+    """Whether the leader may wait for its end: to fire what is held behind it, or to count a delay from it."""
+
     @property
     def elapsed_seconds(self) -> float:
         """How long the attempt had run already when it was claimed."""
@@ -82,7 +85,7 @@ class Assignment:
         return self.claimed_at + timedelta(seconds=monotonic_second - self.received_at)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Ending:
     """How an attempt ended. `result` is JSON: of one that is handed over, what it has noted.
 

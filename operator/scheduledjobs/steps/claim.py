@@ -9,14 +9,15 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any
+from datetime import timedelta
+from typing import Any, TypedDict
 from uuid import UUID
 
 import structlog
 
 from scheduledjobs import metrics
-from scheduledjobs.core.reasons import Reason, Trigger
-from scheduledjobs.core.spec import Retry
+from scheduledjobs.core.reasons import Reason, ScheduleKind, Trigger
+from scheduledjobs.core.spec import ConcurrencyPolicy, MisfirePolicy, Retry
 from scheduledjobs.handlers.assignment import Assignment
 from scheduledjobs.handlers.runner import Runner
 from scheduledjobs.steps.complete import Complete
@@ -35,6 +36,8 @@ from scheduledjobs.store.sessions import Connection, Sessions
 
 log = structlog.get_logger(__name__)
 
+TRIGGERS = {str(trigger): trigger for trigger in Trigger}
+HOLDING = frozenset({ConcurrencyPolicy.QUEUE, ConcurrencyPolicy.REPLACE})
 POLL_SECONDS = 1.0
 NO_RETRY = Retry()
 RECONCILE_SECONDS = 10.0
@@ -44,6 +47,15 @@ UNSURE_SECONDS = 1.0
 LOOK_SECONDS = 0.1
 ALONE_SECONDS = 0.5
 """Where one namespace alone waits, turns are asked for so seldom: they cost several times what a quick claim does."""
+
+
+class Given(TypedDict):
+    """What attempts of one version of a job have in common."""
+
+    payload: Mapping[str, Any]
+    timeout: timedelta | None
+    retry: Retry
+    is_awaited: bool
 
 
 class Claim:
@@ -195,9 +207,10 @@ class Claim:
 
     async def _submit(self, replica: UUID, rows: Sequence[Row], sent_at: float) -> list[Assignment]:
         """Start what was claimed, or give it back where nothing may be started any more."""
-        assignments = [self._assignment(row, sent_at) for row in rows]
-        if not assignments:
+        if not rows:
             return []
+        specs = {version: self._given(*version) for version in {(row["job_id"], row["version"]) for row in rows}}
+        assignments = [self._assignment(row, specs[row["job_id"], row["version"]], sent_at) for row in rows]
         self._on_claimed()
         if self.replica == replica and self._may_start() and not self.is_draining:
             self._runner.submit(assignments)
@@ -251,10 +264,17 @@ class Claim:
         metrics.repairs("handed_back").inc(len(given))
         log.warning("claims handed back unstarted", count=len(given))
 
-    def _assignment(self, row: Row, sent_at: float) -> Assignment:
-        known = self._specs.known(row["job_id"], row["version"])
-        spec = known[0] if known else None
-        payload = row["payload"] if row["payload"] is not None else (spec.payload if spec else {})
+    def _given(self, job_id: UUID, version: int) -> Given:
+        known = self._specs.known(job_id, version)
+        if known is None:
+            return {"payload": {}, "timeout": None, "retry": NO_RETRY, "is_awaited": False}
+        spec, schedule = known
+        holds = spec.concurrency_policy in HOLDING or spec.misfire.policy is MisfirePolicy.FIRE_ALL
+        is_awaited = holds or schedule.kind is ScheduleKind.FIXED_DELAY
+        return {"payload": spec.payload, "timeout": spec.timeout, "retry": spec.retry, "is_awaited": is_awaited}
+
+    def _assignment(self, row: Row, given: Given, sent_at: float) -> Assignment:
+        is_handed_over = row["reason"] == Reason.HANDED_OVER
         return Assignment(
             id=row["id"],
             fire_time=row["fire_time"],
@@ -264,21 +284,22 @@ class Claim:
             version=row["version"],
             run_key=row["run_key"],
             attempt=row["attempt"],
-            trigger=Trigger(row["trigger"]),
+            trigger=TRIGGERS[row["trigger"]],
             claim_no=row["claim_no"],
             handler=row["handler"],
-            payload=payload,
-            timeout=spec.timeout if spec else None,
-            retry=spec.retry if spec else NO_RETRY,
+            payload=row["payload"] if row["payload"] is not None else given["payload"],
+            timeout=given["timeout"],
+            retry=given["retry"],
             missed_count=row["missed_count"],
             first_missed_at=row["first_missed_at"],
             claimed_at=row["claimed_at"],
             received_at=sent_at,
             due_at=row["due_at"],
             replica=self.replica,
-            started_at=row["started_at"] if row["reason"] == Reason.HANDED_OVER else None,
-            noted=row["result"] if row["reason"] == Reason.HANDED_OVER else None,
+            started_at=row["started_at"] if is_handed_over else None,
+            noted=row["result"] if is_handed_over else None,
             stop=stop_of(row) if row["cancel_reason"] else None,
+            is_awaited=given["is_awaited"],
         )
 
 

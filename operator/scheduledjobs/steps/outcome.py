@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Sequence, Set
 
 import structlog
 
 from scheduledjobs import metrics
-from scheduledjobs.core.reasons import FAILURE_STATES, ScheduleKind, State, camel
-from scheduledjobs.core.spec import ConcurrencyPolicy, MisfirePolicy
+from scheduledjobs.core.reasons import FAILURE_STATES, State, camel
 from scheduledjobs.handlers.assignment import Assignment, Ending
 from scheduledjobs.logs import Seldom
-from scheduledjobs.steps.specs import Specs
 
 log = structlog.get_logger(__name__)
-
-HOLDING = frozenset({ConcurrencyPolicy.QUEUE, ConcurrencyPolicy.REPLACE})
 
 
 class Outcome:
@@ -23,14 +20,12 @@ class Outcome:
 
     def __init__(
         self,
-        specs: Specs,
         on_freed: Callable[..., None],
         on_awaited: Callable[[], None],
         on_changed: Callable[[], None],
     ) -> None:
         """`on_freed(is_more=)` is called for slots that became free, `on_awaited` for ends that a held row waits for,
         `on_changed` for each batch that the log has taken."""
-        self._specs = specs
         self._on_freed = on_freed
         self._on_awaited = on_awaited
         self._on_changed = on_changed
@@ -42,6 +37,7 @@ class Outcome:
         self._on_changed()
         metrics.STALE.inc(len(stale))
         discarded = {ending.assignment.key for ending in stale}
+        ended: defaultdict[str, list[Ending]] = defaultdict(list)
         for ending in endings:
             assignment = ending.assignment
             if assignment.key in discarded or ending.state is State.PENDING:  # handed over: it goes on elsewhere
@@ -49,27 +45,11 @@ class Outcome:
             if assignment.id in retried:
                 metrics.RETRIES.labels(handler=assignment.handler).inc()
                 continue
-            metrics.executions(assignment.handler, camel(ending.state)).inc()
-            took = (ending.finished_at - ending.started_at).total_seconds()
-            metrics.duration(assignment.handler).observe(took)
-            if not assignment.run_key and assignment.attempt == 1:
-                lateness = (ending.started_at - assignment.due_at).total_seconds()
-                metrics.lateness(assignment.handler).observe(lateness)
-            if ending.state in FAILURE_STATES and (unsaid := self._failures.ask(assignment.job_id)) is not None:
-                log.warning(
-                    "execution failed",
-                    namespace=assignment.namespace,
-                    job=assignment.job_name,
-                    fire_time=assignment.fire_time.isoformat(),
-                    execution_id=assignment.id,
-                    attempt=assignment.attempt,
-                    trigger=assignment.trigger,
-                    handler=assignment.handler,
-                    state=ending.state,
-                    reason=ending.reason,
-                    error=ending.message,
-                    suppressed=unsaid,
-                )
+            ended[assignment.handler].append(ending)
+            if ending.state in FAILURE_STATES:
+                self._say_failed(ending)
+        for handler, batch in ended.items():
+            _count(handler, batch)
         self._tell_awaited(ending.assignment for ending in endings)
 
     def returned(self, assignments: Sequence[Assignment], retried: Set[int]) -> None:
@@ -80,14 +60,33 @@ class Outcome:
                 metrics.RETRIES.labels(handler=assignment.handler).inc()
         self._tell_awaited(assignments)
 
+    def _say_failed(self, ending: Ending) -> None:
+        assignment = ending.assignment
+        if (unsaid := self._failures.ask(assignment.job_id)) is not None:
+            log.warning(
+                "execution failed",
+                namespace=assignment.namespace,
+                job=assignment.job_name,
+                fire_time=assignment.fire_time.isoformat(),
+                execution_id=assignment.id,
+                attempt=assignment.attempt,
+                trigger=assignment.trigger,
+                handler=assignment.handler,
+                state=ending.state,
+                reason=ending.reason,
+                error=ending.message,
+                suppressed=unsaid,
+            )
+
     def _tell_awaited(self, ended: Iterable[Assignment]) -> None:
-        if any(self._is_awaited(assignment) for assignment in ended):
+        if any(assignment.is_awaited for assignment in ended):
             self._on_awaited()
 
-    def _is_awaited(self, assignment: Assignment) -> bool:
-        known = self._specs.known(assignment.job_id, assignment.version)
-        if known is None:
-            return False
-        spec, schedule = known
-        holds = spec.concurrency_policy in HOLDING or spec.misfire.policy is MisfirePolicy.FIRE_ALL
-        return holds or schedule.kind is ScheduleKind.FIXED_DELAY
+
+def _count(handler: str, ended: Sequence[Ending]) -> None:
+    """Count a batch of one handler's."""
+    for state, count in Counter(ending.state for ending in ended).items():
+        metrics.executions(handler, camel(state)).inc(count)
+    metrics.DURATION.observe(handler, [(e.finished_at - e.started_at).total_seconds() for e in ended])
+    first = [ending for ending in ended if not ending.assignment.run_key and ending.assignment.attempt == 1]
+    metrics.LATENESS.observe(handler, [(e.started_at - e.assignment.due_at).total_seconds() for e in first])

@@ -52,7 +52,8 @@ class Specs:
         self._age += 1
 
     def _is_sure(self, job_id: UUID, version: int) -> bool:
-        return (job_id, version) in self._kept and self._kept[job_id, version][0] == self._age
+        kept = self._kept.get((job_id, version))
+        return kept is not None and kept[0] == self._age
 
     def text(self, job_id: UUID, version: int, raw: Mapping[str, Any]) -> str:
         """Return the schedule of a version in one printable form; what was written where it cannot be read."""
@@ -75,7 +76,8 @@ class Specs:
 
     def known(self, job_id: UUID, version: int) -> tuple[JobSpec, Schedule] | None:
         """Return what is kept of a version, or None."""
-        if (job_id, version) in self._kept:
-            self._kept.move_to_end((job_id, version))
-            return self._kept[job_id, version][1:]
-        return None
+        kept = self._kept.get((job_id, version))
+        if kept is None:
+            return None
+        self._kept.move_to_end((job_id, version))
+        return kept[1:]
