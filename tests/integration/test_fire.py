@@ -12,7 +12,7 @@ import pytest
 from tests.integration.conftest import KEPT, Stage, resource
 from tests.integration.ledger_world import Shaky
 
-from scheduledjobs.core.decide import decide
+from scheduledjobs.core.decide import decide, decide_if_due
 from scheduledjobs.core.job import Decision, Job
 from scheduledjobs.core.reasons import Reason
 from scheduledjobs.errors import SpecError, StoreUnavailable, TermLost
@@ -304,12 +304,12 @@ async def test_a_job_that_can_be_read_again_fires(stage: Stage, monkeypatch: pyt
 async def test_a_job_whose_moments_cannot_be_decided_does_not_stop_the_others(
     stage: Stage, monkeypatch: pytest.MonkeyPatch, error: Exception
 ) -> None:
-    def fail_one(job: Job, *args: Any) -> Decision:
+    def fail_one(job: Job, *args: Any) -> Decision | None:
         if job.name == "job-1":
             raise error
-        return decide(job, *args)
+        return decide_if_due(job, *args)
 
-    monkeypatch.setattr(fire, "decide", fail_one)
+    monkeypatch.setattr(fire, "decide_if_due", fail_one)
     await stage.mirror(*[resource(f"job-{number}", fixedRate="1s") for number in range(3)])
     failed: list[tuple[str, Exception]] = []
     stage.on_failed = lambda job, found: failed.append((job.name, found))

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from typing import Any
 from uuid import UUID
 
 import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
 
-from scheduledjobs.core.decide import AT_ONCE, TICK, decide, due, newest_due, settle
+from scheduledjobs.core import decide as decide_module
+from scheduledjobs.core.decide import AT_ONCE, TICK, _one_on_time, decide, decide_if_due, due, newest_due, settle
 from scheduledjobs.core.job import Job, NewExecution
 from scheduledjobs.core.reasons import JobState, Reason, State, Trigger
-from scheduledjobs.core.schedule import FixedDelay, FixedRate, OneShot, Window, parse_schedule
+from scheduledjobs.core.schedule import FixedDelay, FixedRate, OneShot, Schedule, Window, parse_schedule
 from scheduledjobs.core.spec import ConcurrencyPolicy, Misfire
 
 SECOND, MINUTE, HOUR, DAY = timedelta(seconds=1), timedelta(minutes=1), timedelta(hours=1), timedelta(days=1)
@@ -269,3 +273,63 @@ def test_a_suspended_one_shot_waits_for_the_end_of_the_suspension_unless_it_is_e
 
 def test_a_moment_at_the_instant_of_a_change_is_not_settled() -> None:
     assert settle(job(), LONG_AGO, NOON, NOON, Reason.EDITED) is None
+
+
+SCHEDULES = [
+    parse_schedule(schedule="* * * * *"),
+    parse_schedule(schedule="*/7 10-13 * * *"),
+    parse_schedule(schedule="* * * * *", end_time=NOON + 2 * MINUTE),
+    FixedRate(SECOND, Window(NOON, None)),
+    FixedRate(90 * SECOND, Window(NOON, NOON + 3 * MINUTE)),
+    FixedDelay(MINUTE),
+    OneShot(NOON),
+]
+AROUND = [timedelta(0), TICK, -TICK, SECOND, MINUTE, MINUTE - TICK, 90 * SECOND, HOUR, DAY, 3 * DAY]
+
+
+ON_TIME: dict[str, Any] = {
+    "schedule": SCHEDULES[0],
+    "late": timedelta(0),
+    "later": timedelta(0),
+    "grace": "1m",
+    "misfire": "FireOnce",
+    "deadline": DAY,
+    "jitter": timedelta(0),
+    "state": JobState.ACTIVE,
+    "created_at": LONG_AGO,
+    "keep_from": LONG_AGO,
+}
+
+
+@example(**{**ON_TIME, "later": MINUTE})  # the next one is due at the same instant
+@example(**{**ON_TIME, "schedule": OneShot(NOON), "created_at": NOON + TICK})
+@example(**{**ON_TIME, "keep_from": NOON + TICK})
+@example(**{**ON_TIME, "deadline": SECOND, "later": SECOND + TICK})
+@given(
+    schedule=st.sampled_from(SCHEDULES),
+    late=st.sampled_from(AROUND),
+    later=st.sampled_from(AROUND),
+    grace=st.sampled_from(["0s", "1s", "1m", "2h"]),
+    misfire=st.sampled_from(["FireOnce", "FireAll", "Skip"]),
+    deadline=st.sampled_from([SECOND, MINUTE, DAY]),
+    jitter=st.sampled_from([timedelta(0), 20 * SECOND]),
+    state=st.sampled_from(JobState),
+    created_at=st.sampled_from([LONG_AGO, NOON, NOON + TICK]),
+    keep_from=st.sampled_from([LONG_AGO, NOON, NOON + TICK]),
+)
+def test_the_usual_case_is_decided_as_by_all_rules(
+    schedule: Schedule, late: timedelta, later: timedelta, grace: str, misfire: str, keep_from: datetime, **made: Any
+) -> None:
+    made["starting_deadline"] = made.pop("deadline")
+    one = job(schedule=schedule, misfire=policy(misfire, grace=grace), next_due_at=None, **made)
+    now = due(one, NOON) + late + later
+    quick = decide_if_due(one, keep_from, now)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(decide_module, "_one_on_time", lambda *_: None)
+        assert quick == decide_if_due(one, keep_from, now)
+
+
+def test_the_usual_case_is_the_usual_one() -> None:
+    made = job()
+    assert _one_on_time(made, LONG_AGO, NOON) == decide(made, LONG_AGO, NOON)
+    assert _one_on_time(made, LONG_AGO, NOON + MINUTE) is None

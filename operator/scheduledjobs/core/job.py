@@ -50,6 +50,30 @@ class Job:
     next_due_at: datetime | None
     last_fire_time: datetime | None
 
+    def moved(self, decision: Decision) -> Job:
+        """Return the job as a decision leaves its plan; `dataclasses.replace` takes several times as long."""
+        return Job(
+            self.id,
+            self.namespace,
+            self.name,
+            self.version,
+            self.handler,
+            self.state,
+            self.reason,
+            self.message,
+            self.schedule,
+            self.concurrency,
+            self.misfire,
+            self.jitter,
+            self.starting_deadline,
+            self.created_at,
+            self.effective_from,
+            self.anchor_at,
+            decision.next_fire_at,
+            decision.next_due_at,
+            decision.last_fire_time,
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class NewExecution:

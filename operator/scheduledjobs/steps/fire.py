@@ -18,13 +18,12 @@ from __future__ import annotations
 import asyncio
 import heapq
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
 import structlog
 
-from scheduledjobs.core.decide import decide, newest_due
+from scheduledjobs.core.decide import decide_if_due
 from scheduledjobs.core.job import Decision, Job, JobName, NewExecution
 from scheduledjobs.core.reasons import JobState
 from scheduledjobs.errors import StoreUnavailable, TermLost
@@ -245,7 +244,8 @@ class Fire:
         """Decide the due moments of `jobs` in one transaction and tell `on_fired`; plan what comes next."""
         now = self._now()
         keep_from = now - self._retention
-        decided = {job.id: (job, decide(job, keep_from, now)) for job in jobs if newest_due(job, now)}
+        decisions = ((job, decide_if_due(job, keep_from, now)) for job in jobs)
+        decided = {job.id: (job, decision) for job, decision in decisions if decision is not None}
         rows = [advance_row(job, decision) for job, decision in decided.values()]
         days = self._days.begin()
         async with (
@@ -278,21 +278,11 @@ class Fire:
     def _replan(self, fired: Sequence[tuple[Job, Decision]]) -> None:
         horizon = self._clock.now() + HORIZON.total_seconds()
         following = [
-            replan(job, decision)
+            job.moved(decision)
             for job, decision in fired
             if decision.next_due_at is not None and decision.next_due_at.timestamp() <= horizon
         ]
         self.plan(job for job in following if job.state in FIRING)
-
-
-def replan(job: Job, decision: Decision) -> Job:
-    """Return `job` as the fire left it."""
-    return replace(
-        job,
-        next_fire_at=decision.next_fire_at,
-        next_due_at=decision.next_due_at,
-        last_fire_time=decision.last_fire_time,
-    )
 
 
 def advance_row(job: Job, decision: Decision) -> dict[str, object]:
