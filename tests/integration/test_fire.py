@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections.abc import Sequence
 from datetime import timedelta
 from typing import Any
+from uuid import UUID
 
 import psycopg
 import pytest
@@ -14,13 +16,15 @@ from tests.integration.ledger_world import Shaky
 
 from scheduledjobs.core.decide import decide, decide_if_due
 from scheduledjobs.core.job import Decision, Job
-from scheduledjobs.core.reasons import Reason
+from scheduledjobs.core.reasons import JobState, Reason
 from scheduledjobs.errors import SpecError, StoreUnavailable, TermLost
 from scheduledjobs.steps import fire
 from scheduledjobs.steps.fire import LOCKED_SECONDS, Fire, advance_row
 from scheduledjobs.steps.specs import Specs
-from scheduledjobs.store.jobs import advance_jobs, load_due_jobs
+from scheduledjobs.store.jobs import advance_jobs, load_due_jobs, load_jobs
 from scheduledjobs.store.leadership import Leader
+from scheduledjobs.store.queries import Row
+from scheduledjobs.store.sessions import Connection
 
 SECOND = timedelta(seconds=1)
 
@@ -45,7 +49,7 @@ async def test_a_due_moment_gets_one_row_and_the_plan_moves_on(stage: Stage) -> 
 async def test_nothing_fires_early_whatever_the_leader_believes(stage: Stage) -> None:
     await stage.mirror(resource(fixedRate="10s"))
     async with stage.leader() as leader, leader.write() as conn:
-        (row,) = await load_due_jobs(conn, timedelta(hours=1), ["ACTIVE"], 10)
+        (row,) = await load_jobs(conn, [stage.job()["id"]])
         job = stage.specs.job(row)
         assert job.next_fire_at is not None
         decision = decide(job, job.next_fire_at - timedelta(days=1), job.next_fire_at)
@@ -58,13 +62,41 @@ async def test_two_fires_of_one_moment_are_one(stage: Stage) -> None:
     stage.tick(seconds=11)
     async with stage.leader() as leader:
         async with leader.write() as conn:
-            (row,) = await load_due_jobs(conn, timedelta(0), ["ACTIVE"], 10)
+            (row,) = await load_due_jobs(conn, [JobState.ACTIVE], 10)
             job = stage.specs.job(row)
             now = await stage.now()
             move = [advance_row(job, decide(job, now - timedelta(days=1), now))]
             assert await advance_jobs(conn, move) == {job.id}
         async with leader.write() as conn:
             assert await advance_jobs(conn, move) == set()
+
+
+async def test_a_look_ahead_reads_nothing_again_that_is_planned_as_it_is(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read: list[str] = []
+
+    async def load_and_note(conn: Connection, ids: Sequence[UUID]) -> list[Row]:
+        rows = await load_jobs(conn, ids)
+        read.extend(row["name"] for row in rows)
+        return rows
+
+    monkeypatch.setattr(fire, "load_jobs", load_and_note)
+    await stage.mirror(*[resource(f"job-{number}", fixedRate="2s") for number in range(3)])
+    stage.tick(seconds=3)
+    async with stage.leader() as leader:
+        step = await fire_of(stage, leader)
+        await step.step()
+        assert sorted(read) == ["job-0", "job-1", "job-2"]
+        assert names_of(stage) == ["job-0", "job-1", "job-2"]
+        read.clear()
+        await step.load()  # fired meanwhile, and planned by that
+        assert read == []
+        with psycopg.connect(stage.url, autocommit=True) as conn:
+            conn.execute("UPDATE job_definition SET version = 2 WHERE name = 'job-1'")
+            conn.execute("UPDATE job_definition SET next_fire_at = next_fire_at + interval '1 s' WHERE name = 'job-2'")
+        await step.load()
+        assert sorted(read) == ["job-1", "job-2"]
 
 
 async def test_a_job_that_changed_since_it_was_looked_at_is_loaded_again(stage: Stage) -> None:

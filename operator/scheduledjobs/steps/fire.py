@@ -33,7 +33,7 @@ from scheduledjobs.steps.inserting import Claimant, Inserting
 from scheduledjobs.steps.late import Late, is_old, lateness
 from scheduledjobs.steps.record import Days, record
 from scheduledjobs.steps.specs import Specs
-from scheduledjobs.store.jobs import advance_jobs, load_due_jobs, load_jobs, load_late_jobs
+from scheduledjobs.store.jobs import advance_jobs, load_due_jobs, load_jobs, load_late_jobs, look_ahead
 from scheduledjobs.store.leadership import Leader
 from scheduledjobs.store.queries import Row
 
@@ -54,6 +54,9 @@ LATE_ROWS = 300
 RETRY_SECONDS = 30.0
 LOCKED_SECONDS = 0.1
 """A job that is due, unchanged, and did not move is locked by somebody: it is looked at again so soon."""
+
+PLANNED = ("version", "next_fire_at", "next_due_at", "last_fire_time")
+"""What a known plan is compared by."""
 
 FIRING = frozenset({JobState.ACTIVE})
 SKIPPING = frozenset({JobState.SUSPENDED, JobState.INVALID})
@@ -128,19 +131,29 @@ class Fire:
         self.wake.set()
 
     async def load(self) -> None:
-        """Look ahead: plan every active job that is due within the horizon, and not in the backlog."""
+        """Look ahead: plan every active job that is due within the horizon, and not in the backlog.
+
+        What is planned as the database has it is not read again: jobs of every second would be, with their specs, at
+        each look.
+        """
         now = self._clock.now()
         self._reload_at = now + RELOAD_SECONDS
         try:
             async with self._leader.session() as conn:
                 excluded = self._excluded(now)
-                rows = await load_due_jobs(conn, HORIZON, FIRING, MOST_LOADED, late=PROMPT, excluded=excluded)
+                rows = await look_ahead(conn, HORIZON, MOST_LOADED, late=PROMPT, excluded=excluded)
+                unknown = [row["id"] for row in rows if not self._is_planned(row)]
+                loaded = await load_jobs(conn, unknown) if unknown else []
         except BaseException:
             self._reload_at = 0.0
             raise
-        self.plan(self._read(rows))
+        self.plan(self._read(row for row in loaded if row["state"] in FIRING))
         if len(rows) == MOST_LOADED:  # what follows is due no sooner than the last of these
             self._reload_at = min(self._reload_at, max(now, rows[-1]["next_due_at"].timestamp()))
+
+    def _is_planned(self, row: Row) -> bool:
+        known = self._planned.get(row["id"])
+        return known is not None and all(getattr(known, name) == row[name] for name in PLANNED)
 
     async def load_late(self) -> None:
         """Plan some jobs of the backlog; when these are made up, there may be more."""
@@ -180,7 +193,7 @@ class Fire:
         now, waiting = self._now(), Late()
         async with self._leader.session() as conn:
             excluded = self._excluded(now.timestamp())
-            rows = await load_due_jobs(conn, timedelta(0), SKIPPING, MOST_LOADED, excluded=excluded)
+            rows = await load_due_jobs(conn, SKIPPING, MOST_LOADED, excluded)
         for job in self._read(rows):
             waiting.put(job, now)
         while jobs := waiting.take(BATCH):

@@ -11,8 +11,6 @@ from scheduledjobs.core.reasons import JobState
 from scheduledjobs.store.queries import Row, batch, fetch_all, fetch_one
 from scheduledjobs.store.sessions import Connection
 
-EVER = timedelta(days=36_500)
-
 
 async def database_now(conn: Connection) -> datetime:
     """Return the database's time, cut to the millisecond; aware UTC."""
@@ -22,25 +20,26 @@ async def database_now(conn: Connection) -> datetime:
     return now
 
 
-async def load_due_jobs(
-    conn: Connection,
-    horizon: timedelta,
-    states: Iterable[JobState],
-    most: int,
-    *,
-    late: timedelta = EVER,
-    excluded: Sequence[UUID] = (),
+async def look_ahead(
+    conn: Connection, horizon: timedelta, most: int, *, late: timedelta, excluded: Sequence[UUID]
 ) -> list[Row]:
-    """Return the rows of jobs due within `horizon` and late by less than `late`, soonest first, at most `most`."""
+    """Return id, version, next_fire_at, next_due_at and last_fire_time of active jobs due within `horizon` and late by
+    less than `late`, soonest first, at most `most`."""
     return await fetch_all(
         conn,
-        "load_due_jobs",
+        "look_ahead",
         horizon_seconds=horizon.total_seconds(),
         late_seconds=late.total_seconds(),
-        states=[str(s) for s in states],
         excluded=list(excluded),
         most=most,
     )
+
+
+async def load_due_jobs(
+    conn: Connection, states: Iterable[JobState], most: int, excluded: Sequence[UUID] = ()
+) -> list[Row]:
+    """Return the rows of jobs of these states that are due, soonest first, at most `most`."""
+    return await fetch_all(conn, "load_due_jobs", states=[str(s) for s in states], excluded=list(excluded), most=most)
 
 
 async def load_late_jobs(conn: Connection, late: timedelta, most: int, excluded: Sequence[UUID]) -> list[Row]:

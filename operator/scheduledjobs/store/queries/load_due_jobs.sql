@@ -1,11 +1,9 @@
--- The look-ahead: jobs that are due within the horizon and not longer ago than so, soonest first, with the spec that
--- their version has.
+-- Jobs of these states that are due, soonest first, with the spec that their version has.
 SELECT
     id, namespace, name, version, handler, state, reason, message, spec, created_at, effective_from, anchor_at,
     next_fire_at, next_due_at, last_fire_time
 FROM job_definition
-WHERE next_due_at > scheduler_now() - make_interval(secs => %(late_seconds)s)
-    AND next_due_at <= scheduler_now() + make_interval(secs => %(horizon_seconds)s)
+WHERE next_due_at <= scheduler_now()
     AND state = ANY(%(states)s)
     AND id <> ALL(%(excluded)s)
     -- A suspended one-shot is decided when its suspension ends.
