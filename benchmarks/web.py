@@ -28,7 +28,7 @@ from dev.controlplane import ControlPlane
 from dev.postgres import new_postgres
 from dev.processes import say
 
-from benchmarks.__main__ import LATENESS, Bench, stop
+from benchmarks.bench import LATENESS, Bench, stop
 
 CLIENTS = 8
 POLL_SECONDS = 2.0
