@@ -29,6 +29,7 @@ COLLECTION = f"/apis/scheduledjobs.dev/v1/namespaces/{NAMESPACE}/scheduledjobs"
 CONCURRENT = 16
 SLOTS = 1000
 SAY_SECONDS = 5.0
+PATCHES = "scheduledjobs_status_patches_total"
 ROOT = Path(__file__).parents[1]
 LATENESS = """
 SELECT count(*) AS n, max(lateness_ms) AS max,
@@ -48,6 +49,7 @@ class Bench:
         self._folder = folder
         self._number = 0
         self._url = ""
+        self._conn: psycopg.Connection[dict[str, Any]] | None = None
 
     @property
     def url(self) -> str:
@@ -72,6 +74,9 @@ class Bench:
     def fresh_database(self) -> None:
         """Use a new database from now on; the one before is dropped, or its upkeep would be measured too."""
         self._number += 1
+        if self._conn is not None:
+            self._conn.close()
+            self._conn = None
         with psycopg.connect(self._postgres.url, autocommit=True) as conn:
             conn.execute(f"DROP DATABASE IF EXISTS bench_{self._number - 1} WITH (FORCE)".encode())
             conn.execute("CHECKPOINT")
@@ -80,24 +85,34 @@ class Bench:
 
     def start(self, slots: int, profile: Path | None = None, **settings: str) -> subprocess.Popen[bytes]:
         """Start a replica, under the profiler if asked to; `settings` without their prefix."""
-        environment = {
-            **os.environ,
-            "PYTHONPATH": os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]),
-            "KUBECONFIG": str(self._plane.kubeconfig),
-            "SCHEDULEDJOBS_DATABASE_URL": self._url,
-            "SCHEDULEDJOBS_METRICS_HOST": "127.0.0.1",
-            "SCHEDULEDJOBS_METRICS_PORT": "0",
-            "SCHEDULEDJOBS_WEB": "false",
-            "SCHEDULEDJOBS_HANDLERS": "benchmarks.handlers",
-            "SCHEDULEDJOBS_SLOTS": str(slots),
-            "SCHEDULEDJOBS_LEASE_NAME": f"bench-{self._number}",
-            **{f"SCHEDULEDJOBS_{name}": value for name, value in settings.items()},
-        }
+        environment = self._environment(SLOTS=str(slots), **settings)
         profiler = ["-m", "cProfile", "-o", str(profile)] if profile else []
         with (self._folder / "replica.log").open("ab") as log:
             return subprocess.Popen(
                 [sys.executable, *profiler, "-m", "scheduledjobs", "run"], env=environment, stdout=log, stderr=log
             )
+
+    def run_command(self, *words: str) -> str:
+        """Run a command of the program against the database in use and return what it says, whatever its exit code."""
+        command = [sys.executable, "-m", "scheduledjobs", *words]
+        return subprocess.run(command, env=self._environment(), capture_output=True, text=True, check=False).stdout
+
+    def _environment(self, **settings: str) -> dict[str, str]:
+        own = {
+            "DATABASE_URL": self._url,
+            "METRICS_HOST": "127.0.0.1",
+            "METRICS_PORT": "0",
+            "WEB": "false",
+            "HANDLERS": "benchmarks.handlers",
+            "LEASE_NAME": f"bench-{self._number}",
+            **settings,
+        }
+        return {
+            **os.environ,
+            "PYTHONPATH": os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]),
+            "KUBECONFIG": str(self._plane.kubeconfig),
+            **{f"SCHEDULEDJOBS_{name}": value for name, value in own.items()},
+        }
 
     @contextmanager
     def replicas(self, count: int, slots: int = SLOTS, **settings: str) -> Iterator[list[Replica]]:
@@ -184,25 +199,35 @@ class Bench:
     def wait_mirrored(self, count: int, seconds: float = 300) -> None:
         """Wait until the operator knows every job."""
         active = "SELECT count(*) AS n FROM job_definition WHERE state = 'ACTIVE'"
-        self.wait(lambda: self.one(active)["n"] >= count, f"{count} jobs were not mirrored", seconds)
+        self.wait(lambda: self.one(active)["n"] >= count, f"{count} jobs were not mirrored", seconds, 0.5)
 
     def one(self, query: str, **params: Any) -> dict[str, Any]:
-        """Return the first row of a query; nothing while there is no schema yet."""
-        with psycopg.connect(self._url, autocommit=True, row_factory=psycopg.rows.dict_row) as conn:
-            try:
-                return conn.execute(query.encode(), params).fetchone() or {}
-            except psycopg.errors.UndefinedTable:
-                return {"n": -1}
+        """Return the first row of a query, if it has any; nothing while there is no schema yet."""
+        try:
+            cursor = self._connection().execute(query.encode(), params)
+        except psycopg.errors.UndefinedTable:
+            return {"n": -1}
+        return cursor.fetchone() or {} if cursor.description else {}
 
     def rows(self, query: str, **params: Any) -> list[dict[str, Any]]:
         """Return the rows of a query."""
-        with psycopg.connect(self._url, autocommit=True, row_factory=psycopg.rows.dict_row) as conn:
-            return conn.execute(query.encode(), params).fetchall()
+        return self._connection().execute(query.encode(), params).fetchall()
+
+    def _connection(self) -> psycopg.Connection[dict[str, Any]]:
+        """Return the one connection of this run to its database: what is polled must not cost a new one each time."""
+        if self._conn is None:
+            self._conn = psycopg.connect(self._url, autocommit=True, row_factory=psycopg.rows.dict_row)
+        return self._conn
 
     def now(self) -> datetime:
         """Return the database's time."""
         found: datetime = self.one("SELECT clock_timestamp() AS now")["now"]
         return found
+
+    def wait_told(self, leader: Replica, count: int, seconds: float) -> bool:
+        """Wait until the leader has told so many jobs their first status, which it does at 50 a second; say whether it
+        has in time. Before that it is not at rest."""
+        return until(lambda: leader.metric(PATCHES, 'result="ok"') >= count, seconds, 0.5)
 
     def measure(self, warm_up: float, seconds: float) -> datetime:
         """Let it run; return the database's time at which the measured stretch began."""
