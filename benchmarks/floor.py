@@ -14,10 +14,10 @@ import asyncio
 import multiprocessing
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, fields
+from multiprocessing.connection import Connection
+from multiprocessing.synchronize import Barrier
 from shutil import rmtree
-from threading import Barrier
 from typing import Any
 
 import psycopg
@@ -34,7 +34,7 @@ COUNT = 50_000
 DATABASE = "floor"
 WAIT_SECONDS = 60
 
-Connection = psycopg.Connection[tuple[Any, ...]]
+Session = psycopg.Connection[tuple[Any, ...]]
 Cursor = psycopg.Cursor[tuple[Any, ...]]
 MICROSECONDS = 1e6
 
@@ -52,7 +52,7 @@ class Floor:
     python_us: float = 0.0
 
 
-def _send(conn: Connection, statement: bytes, params: dict[str, Any]) -> Cursor:
+def _send(conn: Session, statement: bytes, params: dict[str, Any]) -> Cursor:
     """Send one transaction; its rows can be read from the cursor, which then waits for all that was sent."""
     conn.execute("BEGIN")
     cursor = conn.execute(statement, params, prepare=True)
@@ -63,7 +63,7 @@ def _send(conn: Connection, statement: bytes, params: dict[str, Any]) -> Cursor:
 class Loop:
     """One process's part of the rows. What is measured returns how many rows it has dealt with."""
 
-    def __init__(self, conn: Connection, statements: Statements, worker: int, count: int) -> None:
+    def __init__(self, conn: Session, statements: Statements, worker: int, count: int) -> None:
         self._conn = conn
         self._statements = statements
         self._worker = worker
@@ -160,27 +160,31 @@ KEEPS = frozenset({"complete", "claim", "drain"})
 """Phases that go on with the rows of the phase before; the others begin with an empty log."""
 
 
-def _work(url: str, way: str, worker: int, count: int, barrier: Barrier) -> list[Took]:
-    """Do all phases, each together with the other processes."""
-    took: list[Took] = []
+def _work(url: str, way: str, worker: int, count: int, barrier: Barrier, told: Connection) -> None:
+    """Do all phases, each together with the other processes, and tell what each came to, or what went wrong."""
     try:
-        with psycopg.connect(url, autocommit=True, options=options(**POINT_READS)) as conn:
-            loop = Loop(conn, WAYS[way], worker, count)
-            for name in PHASES:
-                barrier.wait(WAIT_SECONDS)
-                if worker == 0:
-                    _prepare(conn, keeps=name in KEEPS)
-                barrier.wait(WAIT_SECONDS)
-                began, cpu = time.perf_counter(), time.process_time()
-                rows = getattr(loop, name)()
-                took.append(Took(rows, began, time.perf_counter(), time.process_time() - cpu))
-    except BaseException:
+        told.send(_phases(url, way, worker, count, barrier))
+    except Exception as error:  # noqa: BLE001 it is raised where it is told
         barrier.abort()
-        raise
+        told.send(f"{type(error).__name__}: {error}")
+
+
+def _phases(url: str, way: str, worker: int, count: int, barrier: Barrier) -> list[Took]:
+    took: list[Took] = []
+    with psycopg.connect(url, autocommit=True, options=options(**POINT_READS)) as conn:
+        loop = Loop(conn, WAYS[way], worker, count)
+        for name in PHASES:
+            barrier.wait(WAIT_SECONDS)
+            if worker == 0:
+                _prepare(conn, keeps=name in KEEPS)
+            barrier.wait(WAIT_SECONDS)
+            began, cpu = time.perf_counter(), time.process_time()
+            rows = getattr(loop, name)()
+            took.append(Took(rows, began, time.perf_counter(), time.process_time() - cpu))
     return took
 
 
-def _prepare(conn: Connection, *, keeps: bool) -> None:
+def _prepare(conn: Session, *, keeps: bool) -> None:
     if not keeps:
         conn.execute("TRUNCATE job_execution_log")
     conn.execute("CHECKPOINT")
@@ -198,15 +202,34 @@ def _fresh(server_url: str) -> str:
 def run(server_url: str, way: str, processes: int, count: int) -> Floor:
     """Return what `processes` loops come to with `count` executions between them, in a database of their own."""
     url, part = _fresh(server_url), max(BATCH, count // processes)
-    context = multiprocessing.get_context("spawn")  # a fork would have this process's connections
-    with context.Manager() as manager, ProcessPoolExecutor(processes, context) as pool:
-        barrier = manager.Barrier(processes)
-        each = [pool.submit(_work, url, way, worker, part, barrier) for worker in range(processes)]
-        phases = dict(zip(PHASES, zip(*(future.result() for future in each), strict=True), strict=True))
+    phases = dict(zip(PHASES, zip(*_each(url, way, processes, part), strict=True), strict=True))
     _check(url, sum(took.rows for took in phases[PHASES[-1]]))
     cpu = sum(took.cpu for took in phases["together"]) / sum(took.rows for took in phases["together"])
     rates = {name: _rate(took) for name, took in phases.items() if name != "wait"}
     return Floor(**rates, python_us=cpu * MICROSECONDS)
+
+
+def _each(url: str, way: str, processes: int, count: int) -> list[list[Took]]:
+    """Let each process do its part and return what they tell; `SystemExit` with what went wrong in one."""
+    context = multiprocessing.get_context("spawn")  # a fork would have this process's connections
+    barrier, workers, found = context.Barrier(processes), [], []
+    try:
+        for number in range(processes):
+            ours, theirs = context.Pipe(duplex=False)
+            worker = context.Process(target=_work, args=(url, way, number, count, barrier, theirs), daemon=True)
+            workers.append(worker)  # daemons: an interrupted run leaves none behind
+            worker.start()
+            theirs.close()
+            found.append(ours)
+        told = [each.recv() for each in found]
+    finally:
+        for worker in workers:
+            if worker.is_alive():
+                worker.join(1)
+                worker.kill()
+    if wrong := [each for each in told if isinstance(each, str)]:
+        raise SystemExit(f"scheduledjobs: the floor could not be measured: {'; '.join(wrong)}")
+    return told
 
 
 def _rate(took: Sequence[Took]) -> float:
