@@ -7,7 +7,7 @@ export SCHEDULEDJOBS_TEST_POSTGRES ?= $(POSTGRES)
 export SCHEDULEDJOBS_TEST_KUBERNETES ?= $(KUBERNETES)
 
 help:  ## Show this list
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-11s %s\n", $$1, $$2}'
 
 .venv/ready: requirements/dev.txt pyproject.toml
 	@echo "scheduledjobs: installing the pinned dependencies into .venv"
@@ -90,8 +90,11 @@ audit: .venv/ready .venv/release/ready  ## Look for known vulnerabilities; fails
 sbom: .venv/ready .venv/release/ready  ## Write dist/scheduledjobs-VERSION.cdx.json from the pins (CycloneDX)
 	@$(BIN)/python -m dev.sbom
 
-bench: .venv/ready programs  ## Measure executions per second, and lateness at 100 fires a second
+bench: .venv/ready programs  ## Measure the floor, executions a second and lateness, and profile: 5 minutes
 	@$(BIN)/python -m benchmarks
+
+bench-units: .venv/ready programs  ## Measure one unit of the goals: UNIT=U5, OPTIONS="--count 1000" makes it small
+	@$(BIN)/python -m benchmarks.units $(or $(UNIT),--help) $(OPTIONS)
 
 lock: .venv/ready  ## Pin the newest versions that pyproject.toml allows (needs uv)
 	uv pip compile --universal --python-version 3.11 --generate-hashes --no-header pyproject.toml --extra otel -o requirements/run.txt
@@ -99,4 +102,4 @@ lock: .venv/ready  ## Pin the newest versions that pyproject.toml allows (needs 
 	uv pip compile --universal --python-version 3.11 --generate-hashes --no-header --group release -o requirements/release.txt
 	echo 'hatchling>=1.33' | uv pip compile --universal --python-version 3.11 --generate-hashes --no-header - -o requirements/build.txt
 
-.PHONY: help venv programs demo up down unit test e2e browser faults soak mutants chart docs check audit sbom compat bench lock
+.PHONY: help venv programs demo up down unit test e2e browser faults soak mutants chart docs check audit sbom compat bench bench-units lock

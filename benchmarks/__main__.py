@@ -1,191 +1,44 @@
-"""`make bench`: executions per second with full history, and lateness at 100 fires a second, all parts at work.
+"""`make bench`: our own figures in five minutes, a profile at the end: what a change of the code is looked at with.
 
-A real API server, etcd and PostgreSQL on this machine (synchronous_commit and fsync on); jobs are resources, mirrored
-by the operator itself; figures are read from job_execution_log. Everything shares the machine's cores, the database
-and the API server too, so compare figures only within one run.
+The units of `python -m benchmarks.units`, made small: the floor, U1 (drained; fired, claimed and completed), U3 with
+1,000 jobs and U4 at 100 a second. A real API server, etcd and PostgreSQL on this machine (synchronous_commit and fsync
+on); everything shares its cores, so compare figures only within one run.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
-import os
-import platform
 import pstats
-import signal
-import ssl
-import subprocess
 import sys
-import tempfile
 import time
-from datetime import UTC, datetime, timedelta
-from pathlib import Path
-from typing import Any
 
-import aiohttp
-import psycopg
-from dev.controlplane import ControlPlane
-from dev.postgres import Postgres, new_postgres
-from dev.processes import say
+from dev.processes import exit_with, say
 
-NAMESPACE = "default"
-COLLECTION = f"/apis/scheduledjobs.dev/v1/namespaces/{NAMESPACE}/scheduledjobs"
-CONCURRENT = 16
-RATE = """
-SELECT count(*) / %(seconds)s AS per_second
-FROM job_execution_log
-WHERE state = 'SUCCEEDED' AND finished_at >= %(start)s AND finished_at < %(start)s + make_interval(secs => %(seconds)s)
-"""
-LATENESS = """
-SELECT count(*) AS n, max(lateness_ms) AS max,
-    percentile_disc(ARRAY[0.5, 0.99]) WITHIN GROUP (ORDER BY lateness_ms) AS p,
-    count(*) FILTER (WHERE started_at < fire_time) AS early
-FROM job_execution_log
-WHERE state = 'SUCCEEDED' AND fire_time >= %(start)s AND fire_time < %(start)s + make_interval(secs => %(seconds)s)
-"""
+from benchmarks.bench import SLOTS, Bench, servers
+from benchmarks.units.__main__ import UNITS, report
+from benchmarks.units.__main__ import parser as units_parser
+from benchmarks.units.load import NOOP
+from benchmarks.units.setup import setup
+
+FLOOR = 10_000
+PROFILE_JOBS = 5_000
+PROFILE_SECONDS = 15.0
 
 
-class Bench:
-    """One cluster, one database, one replica at a time."""
-
-    def __init__(self, plane: ControlPlane, postgres: Postgres, folder: Path) -> None:
-        self._plane = plane
-        self._postgres = postgres
-        self._folder = folder
-        self._number = 0
-        self._url = ""
-
-    def fresh_database(self) -> None:
-        """Use a new database from now on; the one before is dropped, or its upkeep would be measured too."""
-        self._number += 1
-        with psycopg.connect(self._postgres.url, autocommit=True) as conn:
-            conn.execute(f"DROP DATABASE IF EXISTS bench_{self._number - 1} WITH (FORCE)".encode())
-            conn.execute("CHECKPOINT")
-            conn.execute(f"CREATE DATABASE bench_{self._number}".encode())
-        self._url = self._postgres.url.rsplit("/", 1)[0] + f"/bench_{self._number}"
-
-    def start(self, slots: int, profile: Path | None = None, **settings: str) -> subprocess.Popen[bytes]:
-        """Start a replica, under the profiler if asked to; `settings` without their prefix."""
-        environment = {
-            **os.environ,
-            "KUBECONFIG": str(self._plane.kubeconfig),
-            "SCHEDULEDJOBS_DATABASE_URL": self._url,
-            "SCHEDULEDJOBS_METRICS_HOST": "127.0.0.1",
-            "SCHEDULEDJOBS_METRICS_PORT": "0",
-            "SCHEDULEDJOBS_WEB": "false",
-            "SCHEDULEDJOBS_SLOTS": str(slots),
-            "SCHEDULEDJOBS_LEASE_NAME": f"bench-{self._number}",
-            **{f"SCHEDULEDJOBS_{name}": value for name, value in settings.items()},
-        }
-        profiler = ["-m", "cProfile", "-o", str(profile)] if profile else []
-        with (self._folder / "replica.log").open("ab") as log:
-            return subprocess.Popen(
-                [sys.executable, *profiler, "-m", "scheduledjobs", "run"], env=environment, stdout=log, stderr=log
-            )
-
-    async def make_jobs(self, count: int) -> None:
-        """Create `count` jobs that are due every second, evenly spread over it, and do nothing."""
-        say(f"creating {count} jobs of fixedRate 1s")
-        began = datetime.now(UTC)
-        headers = {"Authorization": f"Bearer {self._plane.token}"}
-        context = ssl.create_default_context()
-        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
-        connector = aiohttp.TCPConnector(ssl=context, limit=CONCURRENT)
-        async with aiohttp.ClientSession(self._plane.server, headers=headers, connector=connector) as session:
-            await session.delete(COLLECTION)
-            gate = asyncio.Semaphore(CONCURRENT)
-            starts = ((number, began + timedelta(seconds=number / count)) for number in range(count))
-            await asyncio.gather(*(self._make(session, gate, number, start) for number, start in starts))
-
-    async def _make(
-        self, session: aiohttp.ClientSession, gate: asyncio.Semaphore, number: int, start: datetime
-    ) -> None:
-        body = {
-            "apiVersion": "scheduledjobs.dev/v1",
-            "kind": "ScheduledJob",
-            "metadata": {"name": f"job-{number}"},
-            "spec": {
-                "fixedRate": "1s",
-                "startTime": start.isoformat(timespec="milliseconds"),
-                "handler": "log",
-                "concurrencyPolicy": "Allow",
-            },
-        }
-        async with gate, session.post(COLLECTION, json=body) as answer:
-            answer.raise_for_status()
-
-    def wait_mirrored(self, count: int) -> None:
-        """Wait until the operator knows every job."""
-        while self.one("SELECT count(*) AS n FROM job_definition WHERE state = 'ACTIVE'")["n"] < count:
-            time.sleep(0.5)
-
-    def one(self, query: str, **params: Any) -> dict[str, Any]:
-        """Return the first row of a query; nothing while there is no schema yet."""
-        with psycopg.connect(self._url, autocommit=True, row_factory=psycopg.rows.dict_row) as conn:
-            try:
-                return conn.execute(query.encode(), params).fetchone() or {}
-            except psycopg.errors.UndefinedTable:
-                return {"n": -1}
-
-    def measure(self, warm_up: float, seconds: float) -> Any:
-        """Let it run; return the database's time at which the measured stretch began."""
-        time.sleep(warm_up)
-        start = self.one("SELECT clock_timestamp() AS now")["now"]
-        time.sleep(seconds + 2)
-        return start
-
-
-def stop(process: subprocess.Popen[bytes]) -> None:
-    """Stop a replica."""
-    process.send_signal(signal.SIGTERM)
-    try:
-        process.wait(40)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        process.wait()
-
-
-def throughput(bench: Bench, jobs: int, warm_up: float, seconds: float) -> None:
-    """Print executions per second with more jobs due than can be run."""
-    bench.fresh_database()
-    asyncio.run(bench.make_jobs(jobs))
-    replica = bench.start(slots=1000)
-    try:
-        bench.wait_mirrored(jobs)
-        say(f"{warm_up:g} s of warm-up, then {seconds:g} s")
-        start = bench.measure(warm_up, seconds)
-    finally:
-        stop(replica)
-    rate = bench.one(RATE, start=start, seconds=seconds)["per_second"]
-    setup = f"offered {jobs}, one replica, 1000 slots, {seconds:g} s"
-    print(f"executions per second, fire to history: {rate:.0f} ({setup})", flush=True)
-
-
-def lateness(bench: Bench, warm_up: float, seconds: float) -> None:
-    """Print how late starts are at 100 fires a second."""
-    bench.fresh_database()
-    replica = bench.start(slots=32)
-    try:
-        asyncio.run(bench.make_jobs(100))
-        bench.wait_mirrored(100)
-        start = bench.measure(warm_up, seconds)
-    finally:
-        stop(replica)
-    found = bench.one(LATENESS, start=start, seconds=seconds)
-    p50, p99 = found["p"]
-    rest = f"max {found['max']} ms, early {found['early']}, n {found['n']}"
-    print(f"lateness at 100 fires/s: p50 {p50} ms, p99 {p99} ms, {rest}", flush=True)
-
-
-def profile(bench: Bench, folder: Path, jobs: int) -> None:
+def profile(bench: Bench, jobs: int, seconds: float) -> None:
     """Print where the main thread's time goes under load."""
     bench.fresh_database()
-    asyncio.run(bench.make_jobs(jobs))
-    file = folder / "profile"
-    replica = bench.start(slots=1000, profile=file)
-    bench.wait_mirrored(jobs)
-    time.sleep(15)
-    stop(replica)
+    asyncio.run(bench.make_jobs(jobs, NOOP))
+    file = bench.folder / "profile"
+    replica = bench.replica("profiled", SLOTS, file)
+    try:
+        bench.wait_mirrored(jobs)
+        say(f"profiling for {seconds:g} s")
+        time.sleep(seconds)
+    finally:
+        replica.ask_to_stop()
+        replica.wait_end()
     print("where the main thread's time goes (profiled run, by own time):")
     pstats.Stats(str(file), stream=sys.stdout).strip_dirs().sort_stats("tottime").print_stats(15)
 
@@ -193,30 +46,26 @@ def profile(bench: Bench, folder: Path, jobs: int) -> None:
 def main() -> None:
     """Run the benchmark."""
     parser = argparse.ArgumentParser(prog="make bench", description=__doc__)
-    parser.add_argument("--jobs", type=int, default=5000, help="jobs due each second in the throughput run")
-    parser.add_argument("--warm-up", type=float, default=8)
-    parser.add_argument("--seconds", type=float, default=60)
+    parser.add_argument("--count", type=int, default=50_000, help="executions to drain (default: %(default)s)")
+    parser.add_argument("--jobs", type=int, default=8_000, help="jobs due each second, together (default: %(default)s)")
+    parser.add_argument("--at-once", type=int, default=1_000, help="jobs due at one moment (default: %(default)s)")
+    parser.add_argument("--seconds", type=float, default=30, help="how long each steady run is (default: %(default)g)")
+    parser.add_argument("--runs", type=int, default=2, help="runs of U1 (default: %(default)s)")
     words = parser.parse_args()
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that the servers are stopped then too
-    folder = Path(tempfile.mkdtemp(prefix="scheduledjobs-bench-"))
-    folder.chmod(0o755)
-    plane, postgres = ControlPlane(folder / "controlplane"), new_postgres(folder / "postgres")
-    plane.folder.mkdir()
-    try:
-        say("starting PostgreSQL, etcd and kube-apiserver")
-        postgres.start()
-        plane.start()
-        print(
-            f"setup: {os.cpu_count()} cores, Python {platform.python_version()}, PostgreSQL 18 and API server beside it"
-        )
-        bench = Bench(plane, postgres, folder)
-        lateness(bench, words.warm_up, words.seconds)
-        throughput(bench, words.jobs, words.warm_up, words.seconds)
-        profile(bench, folder, words.jobs)
-    finally:
-        plane.stop()
-        postgres.stop()
+    seconds, runs = f"--seconds={words.seconds}", f"--runs={words.runs}"
+    sizes = [f"--count={words.count}", f"--jobs={words.jobs}", f"--floor-count={min(FLOOR, words.count)}"]
+    lines = [
+        ["U1", *sizes, runs, seconds],
+        ["U3", f"--count={words.at_once}", "--runs=1"],
+        ["U4", "--rate=100", seconds],
+    ]
+    with servers() as bench:
+        print(setup(bench.server_url), flush=True)
+        for line in lines:
+            unit = units_parser().parse_args(line)
+            print(report(unit, UNITS[unit.unit].run(bench, unit)), flush=True)
+        profile(bench, min(PROFILE_JOBS, words.jobs), min(PROFILE_SECONDS, words.seconds))
 
 
 if __name__ == "__main__":
-    main()
+    exit_with(main)

@@ -13,22 +13,15 @@ import itertools
 import multiprocessing
 import os
 import platform
-import signal
-import socket
 import statistics
-import sys
-import tempfile
 import time
 from collections import Counter
 from multiprocessing.synchronize import Event
-from pathlib import Path
 
 import aiohttp
-from dev.controlplane import ControlPlane
-from dev.postgres import new_postgres
-from dev.processes import say
+from dev.processes import exit_with, free_port
 
-from benchmarks.__main__ import LATENESS, Bench, stop
+from benchmarks.bench import LATENESS, Bench, servers, stop
 
 CLIENTS = 8
 POLL_SECONDS = 2.0
@@ -91,16 +84,10 @@ def _client(port: int, token: str, is_over: Event) -> None:
     print(f"  seen by the clients: {asyncio.run(_look_on(port, token, is_over))}", flush=True)
 
 
-def _free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as found:
-        port: int = found.getsockname()[1]
-        return port
-
-
 def measure(bench: Bench, token: str, seconds: float, *, watched: bool) -> int:
     """Print and return the 99th percentile of lateness in milliseconds, with or without people who look on."""
     bench.fresh_database()
-    port = _free_port()
+    port = free_port()
     replica = bench.start(32, WEB="true", HOST="127.0.0.1", PORT=str(port))
     is_over = multiprocessing.Event()
     client = multiprocessing.Process(target=_client, args=(port, token, is_over))
@@ -130,26 +117,14 @@ def main() -> None:
     parser.add_argument("--runs", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=30)
     words = parser.parse_args()
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
-    folder = Path(tempfile.mkdtemp(prefix="scheduledjobs-bench-"))
-    folder.chmod(0o755)
-    plane, postgres = ControlPlane(folder / "controlplane"), new_postgres(folder / "postgres")
-    plane.folder.mkdir()
     found: dict[bool, list[int]] = {False: [], True: []}
-    try:
-        say("starting PostgreSQL, etcd and kube-apiserver")
-        postgres.start()
-        plane.start()
+    with servers() as bench:
         print(f"setup: {os.cpu_count()} cores, Python {platform.python_version()}, {CLIENTS} pollers, 50 reads/s")
-        bench = Bench(plane, postgres, folder)
         for watched in [False, True] * words.runs:
-            found[watched].append(measure(bench, plane.token, words.seconds, watched=watched))
-    finally:
-        plane.stop()
-        postgres.stop()
+            found[watched].append(measure(bench, bench.plane.token, words.seconds, watched=watched))
     for watched, name in ((False, "unwatched"), (True, "watched")):
         print(f"p99 {name}: median {statistics.median(found[watched]):g} ms of {found[watched]}")
 
 
 if __name__ == "__main__":
-    main()
+    exit_with(main)
