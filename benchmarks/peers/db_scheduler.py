@@ -26,7 +26,7 @@ WITH_HISTORY = replace(
     name="db-scheduler + history",
     keeps_history=True,
     with_history=True,
-    finished="SELECT count(*), min(finished_at), max(finished_at) FROM bench_history",
+    finished="SELECT count(*) AS n, min(finished_at) AS first, max(finished_at) AS last FROM bench_history",
     remark="the handler inserts a row: db-scheduler runs it outside of the transaction that deletes the task",
 )
-PEERS = (PEER, WITH_HISTORY)
+PEERS = [PEER, WITH_HISTORY]

@@ -27,7 +27,7 @@ WITH_HISTORY = replace(
     name="Quartz + history",
     keeps_history=True,
     with_history=True,
-    finished="SELECT count(*), min(finished_at), max(finished_at) FROM bench_history",
+    finished="SELECT count(*) AS n, min(finished_at) AS first, max(finished_at) AS last FROM bench_history",
     remark="the job inserts a row: JobStoreTX runs it outside of its own transactions",
 )
-PEERS = (PEER, WITH_HISTORY)
+PEERS = [PEER, WITH_HISTORY]
