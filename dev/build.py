@@ -28,19 +28,22 @@ HELMS = (HELM4, HELM3)
 MODULES = Path(__file__).parent / "controlplane"
 
 
-def _apiserver(folder: str, version: str) -> tuple[str, str, str]:
-    package = "k8s.io/kubernetes/cmd/kube-apiserver"
-    return folder, package, f"-X k8s.io/component-base/version.gitVersion={version}"
+def _kubernetes(folder: str, version: str, name: str = "kube-apiserver") -> tuple[str, str, str]:
+    return folder, f"k8s.io/kubernetes/cmd/{name}", f"-X k8s.io/component-base/version.gitVersion={version}"
 
 
 PROGRAMS = {
     "etcd": ("etcd", "go.etcd.io/etcd/server/v3", ""),
-    "kube-apiserver": _apiserver("kubernetes", KUBERNETES),
+    "kube-apiserver": _kubernetes("kubernetes", KUBERNETES),
     HELM4: ("helm4", "helm.sh/helm/v4/cmd/helm", f"-X helm.sh/helm/v4/internal/version.version={HELM4[5:]}"),
     HELM3: ("helm3", "helm.sh/helm/v3/cmd/helm", f"-X helm.sh/helm/v3/internal/version.version={HELM3[5:]}"),
 }
+CONTROLLER_MANAGER = "kube-controller-manager"
+"""Has the CronJob controller, which the benchmarks compare with."""
+
 ON_DEMAND = {
-    f"kube-apiserver-{version}": _apiserver(f"kubernetes-{minor}", version) for minor, version in OLDER.items()
+    **{f"kube-apiserver-{version}": _kubernetes(f"kubernetes-{minor}", version) for minor, version in OLDER.items()},
+    CONTROLLER_MANAGER: _kubernetes("kubernetes", KUBERNETES, CONTROLLER_MANAGER),
 }
 MINUTES = {"etcd": 1, "kube-apiserver": 4, HELM4: 2, HELM3: 2}
 

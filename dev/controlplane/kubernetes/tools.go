@@ -1,6 +1,9 @@
 //go:build tools
 
-// Package tools pins the Kubernetes program that the dev cluster builds.
+// Package tools pins the Kubernetes programs that the dev cluster and the benchmarks build.
 package tools
 
-import _ "k8s.io/kubernetes/cmd/kube-apiserver"
+import (
+	_ "k8s.io/kubernetes/cmd/kube-apiserver"
+	_ "k8s.io/kubernetes/cmd/kube-controller-manager"
+)
