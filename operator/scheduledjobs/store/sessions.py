@@ -290,7 +290,7 @@ def replica_sessions(url: str) -> tuple[Sessions, Sessions, Sessions, Sessions]:
     short = {"lock_timeout": "2s", "idle_in_transaction_session_timeout": "2s"}
     return (
         Sessions(url, "scheduledjobs control", size=4, patience=PATIENCE_SECONDS, statement_timeout="2500ms", **short),
-        Sessions(url, "scheduledjobs work", size=2, patience=5.0, statement_timeout="4s", **short),
+        Sessions(url, "scheduledjobs work", size=2, patience=5.0, statement_timeout="4s", **short, **POINT_READS),
         Sessions(url, "scheduledjobs claim", size=1, patience=5.0, statement_timeout="4s", **short, **POINT_READS),
         Sessions(
             url,

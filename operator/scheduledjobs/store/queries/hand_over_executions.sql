@@ -9,5 +9,5 @@ SET state = 'PENDING', reason = 'HandedOver', attempt = e.attempt - 1, claimed_b
     start_before = scheduler_now() + interval '8 days'
 FROM json_to_recordset(%(rows)s::json) AS r (id bigint, fire_time timestamptz(3), claim_no integer, note jsonb)
 WHERE e.id = r.id AND e.fire_time = r.fire_time AND e.claim_no = r.claim_no
-    AND e.claimed_by = %(replica)s AND e.state = 'RUNNING'
+    AND CASE e.state WHEN 'RUNNING' THEN e.claimed_by = %(replica)s END  -- so: complete_executions
 RETURNING e.id

@@ -16,5 +16,5 @@ CROSS JOIN LATERAL (
     )
 ) AS again (may)
 WHERE e.id = r.id AND e.fire_time = r.fire_time AND e.claim_no = r.claim_no
-    AND e.claimed_by = %(replica)s AND e.abandoned
+    AND CASE WHEN e.abandoned THEN e.claimed_by = %(replica)s END  -- so: complete_executions
 RETURNING e.id, e.state

@@ -3,7 +3,7 @@ WITH running AS MATERIALIZED (
     SELECT e.id, e.fire_time, r.note
     FROM json_to_recordset(%(rows)s::json) AS r (id bigint, fire_time timestamptz(3), claim_no integer, note jsonb)
     JOIN job_execution_log AS e ON e.id = r.id AND e.fire_time = r.fire_time
-    WHERE e.claim_no = r.claim_no AND e.claimed_by = %(replica)s AND e.state = 'RUNNING'
+    WHERE e.claim_no = r.claim_no AND CASE e.state WHEN 'RUNNING' THEN e.claimed_by = %(replica)s END  -- so: complete_executions
     ORDER BY e.id
     FOR UPDATE OF e SKIP LOCKED
 )

@@ -6,7 +6,7 @@ WITH running AS MATERIALIZED (
         fire_time timestamptz(3), execution_id bigint, attempt integer, claim_no integer, output text, truncated boolean
     )
     JOIN job_execution_log AS e ON e.id = r.execution_id AND e.fire_time = r.fire_time
-    WHERE e.claim_no = r.claim_no AND e.claimed_by = %(replica)s AND e.state = 'RUNNING'
+    WHERE e.claim_no = r.claim_no AND CASE e.state WHEN 'RUNNING' THEN e.claimed_by = %(replica)s END  -- so: complete_executions
     FOR SHARE OF e SKIP LOCKED
 )
 INSERT INTO job_execution_output (fire_time, execution_id, attempt, output, truncated)

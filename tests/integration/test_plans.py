@@ -1,0 +1,67 @@
+"""What a replica writes of its claims reads these rows and no others, however many it has run since the last VACUUM."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import orjson
+import psycopg
+import pytest
+from psycopg.rows import dict_row
+from tests.integration.conftest import Stage
+from tests.integration.plans import rows_read
+
+from scheduledjobs.store.sessions import POINT_READS, connect
+
+OWNED = """
+INSERT INTO job_execution_log (
+    fire_time, namespace, job_name, state, trigger, handler, job_id, version, run_key, claimed_by, claim_no, attempt,
+    claimed_at, started_at, abandoned
+)
+SELECT date_trunc('day', now()), 'default', 'job', %(state)s, 'MANUAL', 'log', gen_random_uuid(), 1, 'run', %(replica)s,
+    1, 1, now(), now(), %(state)s <> 'RUNNING'
+FROM generate_series(1, 20000)
+"""
+ENDING = {
+    "state": "SUCCEEDED",
+    "reason": "Success",
+    "duration_ms": 1,
+    "abandoned": False,
+    "retry_seconds": None,
+    "output": "a line",
+    "attempt": 1,
+    "truncated": False,
+    "note": None,
+}
+
+
+@pytest.mark.parametrize("is_analyzed", [True, False])
+@pytest.mark.parametrize(
+    ("name", "state"),
+    [
+        ("complete_executions", "RUNNING"),
+        ("hand_back_executions", "RUNNING"),
+        ("hand_over_executions", "RUNNING"),
+        ("write_outputs", "RUNNING"),
+        ("write_notes", "RUNNING"),
+        ("find_ended_claims", "TIMED_OUT"),
+        ("return_abandoned", "TIMED_OUT"),
+    ],
+)
+async def test_a_batch_of_claims_is_found_by_its_ids(stage: Stage, name: str, state: str, *, is_analyzed: bool) -> None:
+    replica = await stage.replica()
+    with psycopg.connect(stage.url, autocommit=True, row_factory=dict_row) as conn:
+        conn.execute(OWNED, {"replica": replica, "state": state})
+        if is_analyzed:
+            conn.execute("ANALYZE")
+        chosen = conn.execute("SELECT * FROM job_execution_log WHERE id % 2000 = 0").fetchall()
+    rows = [row_of(row) for row in chosen]
+    assert len(rows) == 10
+    async with connect(stage.url, "test", **POINT_READS) as conn:
+        read = await rows_read(conn, name, replica=replica, rows=orjson.dumps(rows).decode())
+    assert 10 <= read["job_execution_log"] <= 50
+
+
+def row_of(row: dict[str, Any]) -> dict[str, Any]:
+    known = {key: row[key] for key in ("id", "fire_time", "claim_no", "job_id", "started_at")}
+    return {**ENDING, **known, "finished_at": row["started_at"], "execution_id": row["id"]}
