@@ -7,7 +7,7 @@ export SCHEDULEDJOBS_TEST_POSTGRES ?= $(POSTGRES)
 export SCHEDULEDJOBS_TEST_KUBERNETES ?= $(KUBERNETES)
 
 help:  ## Show this list
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-11s %s\n", $$1, $$2}'
 
 .venv/ready: requirements/dev.txt pyproject.toml
 	@echo "scheduledjobs: installing the pinned dependencies into .venv"
@@ -93,10 +93,13 @@ sbom: .venv/ready .venv/release/ready  ## Write dist/scheduledjobs-VERSION.cdx.j
 bench: .venv/ready programs  ## Measure executions per second, and lateness at 100 fires a second
 	@$(BIN)/python -m benchmarks
 
+bench-peers: .venv/ready programs  ## Measure beside other schedulers and job queues, two hours: tables at the end (ONLY=names)
+	@$(BIN)/python -m benchmarks.peers $(if $(ONLY),--only $(ONLY))
+
 lock: .venv/ready  ## Pin the newest versions that pyproject.toml allows (needs uv)
 	uv pip compile --universal --python-version 3.11 --generate-hashes --no-header pyproject.toml --extra otel -o requirements/run.txt
 	uv pip compile --universal --python-version 3.11 --generate-hashes --no-header pyproject.toml --extra otel --group dev -o requirements/dev.txt
 	uv pip compile --universal --python-version 3.11 --generate-hashes --no-header --group release -o requirements/release.txt
 	echo 'hatchling>=1.33' | uv pip compile --universal --python-version 3.11 --generate-hashes --no-header - -o requirements/build.txt
 
-.PHONY: help venv programs demo up down unit test e2e browser faults soak mutants chart docs check audit sbom compat bench lock
+.PHONY: help venv programs demo up down unit test e2e browser faults soak mutants chart docs check audit sbom compat bench bench-peers lock

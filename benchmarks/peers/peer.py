@@ -32,7 +32,7 @@ MODES = ("best", "default")
 
 @dataclass(frozen=True)
 class Peer:
-    """What the harness must know of a peer; `with_history` peers are run with `work --history`."""
+    """What the harness must know of a peer; a module of a family of peers has them in its list PEERS."""
 
     name: str
     language: str
@@ -48,12 +48,19 @@ class Peer:
     command: Callable[[], list[str]]
     """Returns how the program is started, built first where it is not there; SystemExit if a tool is missing."""
     unfinished: str
-    """SQL: the number of jobs that have not ended; 0 is drained."""
+    """SQL: the number of jobs that have not ended; 0 is drained. %(count)s in it is how many were inserted."""
     finished: str | None = None
-    """SQL: count, first and last instant of the rows of executions that ended; None where rows are deleted."""
+    """SQL: `n`, `first` and `last`, the number of rows of executions that ended and their first and last instant; None
+    where rows are deleted."""
     units: frozenset[str] = frozenset(UNITS)
     with_history: bool = False
     """Whether the handler writes the history that the peer does not keep itself."""
+    most_processes: int = 2
+    """How many workers may share a database."""
+    inserts_first: bool = False
+    """Whether jobs must be there before a worker starts, since it does not see what others insert."""
+    inserts_per_second: float = 2000
+    """How many jobs it inserts a second at least: so far ahead must be due what is inserted while a worker runs."""
     remark: str = ""
     """What a reader of the table must know, in a sentence."""
 
@@ -83,7 +90,7 @@ def installed(folder: str, *, interpreter: str = sys.executable) -> list[str]:
             _run(folder, [interpreter, "-m", "venv", str(home)])
             _run(folder, [str(home / "bin" / "python"), "-m", "pip", *_INSTALL, "-r", str(requirements)])
             (home / "ready").touch()
-    return [str(home / "bin" / "python"), str(PROGRAMS / folder / "main.py")]
+    return [str(home / "bin" / "python"), str(PROGRAMS / "python_worker.py"), folder]
 
 
 _INSTALL = ["install", "--quiet", "--disable-pip-version-check", "--require-hashes"]
