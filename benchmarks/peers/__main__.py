@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import time
 from collections.abc import Sequence
+from shutil import rmtree
 
 from dev.postgres import new_folder
 from dev.processes import exit_with, say
@@ -103,15 +104,16 @@ def main() -> int:
     program = Program(words)
     program.prepare()
     folder = new_folder("scheduledjobs-peers-")
-    with ground(folder) as on:
-        setup = on.setup()
-        print(f"setup: {setup}", flush=True)
-        try:
-            program.run(on)
-        except KeyboardInterrupt:
-            print(program.report(setup), flush=True)
-            raise
-    print(program.report(setup), flush=True)
+    try:
+        with ground(folder) as on:
+            setup = on.setup()
+            print(f"setup: {setup}", flush=True)
+            try:
+                program.run(on)
+            finally:
+                print(program.report(setup), flush=True)
+    finally:
+        rmtree(folder, ignore_errors=True)
     return 0
 
 

@@ -24,8 +24,8 @@ CAP_SECONDS = {"U1": 120.0, "U3": 30.0, "U4": 30.0}
 
 READY_SECONDS = 60.0
 STOP_SECONDS = 40.0
-AHEAD_SECONDS = {"U3": 3.0, "U4": 5.0}
-"""How far ahead jobs are due, besides the time that inserting them takes."""
+AHEAD_SECONDS = 5.0
+"""How far ahead jobs are due, besides the time that inserting them takes: a JVM has to start for that."""
 
 
 def subject_of(peer: Peer) -> Subject:
@@ -139,7 +139,7 @@ class Run:
 
     def _due(self) -> float:
         starting = 5.0 if self.peer.inserts_first else 0.0
-        ahead = AHEAD_SECONDS[self.shape.unit] + starting + self.shape.count / self.peer.inserts_per_second
+        ahead = AHEAD_SECONDS + starting + self.shape.count / self.peer.inserts_per_second
         return time.time() + ahead
 
     def _insert_in_time(self, due: float) -> None:
