@@ -96,10 +96,13 @@ bench: .venv/ready programs  ## Measure the floor, executions a second and laten
 bench-units: .venv/ready programs  ## Measure one unit of the goals: UNIT=U5, OPTIONS="--count 1000" makes it small
 	@$(BIN)/python -m benchmarks.units $(or $(UNIT),--help) $(OPTIONS)
 
+bench-peers: .venv/ready programs  ## Measure beside other schedulers and job queues, two hours: tables at the end (ONLY=names)
+	@$(BIN)/python -m benchmarks.peers $(if $(ONLY),--only $(ONLY))
+
 lock: .venv/ready  ## Pin the newest versions that pyproject.toml allows (needs uv)
 	uv pip compile --universal --python-version 3.11 --generate-hashes --no-header pyproject.toml --extra otel -o requirements/run.txt
 	uv pip compile --universal --python-version 3.11 --generate-hashes --no-header pyproject.toml --extra otel --group dev -o requirements/dev.txt
 	uv pip compile --universal --python-version 3.11 --generate-hashes --no-header --group release -o requirements/release.txt
 	echo 'hatchling>=1.33' | uv pip compile --universal --python-version 3.11 --generate-hashes --no-header - -o requirements/build.txt
 
-.PHONY: help venv programs demo up down unit test e2e browser faults soak mutants chart docs check audit sbom compat bench bench-units lock
+.PHONY: help venv programs demo up down unit test e2e browser faults soak mutants chart docs check audit sbom compat bench bench-units bench-peers lock

@@ -13,6 +13,7 @@ import shutil
 import signal
 import subprocess
 import tempfile
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from importlib.util import find_spec
@@ -53,6 +54,7 @@ class Postgres:
     port: int
     pid: int = 0
     password: str = field(default_factory=lambda: secrets.token_hex(16))
+    settings: Mapping[str, str] = field(default_factory=lambda: SETTINGS)
 
     @property
     def url(self) -> str:
@@ -69,7 +71,7 @@ class Postgres:
         data = self.folder / "data"
         if not (data / "PG_VERSION").exists():
             _initialise(data, self.password)
-        settings = [part for name, value in SETTINGS.items() for part in ("-c", f"{name}={value}")]
+        settings = [part for name, value in self.settings.items() for part in ("-c", f"{name}={value}")]
         command = [str(binaries() / "postgres"), "-D", str(data), "-p", str(self.port), *settings]
         start(command, self.log, self._note, _user())
         wait_ready("PostgreSQL", self.pid, self._answers, self.log)

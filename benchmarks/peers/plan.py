@@ -1,0 +1,70 @@
+"""Which runs there are, in which order, and how long they will take."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from benchmarks.peers.peer import MODES
+from benchmarks.peers.subject import Shape, Subject
+
+OUR_DRAIN, THEIR_DRAIN = 50_000, 20_000
+BURST, OUR_BURST = 1_000, 10_000
+PER_SECOND, STEADY_SECONDS = 100, 60
+QUICK, QUICK_SECONDS = 500, 5
+SECONDS = {"U1": 30.0, "U3": 15.0, "U4": 15.0}
+"""How long a run takes that was never made, besides the time in which jobs are due."""
+
+
+@dataclass(frozen=True)
+class Case:
+    """One cell of the tables: a subject in a mode under a shape of load."""
+
+    shape: Shape
+    subject: Subject
+    mode: str
+
+
+def shapes(units: Sequence[str], *, quick: bool) -> list[Shape]:
+    """Return the loads of the units, each with the number of jobs that peers are given."""
+    drain, burst, seconds = (QUICK, QUICK, QUICK_SECONDS) if quick else (THEIR_DRAIN, BURST, STEADY_SECONDS)
+    found: list[Shape] = []
+    if "U1" in units:
+        found += [Shape("U1", drain, processes=number) for number in ((1,) if quick else (1, 2))]
+    if "U3" in units:
+        found += [Shape("U3", burst), *([] if quick else [Shape("U3", OUR_BURST)])]
+    if "U4" in units:
+        found += [Shape("U4", PER_SECOND * seconds, seconds=seconds)]
+    return found
+
+
+def cases(shape: Shape, subjects: Sequence[Subject], *, quick: bool) -> list[Case]:
+    """Return the cells of one table: all at their best, then all at their defaults, which get one process only."""
+    found = []
+    for mode in MODES[:1] if quick else MODES:
+        for subject in subjects:
+            is_too_much = shape.processes > (subject.most_processes if mode == "best" else 1)
+            is_ours_alone = shape.unit == "U3" and shape.count > BURST
+            if shape.unit not in subject.units or is_too_much or (is_ours_alone and not subject.is_ours):
+                continue
+            enlarged = subject.is_ours and shape.unit == "U1" and not quick
+            found.append(Case(replace(shape, count=OUR_DRAIN) if enlarged else shape, subject, mode))
+    return found
+
+
+def wanted(case: Case, runs: int, own_runs: int) -> int:
+    """Return how many runs a cell gets: one at the defaults and of others' second process; ours has its own number."""
+    asked = own_runs if case.subject.is_ours else runs
+    is_once = case.mode != "best" or (case.shape.processes > 1 and not case.subject.is_ours)
+    return min(1 if is_once else asked, case.subject.most_runs)
+
+
+def interleaved(found: Sequence[Case], runs: int, own_runs: int) -> Iterator[Case]:
+    """Yield each case as often as it is wanted, ABCABC: a machine that changes meanwhile changes for all."""
+    for number in range(max(runs, own_runs)):
+        yield from (case for case in found if wanted(case, runs, own_runs) > number)
+
+
+def seconds(case: Case, took: Mapping[Case, float]) -> float:
+    """Return how long a run will take: as long as the last one of its kind, or a guess."""
+    return took.get(case, SECONDS[case.shape.unit] + case.shape.seconds)
