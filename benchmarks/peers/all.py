@@ -16,6 +16,11 @@ MODULES = [
     "pgqueuer",
     "oban",
     "apscheduler",
+    "river",
+    "graphile_worker",
+    "db_scheduler",
+    "quartz",
+    "cronjobs",
 ]
 
 
