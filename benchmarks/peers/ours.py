@@ -8,7 +8,7 @@ import platform
 import shutil
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -36,6 +36,9 @@ CREATED_PER_SECOND = 200
 """How many resources the API server takes a second at least."""
 
 WARM_UP_SECONDS = 5.0
+CLOSE_SECONDS = 0.25
+"""What aiohttp asks for after a session of TLS: its connections close later, and the loop must still be there."""
+
 SLOTS = {"best": 1000, "default": 32}
 SETTINGS: dict[str, dict[str, str]] = {
     "best": {"LOG_LEVEL": "warning"},
@@ -93,6 +96,16 @@ class OurBench(Bench):
         url = ground.fresh()
         super().__init__(plane, ground.postgres, ground.run_folder())
         self._url = url
+
+    async def create(self, count: int, what: str, specs: Iterable[tuple[str, Mapping[str, Any]]]) -> None:
+        """Create jobs, and wait until their connections are closed."""
+        await super().create(count, what, specs)
+        await asyncio.sleep(CLOSE_SECONDS)
+
+    async def clear(self) -> None:
+        """Delete all jobs, and wait until the connection is closed."""
+        await super().clear()
+        await asyncio.sleep(CLOSE_SECONDS)
 
     def make(self, count: int, handler: str, spec: dict[str, Any], what: str) -> None:
         """Create `count` jobs of one spec."""
