@@ -100,7 +100,7 @@ def test_a_repeated_key_is_one_run(site: Site) -> None:
     assert site.rest.post(path).status == 200  # another run in between
     later = site.rest.post(path, idempotency_key="deploy-7")
     assert (later.status, later.json["execution"]["id"]) == (200, first.json["execution"]["id"])
-    until(lambda: site.replicas.get("repeated")["status"].get("lastHandledRunNow", "").startswith("web-"))
+    until(lambda: site.replicas.get("repeated").get("status", {}).get("lastHandledRunNow", "").startswith("web-"))
     assert site.rest.post(path, idempotency_key="deploy-7").json["execution"]["id"] == first.json["execution"]["id"]
     assert len(runs(site, job)) == 2
 
