@@ -149,13 +149,17 @@ class Bench:
             tail = "\n".join((self._folder / "replica.log").read_text(errors="replace").splitlines()[-10:])
             raise SystemExit(f"scheduledjobs: {otherwise} within {seconds:g} s; the end of their log:\n{tail}")
 
-    async def make_jobs(self, count: int, handler: str = "log") -> None:
-        """Create `count` jobs that are due every second, evenly spread over it, and do nothing; others are deleted."""
-        began = datetime.now(UTC)
+    async def make_jobs(self, count: int, handler: str = "log", ahead_seconds: float = 0) -> datetime:
+        """Create `count` jobs that are due every second, evenly spread over it, and do nothing; others are deleted.
+
+        Return when the first is due, which is so many seconds from now.
+        """
+        began = datetime.now(UTC) + timedelta(seconds=ahead_seconds)
         await self.clear()
         starts = (began + timedelta(seconds=number / count) for number in range(count))
         specs = ((f"job-{n}", {"handler": handler, **every_second(start)}) for n, start in enumerate(starts))
         await self.create(count, "of fixedRate 1s", specs)
+        return began
 
     async def clear(self) -> None:
         """Delete all jobs."""

@@ -103,7 +103,8 @@ MINIMAL = Statements(
     UPDATE job_execution_log AS e
     SET state = 'SUCCEEDED', finished_at = statement_timestamp(), duration_ms = 0
     FROM unnest(%(ids)s::bigint[], %(fire_times)s::timestamptz[]) AS r (id, fire_time)
-    WHERE e.id = r.id AND e.fire_time = r.fire_time AND e.claimed_by = %(replica)s AND e.state = 'RUNNING'
+    WHERE e.id = r.id AND e.fire_time = r.fire_time
+        AND CASE e.state WHEN 'RUNNING' THEN e.claimed_by = %(replica)s END  -- so: complete_executions.sql
     """,
     fire_params=_fire_minimal,
     claim_params=_claim_minimal,
