@@ -206,6 +206,52 @@ async def test_a_claim_on_its_way_does_not_forget_what_is_to_be_looked_for(stage
         assert states(stage) == [("PENDING", 1, 0)]
 
 
+async def test_while_a_claim_is_on_its_way_half_of_the_slots_are_left_for_inserts(stage: Stage) -> None:
+    async with firing(stage, slots=5) as found:
+        take, kept = found.claim._take, list[bool]()
+        await found.claim.step()
+
+        async def take_and_insert(conn: Any, replica: Any, slots: int) -> list[Row]:
+            assert slots == 3
+            kept.extend(found.claim.reserve(["log"], count) is not None for count in (3, 2, 1))
+            return await take(conn, replica, slots)
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(found.claim, "_take", take_and_insert)
+            await found.claim.step()
+        assert kept == [False, True, False]
+        assert found.claim.reserve(["log"], 3) is not None
+
+
+async def test_once_the_answer_to_a_claim_is_lost_nothing_is_inserted_as_claimed_before_it_was_looked_for(
+    stage: Stage,
+) -> None:
+    """Nor does the answer to another claim, which is sent while an insert is on its way, make that forgotten."""
+    async with firing(stage, slots=8, jobs=1) as found:
+        take = found.claim._take
+        await found.claim.step()
+
+        async def lose(*args: Any) -> list[Row]:
+            assert found.claim.reserve(["log"], 1) is not None
+            await take(*args)
+            raise StoreUnavailable("the answer was lost")
+
+        await stage.fire()
+        with psycopg.connect(stage.url, autocommit=True) as conn:  # due by the clock of the session that claims, too
+            conn.execute("UPDATE job_execution_log SET visible_at = now() - interval '1 s'")
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(found.claim, "_take", lose)
+            with pytest.raises(StoreUnavailable):
+                await found.claim.step()
+        assert states(stage) == [("RUNNING", 1, 1)]
+        await found.claim.step()  # an insert is on its way: it claims, and does not look
+        assert found.claim.reserve(["log"], 1) is None
+        found.claim._reserved -= 1  # the insert has its answer
+        await found.claim.step()
+        assert found.claim.reserve(["log"], 1) is not None
+        assert [a.claim_no for a in found.slots.running] == [2]  # given back, and claimed anew in the same step
+
+
 async def test_a_replica_that_drains_goes_on_looking_until_it_is_sure(stage: Stage) -> None:
     async with firing(stage, jobs=1) as found:
         assert found.claim.reserve(["log"], 1) is not None

@@ -44,7 +44,7 @@ class Guards(NamedTuple):
     looks_past_inserts: bool = True
     """Claim.step does not reconcile while an insert that claims is on its way, which brings what is not held yet,"""
     inserts_past_looks: bool = True
-    """... and Claim.reserve claims nothing on insert while a claim is on its way, or what was claimed is looked for."""
+    """... and Claim.reserve claims nothing on insert while what is not held is looked for."""
     takes_attempt_back: bool = True
     """hand_over_executions.sql and hand_over_orphans.sql take the attempt back: the next claim is of the same one."""
     closes_after_claims: bool = True

@@ -39,6 +39,9 @@ from tests.model.search import Step
 
 Steps = Iterator[Step[State]]
 
+LOOKING = ("look", "hand back")
+"""What a replica waits for while it looks for claims that it does not hold."""
+
 
 class Workers(NamedTuple):
     """The model: its guards, its bounds, and two stricter rules that may be asked for."""
@@ -127,7 +130,7 @@ class Workers(NamedTuple):
 
     def _claim(self, state: State, worker: Worker) -> Steps:
         """One that is sent where nothing waits, and lands where something does, might have been sent before."""
-        may_claim = worker.is_trusted and not worker.is_draining and not worker.waits and not worker.inserts
+        may_claim = worker.is_trusted and not worker.is_draining and not worker.waits
         if may_claim and any(row.state == "PENDING" for row in state.executions):
             after = add(with_worker(state, worker._replace(waits="claim")), Call("claim", worker.id))
             yield Step(worker.id, "sends", "a claim", after)
@@ -187,7 +190,7 @@ class Workers(NamedTuple):
             yield Step("the leader", "fires", f"execution {number}", with_execution(state, number, Execution()))
             worker = state.workers[0]
             may = worker.is_trusted and not worker.is_draining and not worker.inserts and worker.held is None
-            if may and not (worker.waits and self.guards.inserts_past_looks):
+            if may and not (worker.waits in LOOKING and self.guards.inserts_past_looks):
                 call = Call("insert", worker.id, number, 1)
                 after = add(with_worker(state, worker._replace(inserts=True)), call)
                 yield Step(worker.id, "fires, sends", str(call), after, is_needed=False)
@@ -277,6 +280,9 @@ class Workers(NamedTuple):
         if not may_start or (worker.id != call.owner and self.guards.starts_under_its_id):
             back = Call("hand back", call.owner, call.execution, call.claim_no)
             return add(with_worker(state, worker._replace(waits="hand back")), back)
+        if worker.held is not None:  # a claim and an insert have each brought one, for one slot
+            kept = worker if call.kind == "insert" else worker._replace(waits="")
+            return with_worker(state, kept)  # the code keeps a slot for each; here it is found, and given back
         attempt = Attempt(call.execution, call.claim_no, call.owner)
         row = state.executions[call.execution]
         starts = max(row.starts, row.attempt) if self.survives else row.starts + 1  # its name is that of the attempt

@@ -89,6 +89,9 @@ class Claim:
         """Whether more may wait than the last claim took."""
 
         self._reserved = 0
+        self._asked = 0
+        """Slots that a claim on its way may fill."""
+
         self._unsure_until = 0.0
         self._was_fair = False
         self._alone_until = 0.0
@@ -101,7 +104,7 @@ class Claim:
         self._monotonic = monotonic
         self._reconcile_at = 0.0
         self._is_unanswered = False
-        """Whether a claim is on its way, or its answer was lost."""
+        """Whether the answer to a claim was lost."""
 
         self.wake = asyncio.Event()
         self.is_draining = False
@@ -122,20 +125,23 @@ class Claim:
             return None
         if self._must_reconcile and not self._reserved:
             await self.reconcile(self.replica)
-        free = self._free
+        free, many_wait = self._free, self._may_wait
         self._may_wait = free <= 0
         if free <= 0:
             return None
-        claimed = await self.claim(self.replica, free)
-        self._may_wait = self._is_limited or self._was_fair or len(claimed) == free
-        if len(claimed) == free:
+        # Where more waits than was taken, for every slot. Else half of them stay for what is inserted meanwhile, which
+        # would have to wait for the next claim, as would what comes during that.
+        asked = free if many_wait or self._is_limited else free - free // 2
+        claimed = await self.claim(self.replica, asked)
+        self._may_wait = self._is_limited or self._was_fair or len(claimed) == asked
+        if len(claimed) == asked:
             return 0.0 if free > 1 else None
         # A fair claim comes short where others took what it had chosen, too; the quick one that follows finds the rest.
         return 0.0 if self._was_fair else None
 
     @property
     def _free(self) -> int:
-        return self._runner.free_slots - self._complete.unwritten - self._reserved
+        return self._runner.free_slots - self._complete.unwritten - self._reserved - self._asked
 
     @property
     def _must_reconcile(self) -> bool:
@@ -196,13 +202,17 @@ class Claim:
 
     async def claim(self, replica: UUID, slots: int) -> list[Assignment]:
         """Claim up to `slots` executions and start them; return what was claimed."""
-        self._is_unanswered = True  # until there is one: if it is lost, the next step looks for what it took
-        sent_at = self._monotonic()
-        async with self._sessions.session() as conn:
-            rows = await self._take(conn, replica, slots)
-            await self._specs.learn(conn, {(row["job_id"], row["version"]) for row in rows})
+        sent_at, self._asked = self._monotonic(), slots
+        try:
+            async with self._sessions.session() as conn:
+                rows = await self._take(conn, replica, slots)
+                await self._specs.learn(conn, {(row["job_id"], row["version"]) for row in rows})
+        except BaseException:
+            self._is_unanswered = True  # what it took is looked for
+            raise
+        finally:
+            self._asked = 0
         self._is_contended = len(rows) == slots
-        self._is_unanswered = False
         return await self._submit(replica, rows, sent_at)
 
     async def _submit(self, replica: UUID, rows: Sequence[Row], sent_at: float) -> list[Assignment]:
