@@ -88,10 +88,8 @@ class Claim:
         self._may_wait = True
         """Whether more may wait than the last claim took."""
 
-        self._reserved = 0
-        self._asked = 0
-        """Slots that a claim on its way may fill."""
-
+        self._reserved = self._asked = 0
+        """Slots for what is being inserted, and for what a claim on its way may bring."""
         self._unsure_until = 0.0
         self._was_fair = False
         self._alone_until = 0.0
