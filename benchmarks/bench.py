@@ -10,7 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from shutil import rmtree
@@ -74,9 +74,7 @@ class Bench:
     def fresh_database(self) -> None:
         """Use a new database from now on; the one before is dropped, or its upkeep would be measured too."""
         self._number += 1
-        if self._conn is not None:
-            self._conn.close()
-            self._conn = None
+        self.close()
         with psycopg.connect(self._postgres.url, autocommit=True) as conn:
             conn.execute(f"DROP DATABASE IF EXISTS bench_{self._number - 1} WITH (FORCE)".encode())
             conn.execute("CHECKPOINT")
@@ -223,6 +221,12 @@ class Bench:
             self._conn = psycopg.connect(self._url, autocommit=True, row_factory=psycopg.rows.dict_row)
         return self._conn
 
+    def close(self) -> None:
+        """Close that connection."""
+        if self._conn is not None:
+            self._conn.close()
+            self._conn = None
+
     def now(self) -> datetime:
         """Return the database's time."""
         found: datetime = self.one("SELECT clock_timestamp() AS now")["now"]
@@ -276,7 +280,8 @@ def servers() -> Iterator[Bench]:
         say("starting PostgreSQL, etcd and kube-apiserver")
         postgres.start()
         plane.start()
-        yield Bench(plane, postgres, folder)
+        with closing(Bench(plane, postgres, folder)) as bench:
+            yield bench
     finally:
         plane.stop()
         postgres.stop()

@@ -9,7 +9,7 @@ import shutil
 import signal
 import time
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -157,7 +157,8 @@ def _cluster(ground: Ground) -> Iterator[OurBench]:
     plane = ControlPlane(folder)
     try:
         plane.start()
-        yield OurBench(plane, ground)
+        with closing(OurBench(plane, ground)) as bench:
+            yield bench
     finally:
         plane.stop()
 

@@ -19,6 +19,7 @@ def test_runs_what_waits_to_the_last_row(cluster: ControlPlane, postgres_server:
     try:
         found = drain(bench, Shape("U1", 500), "best", ground)
     finally:
+        bench.close()
         asyncio.run(bench.clear())
         with psycopg.connect(postgres_server.url, autocommit=True) as connection:
             connection.execute("DROP DATABASE run_1 WITH (FORCE)")
