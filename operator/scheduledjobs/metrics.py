@@ -30,6 +30,7 @@ class Timings(Collector):
         """`documentation` says of what the seconds are."""
         self._name = name
         self._documentation = documentation
+        self._labelnames = ("handler",)  # as the library calls them, for who lists all metrics
         self._counts: dict[str, list[int]] = {}
         self._sums: dict[str, float] = {}
         REGISTRY.register(self)
@@ -42,9 +43,13 @@ class Timings(Collector):
             total += value
         self._sums[handler] = total
 
+    def describe(self) -> Iterator[HistogramMetricFamily]:
+        """Yield the name, the type and what it is, without series."""
+        yield HistogramMetricFamily(self._name, self._documentation, labels=self._labelnames)
+
     def collect(self) -> Iterator[HistogramMetricFamily]:
         """Yield the series, as the registry asks for them."""
-        family = HistogramMetricFamily(self._name, self._documentation, labels=["handler"])
+        (family,) = self.describe()
         for handler, counts in self._counts.items():
             upto, buckets = 0, []
             for bound, count in zip((*map(float, SECONDS), "+Inf"), counts, strict=True):
