@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import statistics
 import time
 from collections.abc import Callable, Sequence
@@ -11,6 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import psycopg
+
+from benchmarks import figures
 
 POLL_SECONDS = 0.1
 LAST_SECONDS = 0.01
@@ -36,7 +37,7 @@ def percentile(ordered: Sequence[float], part: float) -> float:
     """Return the nearest-rank percentile of ascending values: the least that `part` of them do not exceed."""
     if not ordered:
         raise ValueError("no values")
-    return ordered[max(0, math.ceil(part * len(ordered)) - 1)]
+    return figures.percentile(ordered, part)
 
 
 def lateness(milliseconds: Sequence[float]) -> dict[str, float]:
