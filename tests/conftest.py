@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from itertools import count
 from pathlib import Path
 from shutil import rmtree
+from typing import Any
 
 import hypothesis
 import psycopg
@@ -29,6 +30,8 @@ collect_ignore = [name for name, is_run in IS_RUN.items() if not is_run]
 
 numbers = count(1)
 
+FAREWELL_SECONDS = 2.0
+
 hypothesis.settings.register_profile("any machine", deadline=None)  # how long an example takes says nothing of the rule
 hypothesis.settings.load_profile("any machine")
 
@@ -43,6 +46,29 @@ def pytest_configure() -> None:
             os.environ.pop(name, None)
         forget_shell()
     end_as_on_ctrl_c()
+
+
+class PatientLoop(asyncio.SelectorEventLoop):
+    """A loop that ends after its connections: a request that is cancelled says farewell by TLS, and a server answers
+    that when it comes to it. What was never closed is open after the wait too, and warned of as ever."""
+
+    _transports: Mapping[int, Any]
+
+    def close(self) -> None:
+        """Give what is being closed its time, then close."""
+        last = self.time() + FAREWELL_SECONDS
+        while not self.is_closed() and self.time() < last and any(map(_is_open, list(self._transports.values()))):
+            self.run_until_complete(asyncio.sleep(0.005))
+        super().close()
+
+
+def _is_open(transport: Any) -> bool:
+    return transport._sock is not None
+
+
+def pytest_asyncio_loop_factories() -> dict[str, Callable[[], asyncio.AbstractEventLoop]]:
+    """Have every asynchronous test run on such a loop."""
+    return {"patient": PatientLoop}
 
 
 @pytest.fixture(scope="session")

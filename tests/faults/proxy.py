@@ -15,6 +15,7 @@ from concurrent.futures import Future
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeVar
+from weakref import WeakSet
 
 CHUNK = 65_536
 NAME = re.compile(rb"application_name\0([^\0]*)\0")
@@ -26,6 +27,9 @@ class Network:
 
     def __init__(self) -> None:
         self.loop = asyncio.new_event_loop()
+        self.writers: WeakSet[asyncio.StreamWriter] = WeakSet()
+        """Of all connections: one that is closed stays open until what it holds is read, which may be never."""
+
         self._thread = threading.Thread(target=self.loop.run_forever, name="network", daemon=True)
 
     def __enter__(self) -> Network:
@@ -43,6 +47,9 @@ class Network:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+        for writer in list(self.writers):
+            writer.transport.abort()
+        await asyncio.sleep(0)  # a transport lets go of its socket in the next turn of the loop
 
     def call(self, work: Coroutine[Any, Any, T], seconds: float = 10) -> T:
         """Run a coroutine on the loop and return what it returns."""
@@ -159,6 +166,7 @@ class Way:
             writer.transport.abort()
 
     async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._network.writers.add(writer)
         if self.refused:
             writer.close()
             return
@@ -167,6 +175,7 @@ class Way:
         except OSError:
             writer.close()
             return
+        self._network.writers.add(server_writer)
         connection = Connection(writer, server_writer)
         self._connections.add(connection)
         try:
