@@ -10,7 +10,9 @@ import pytest
 from tests.integration.conftest import Stage, resource
 
 from scheduledjobs.cli.history import read as history
+from scheduledjobs.core.jitter import due_at
 from scheduledjobs.core.resource import Resource
+from scheduledjobs.core.schedule import Cron, next_fire
 from scheduledjobs.ledger.why import why, why_of
 from scheduledjobs.steps.mirror import Gone
 from scheduledjobs.store.ledger import snapshot
@@ -117,9 +119,14 @@ async def test_history_says_who_and_what_ended_a_pause_or_the_job(stage: Stage) 
 
 
 async def test_why_a_jittered_moment_is_not_due_yet(stage: Stage) -> None:
-    await stage.mirror(resource(fixedRate="1m", jitter="50s", uid=ONE))
+    schedule, jitter = Cron("@yearly", "Etc/UTC"), 50 * SECOND
+    moment = next_fire(schedule, await stage.now())
+    assert moment is not None
+    drawn = (UUID(int=number) for number in range(1, 100))  # a jitter is drawn by uid: one that leaves time to look
+    uid = next(uid for uid in drawn if due_at(uid, schedule, jitter, moment, None) - moment > 5 * SECOND)
+    await stage.mirror(resource(schedule="@yearly", jitter="50s", uid=uid))
     job = stage.job()
-    assert job["next_due_at"] - job["next_fire_at"] > 2 * SECOND
+    assert job["next_fire_at"] == moment
     stage.tick(seconds=(job["next_fire_at"] - await stage.now()).total_seconds() + 1)
     assert "decision  not due yet: with its jitter it is due at" in await told(stage, job["next_fire_at"])
     stage.tick(seconds=60)
