@@ -23,13 +23,14 @@ OPERATOR = "operator/scheduledjobs"
 
 @dataclass(frozen=True)
 class Mutant:
-    """One deliberate break: `old` in `file` becomes `new`, and `tests` must turn red."""
+    """One deliberate break: `old` in `file` becomes `new`, `added` stands at its end, and `tests` must turn red."""
 
     name: str
     file: str
     old: str
     new: str
     tests: str
+    added: str = ""
 
 
 MUTANTS = (
@@ -71,14 +72,16 @@ MUTANTS = (
     Mutant(
         "what is live is read before the job is locked",
         f"{OPERATOR}/steps/fire.py",
-        "            moved = await advance_jobs(",
-        "            from scheduledjobs.steps import overlap\n\n"
-        "            live = await overlap.find_live_executions(conn, list(decided))\n\n"
-        "            async def found(_conn, ids):\n"
-        "                return [row for row in live if row['job_id'] in ids]\n\n"
-        "            overlap.find_live_executions = found\n"
-        "            moved = await advance_jobs(",
+        "            self._leader.write_after(lambda conn: advance_jobs(conn, rows)) as (conn, moved),",
+        "            self._leader.write_after(lambda conn: _early(conn, rows)) as (conn, moved),",
         "tests/integration/test_overlap_order.py",
+        "\n\nasync def _early(conn, rows):\n"
+        "    from scheduledjobs.steps import overlap\n\n"
+        "    live = await overlap.find_live_executions(conn, [row['id'] for row in rows])\n\n"
+        "    async def found(_conn, ids):\n"
+        "        return [row for row in live if row['job_id'] in ids]\n\n"
+        "    overlap.find_live_executions = found\n"
+        "    return await advance_jobs(conn, rows)\n",
     ),
 )
 
@@ -89,7 +92,7 @@ def run(mutant: Mutant, folder: Path) -> tuple[bool, str]:
     text = file.read_text()
     if text.count(mutant.old) != 1:
         return False, f"{mutant.file} does not hold the text to break, once"
-    file.write_text(text.replace(mutant.old, mutant.new))
+    file.write_text(text.replace(mutant.old, mutant.new) + mutant.added)
     environment = {
         **os.environ,
         "SCHEDULEDJOBS_FAULTS": "1",
