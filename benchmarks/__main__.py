@@ -16,10 +16,10 @@ import time
 from dev.processes import exit_with, say
 
 from benchmarks.bench import SLOTS, Bench, servers
+from benchmarks.postgres import setup
 from benchmarks.units.__main__ import UNITS, report
 from benchmarks.units.__main__ import parser as units_parser
 from benchmarks.units.load import NOOP
-from benchmarks.units.setup import setup
 
 FLOOR = 10_000
 PROFILE_JOBS = 5_000
@@ -60,7 +60,7 @@ def main() -> None:
         ["U4", "--rate=100", seconds],
     ]
     with servers() as bench:
-        print(setup(bench.server_url), flush=True)
+        print(f"setup: {setup(bench.server_url)}, API server and etcd beside it", flush=True)
         for line in lines:
             unit = units_parser().parse_args(line)
             print(report(unit, UNITS[unit.unit].run(bench, unit)), flush=True)

@@ -19,9 +19,10 @@ from typing import Any
 import aiohttp
 import psycopg
 from dev.controlplane import ControlPlane
-from dev.postgres import Postgres, new_folder, new_postgres
+from dev.postgres import Postgres, new_folder
 from dev.processes import free_port, say, until
 
+from benchmarks.postgres import pinned_postgres
 from benchmarks.replica import Replica
 
 NAMESPACE = "default"
@@ -274,7 +275,7 @@ def _resource(name: str, spec: Mapping[str, Any]) -> dict[str, Any]:
 def servers() -> Iterator[Bench]:
     """Start PostgreSQL and a cluster for as long as the block lasts; what they wrote is deleted after it."""
     folder = new_folder("scheduledjobs-bench-")
-    plane, postgres = ControlPlane(folder / "controlplane"), new_postgres(folder / "postgres")
+    plane, postgres = ControlPlane(folder / "controlplane"), pinned_postgres(folder / "postgres")
     plane.folder.mkdir()
     try:
         say("starting PostgreSQL, etcd and kube-apiserver")

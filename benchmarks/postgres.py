@@ -56,10 +56,22 @@ class Ground:
 
     def setup(self) -> str:
         """Say in one line what figures were measured on."""
-        with psycopg.connect(self.postgres.url) as connection:
-            version = connection.execute("SHOW server_version").fetchone()
-        settings = ", ".join(f"{name}={value}" for name, value in CHANGED.items())
-        return f"{machine()}, Python {platform.python_version()}, PostgreSQL {(version or ['?'])[0]} with {settings}"
+        return setup(self.postgres.url)
+
+
+def setup(url: str) -> str:
+    """Say in one line what figures were measured on: the machine, Python, PostgreSQL and its settings."""
+    with psycopg.connect(url) as connection:
+        version = connection.execute("SHOW server_version").fetchone()
+    settings = ", ".join(f"{name}={value}" for name, value in CHANGED.items())
+    return f"{machine()}, Python {platform.python_version()}, PostgreSQL {(version or ['?'])[0]} with {settings}"
+
+
+def pinned_postgres(folder: Path) -> Postgres:
+    """Return a server with the pinned settings, not started yet."""
+    postgres = new_postgres(folder)
+    postgres.settings = {**OF_DEV, **CHANGED}
+    return postgres
 
 
 def machine() -> str:
@@ -80,8 +92,7 @@ def _read(name: str) -> str:
 @contextmanager
 def ground(folder: Path) -> Iterator[Ground]:
     """Start the server in a folder, and stop it at the end."""
-    postgres = new_postgres(folder / "postgres")
-    postgres.settings = {**OF_DEV, **CHANGED}
+    postgres = pinned_postgres(folder / "postgres")
     try:
         postgres.start()
         yield Ground(postgres, folder)

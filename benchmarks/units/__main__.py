@@ -13,8 +13,8 @@ from dev.processes import exit_with
 
 from benchmarks.bench import servers
 from benchmarks.figures import HEAD, Figure, table
+from benchmarks.postgres import setup
 from benchmarks.units import u1, u2, u3, u4, u5, u6, u7
-from benchmarks.units.setup import setup
 
 UNITS: dict[str, ModuleType] = {"U1": u1, "U2": u2, "U3": u3, "U4": u4, "U5": u5, "U6": u6, "U7": u7}
 
@@ -65,7 +65,7 @@ def main() -> None:
     """Run one unit."""
     words = parser().parse_args()
     with servers() as bench:
-        print(setup(bench.server_url), flush=True)
+        print(f"setup: {setup(bench.server_url)}, API server and etcd beside it", flush=True)
         print(report(words, UNITS[words.unit].run(bench, words)), flush=True)
 
 

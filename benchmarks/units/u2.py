@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import asyncio
 import time
 
 from dev.processes import say
@@ -37,6 +38,7 @@ def run(bench: Bench, words: argparse.Namespace) -> list[Figure]:
     rate = words.rate or _most(bench, words.jobs, words.slots)
     window, count = split(length(words))
     bench.fresh_database()
+    asyncio.run(bench.clear())  # or the replica would begin among more jobs than it can fire
     with bench.replicas(1, words.slots) as [replica]:
         start_load(bench, replica, rate)
         time.sleep(WARM_UP_SECONDS)
