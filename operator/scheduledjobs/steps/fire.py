@@ -47,6 +47,9 @@ MOST_LOADED = 20_000
 PROMPT = timedelta(seconds=5)
 """What is late by no more counts as on time: a few rows a job. The rest is the backlog, loaded and made up apart."""
 
+BEHIND_SECONDS = 1.0
+"""What is later than so is fired by one pass at a time."""
+
 MOST_LATE = 1_000
 BATCH = 250
 """Jobs a transaction. Of 1,000 due at one moment the first begin sooner than with 500, and the last no later."""
@@ -95,6 +98,8 @@ class Fire:
         self._due: deque[Job] = deque()
         """Taken out of the plan, and in no pass yet."""
 
+        self._passes = 0
+        self._passed_at = 0.0
         self._late = Late()
         self._not_before: dict[UUID, float] = {}
         self._reload_at = 0.0
@@ -112,17 +117,38 @@ class Fire:
         if self._clock.now() >= self._reload_at:
             await self.load()
         self._due.extend(self._take_due())
-        while self._due:  # a batch at a time: another pass has the next one meanwhile
-            await self._fire_halving([self._due.popleft() for _ in range(min(BATCH, len(self._due)))])
+        while self._due and not self._is_another_enough(self._due[0]):
+            # A batch at a time: another pass has the next one meanwhile.
+            await self._pass([self._due.popleft() for _ in range(min(BATCH, len(self._due)))])
+        if self._passes:  # it goes on with what is left
+            return self._seconds_until(self._reload_at)
         if late := self._take_late():
-            await self._fire_halving(late)
+            await self._pass(late)
         elif self._clock.now() >= self._reload_late_at:
             await self.load_late()
         if self._late:
             return 0.0
+        return self._seconds_until(self._reload_at, self._reload_late_at)
+
+    def _seconds_until(self, *others: float) -> float:
         soonest = self._queue[0][0] if self._queue else float("inf")
-        next_at = min(soonest, self._reload_at, self._reload_late_at)
-        return min(self._clock.seconds_until(next_at), LONGEST_TIMER_SECONDS)
+        return min(self._clock.seconds_until(min(soonest, *others)), LONGEST_TIMER_SECONDS)
+
+    def _is_another_enough(self, job: Job) -> bool:
+        """Return whether another pass is under way, which moves, and so much is late that a second one would only take
+        the time of what runs."""
+        now = self._clock.now()
+        return (
+            bool(self._passes) and now - self._passed_at < BEHIND_SECONDS and now - self._due_at(job) > BEHIND_SECONDS
+        )
+
+    async def _pass(self, jobs: Sequence[Job]) -> None:
+        self._passes += 1
+        self._passed_at = self._clock.now()
+        try:
+            await self._fire_halving(jobs)
+        finally:
+            self._passes -= 1
 
     def allow_old(self) -> None:
         """From now on a moment older than the grace may fire: the mirror has been compared, or has waited enough."""
