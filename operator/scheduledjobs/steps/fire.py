@@ -48,7 +48,7 @@ PROMPT = timedelta(seconds=5)
 """What is late by no more counts as on time: a few rows a job. The rest is the backlog, loaded and made up apart."""
 
 BEHIND_SECONDS = 1.0
-"""What is later than so is fired by one pass at a time."""
+"""What is later than so is fired by one pass at a time; and so often at least, what is late beside what is on time."""
 
 MOST_LATE = 1_000
 BATCH = 250
@@ -99,7 +99,7 @@ class Fire:
         """Taken out of the plan, and in no pass yet."""
 
         self._passes = 0
-        self._passed_at = 0.0
+        self._passed_at = self._late_at = 0.0
         self._late = Late()
         self._not_before: dict[UUID, float] = {}
         self._reload_at = 0.0
@@ -120,11 +120,13 @@ class Fire:
         while self._due and not self._is_another_enough(self._due[0]):
             # A batch at a time: another pass has the next one meanwhile.
             await self._pass([self._due.popleft() for _ in range(min(BATCH, len(self._due)))])
-        if self._passes:  # it goes on with what is left
+        now = self._clock.now()
+        if self._passes and now - self._late_at < BEHIND_SECONDS:  # the other one goes on with what is left
             return self._seconds_until(self._reload_at)
+        self._late_at = now
         if late := self._take_late():
             await self._pass(late)
-        elif self._clock.now() >= self._reload_late_at:
+        elif now >= self._reload_late_at:
             await self.load_late()
         if self._late:
             return 0.0
