@@ -56,8 +56,12 @@ class Program:
         """Make all runs, each said before."""
         runs = self._planned()
         for number, case in enumerate(runs):
-            left = sum(seconds(each, self._took) for each in runs[number:]) / 60
-            name = f"{case.subject.name}{'' if case.mode == 'best' else ' (defaults)'}"
+            rest = [each for each in runs[number:] if not self._rows[each].is_capped]
+            left = sum(seconds(each, self._took) for each in rest) / 60
+            name = self._rows[case].title
+            if self._rows[case].is_capped:  # its figure is a bound already, and costs two minutes each time
+                say(f"run {number + 1} of {len(runs)} is left out: {name} had not ended at the cap")
+                continue
             say(f"run {number + 1} of {len(runs)}, {left:.0f} min left: {name}, {case.shape.title}")
             self._run(case, on)
 

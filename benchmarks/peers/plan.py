@@ -45,7 +45,8 @@ def cases(shape: Shape, subjects: Sequence[Subject], *, quick: bool) -> list[Cas
         for subject in subjects:
             is_too_much = shape.processes > (subject.most_processes if mode == "best" else 1)
             is_ours_alone = shape.unit == "U3" and shape.count > BURST
-            if shape.unit not in subject.units or is_too_much or (is_ours_alone and not subject.is_ours):
+            is_nobodys = mode != "best" and subject.with_history
+            if shape.unit not in subject.units or is_too_much or (is_ours_alone and not subject.is_ours) or is_nobodys:
                 continue
             enlarged = subject.is_ours and shape.unit == "U1" and not quick
             found.append(Case(replace(shape, count=OUR_DRAIN) if enlarged else shape, subject, mode))

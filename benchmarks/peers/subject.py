@@ -53,5 +53,8 @@ class Subject:
     most_processes: int = 2
     most_runs: int = 100
     """Of which more would take too long."""
+    with_history: bool = False
+    """Whether it writes a history that it does not have of itself; nobody has that at the defaults."""
+
     is_ours: bool = False
     remark: str = ""

@@ -34,6 +34,11 @@ class Row:
         return summarise([run[figure] for run in self.runs]).median if self.runs else None
 
     @property
+    def is_capped(self) -> bool:
+        """True if a drain had not ended at the cap: it is not made again."""
+        return self.case.shape.unit == "U1" and any(run["left"] for run in self.runs)
+
+    @property
     def title(self) -> str:
         """Name it; at its defaults that is said."""
         return f"{self.case.subject.name}{'' if self.case.mode == 'best' else ' (defaults)'}"

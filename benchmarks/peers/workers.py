@@ -40,6 +40,7 @@ def subject_of(peer: Peer) -> Subject:
         prepare=peer.command,
         units=peer.units,
         most_processes=peer.most_processes,
+        with_history=peer.with_history,
         remark=peer.remark,
     )
 

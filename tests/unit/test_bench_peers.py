@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -130,6 +131,21 @@ def test_two_processes_are_for_those_that_may_share_a_database_and_not_for_defau
 def test_others_drain_once_with_two_processes() -> None:
     found = cases(Shape("U1", 9, processes=2), [OURS, RIVER], quick=False)
     assert [case.subject for case in interleaved(found, runs=3, own_runs=2)] == [OURS, RIVER, OURS]
+
+
+def test_a_history_that_somebody_adds_is_no_default() -> None:
+    added = replace(RIVER, name="River + history", with_history=True)
+    assert [(c.subject, c.mode) for c in cases(U4, [RIVER, added], quick=False)] == [
+        (RIVER, "best"),
+        (added, "best"),
+        (RIVER, "default"),
+    ]
+
+
+def test_a_drain_that_had_not_ended_at_the_cap_is_not_made_again() -> None:
+    assert row(QUARTZ, U1, {"rate": 5, "left": 1}).is_capped
+    assert not row(QUARTZ, U1, {"rate": 5}).is_capped
+    assert not row(QUARTZ, U3, {"last": 5, "left": 1}).is_capped
 
 
 def test_quick_is_five_hundred_jobs_at_the_best_settings_only() -> None:
