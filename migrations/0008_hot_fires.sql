@@ -17,3 +17,9 @@ DROP INDEX job_definition_waiting;
 -- squawk-ignore require-concurrent-index-creation
 CREATE INDEX job_definition_waiting ON job_definition (id)
 WHERE schedule_kind = 'FIXED_DELAY' AND due_from IS NULL AND state IN ('ACTIVE', 'SUSPENDED', 'INVALID');
+
+-- A view has the columns that its table had when it was made.
+CREATE OR REPLACE VIEW reader_job_definition WITH (security_barrier) AS
+SELECT * FROM job_definition
+WHERE namespace = ANY(ARRAY(SELECT n.namespace FROM reader_namespace AS n WHERE n.reader = current_user))
+    OR '*' = ANY(ARRAY(SELECT n.namespace FROM reader_namespace AS n WHERE n.reader = current_user));
