@@ -33,13 +33,15 @@ def world(database: str) -> Iterator[World]:
     made.close()
 
 
-def test_a_one_shot_whose_pause_ended_unseen_is_decided_by_the_suspension_after_it(world: World) -> None:
-    """What the machine found once: the pause ends, the moment is due, and the edit decides it, all in one action."""
+@pytest.mark.parametrize("kind", ["once", "window"])
+def test_a_job_whose_pause_ended_unseen_is_decided_by_the_suspension_after_it(world: World, kind: str) -> None:
+    """What the machine found: the pause ends, all that is left of the job is due, and the edit decides it, all in one
+    action."""
     state = type("Machine", (LedgerMachine,), {"world": world})()
     rules = Rules("FireOnce", 5, timedelta(days=1), timedelta(0))
-    state.begin(datetime(2027, 3, 10, 10, 17, 23, 400000, UTC), "once", "Forbid", rules, retries=False)
+    state.begin(datetime(2027, 3, 10, 10, 17, 23, 400000, UTC), kind, "Forbid", rules, retries=False)
     state.pause(5)
-    state.nobody_leads(100)
+    state.nobody_leads(700)
     state.suspend_or_resume(suspend=True)
     state.teardown()
 

@@ -224,11 +224,9 @@ class Book:
         last.until = max(last.ends, self.effective)
 
     def _has_moment_after(self, at: datetime) -> bool:
-        """Whether a moment is left once those before `at` are settled; a one-shot is not settled, a chain goes on.
-
-        A one-shot that the action in hand decided was left when the action began.
-        """
-        after = self.before if self.stretch.run_at is not None else max(at - TICK, self.newest)
+        """Whether a moment was left when the action in hand began, once those before `at` are settled; a one-shot is
+        not settled, a chain goes on."""
+        after = self.before if self.stretch.run_at is not None else max(at - TICK, self.before)
         return self.stretch.delay is not None or next(self.stretch.following(after), None) is not None
 
     def _open(self, look: Look, stretch_at: Callable[[datetime], Stretch]) -> None:
