@@ -118,7 +118,8 @@ def test_connections_are_reset(stage: Stage) -> None:
         "leader": strike(stage, str(stage.leader()), reset, 0),
     }
     stage.judge(figures(reset=sum(struck), gap_by_whose_link=gaps, lost=lost(stage), declared_dead=buried(stage)))
-    assert min(struck) >= 2  # those in use since the second before
+    assert min(struck) >= 1  # those in use since the second before: a follower may have nothing to run
+    assert sum(struck) >= 2 * len(struck)
     assert gaps["follower"] < ON_TIME_SECONDS
     assert gaps["leader"] < 2
     assert lost(stage) == buried(stage) == 0
