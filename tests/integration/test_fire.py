@@ -99,6 +99,29 @@ async def test_a_look_ahead_reads_nothing_again_that_is_planned_as_it_is(
         assert sorted(read) == ["job-1", "job-2"]
 
 
+async def test_a_job_that_is_due_beyond_the_look_ahead_is_kept_nowhere_and_found_in_time(stage: Stage) -> None:
+    """Of 100,000 jobs most are idle: a leader that planned them, or kept their specs, would need 300 MB more."""
+    await stage.mirror(resource("far", fixedRate="1h"), resource("near", fixedRate="5s"))
+    ids = {row["name"]: row["id"] for row in stage.rows("SELECT * FROM job_definition")}
+    due = {row["name"]: row["next_due_at"] for row in stage.rows("SELECT * FROM job_definition")}
+    async with stage.leader() as leader:
+        step = await fire_of(stage, leader)
+        assert [step.concerns(ids[name], due[name]) for name in ("far", "near")] == [False, True]
+        await step.reload(list(ids.values()))
+        assert names_planned(step) == ["near"]
+        assert [stage.specs.known(ids[name], 1) is not None for name in ("far", "near")] == [False, True]
+    stage.tick(seconds=3595)
+    async with stage.leader() as leader:
+        step = await fire_of(stage, leader)
+        await step.load()
+        assert "far" in names_planned(step)
+        assert step.concerns(ids["far"], None)  # a change may take it out of the plan
+        with psycopg.connect(stage.url, autocommit=True) as conn:
+            conn.execute("UPDATE job_definition SET next_due_at = next_due_at + interval '1 day' WHERE name = 'far'")
+        await step.reload([ids["far"]])
+        assert "far" not in names_planned(step)
+
+
 async def test_a_job_that_changed_since_it_was_looked_at_is_loaded_again(stage: Stage) -> None:
     await stage.mirror(resource(fixedRate="10s"))
     stage.tick(seconds=11)
@@ -126,6 +149,10 @@ async def test_when_the_answer_to_a_commit_is_lost_the_jobs_are_loaded_again(sta
         (planned,) = step._planned.values()
     (row,) = stage.rows()
     assert planned.next_fire_at == stage.job()["next_fire_at"] == row["fire_time"] + 10 * SECOND
+
+
+def names_planned(step: Fire) -> list[str]:
+    return sorted(job.name for job in step._planned.values())
 
 
 async def fire_of(stage: Stage, leader: Leader) -> Fire:

@@ -214,11 +214,25 @@ class Fire:
             except Exception as error:  # noqa: BLE001 whatever is wrong with it
                 self._put_off(JobName(row["id"], row["namespace"], row["name"]), error)
 
+    def concerns(self, job_id: UUID, next_due_at: datetime | None) -> bool:
+        """Return whether a job that has changed is to be loaded again: it is planned, or due before the look-ahead
+        would find it. The others cost no memory, which would be most of a leader's where most jobs are idle."""
+        return job_id in self._planned or self._is_near(next_due_at)
+
+    def _is_near(self, due_at: datetime | None) -> bool:
+        return due_at is not None and due_at.timestamp() <= self._clock.now() + HORIZON.total_seconds()
+
     async def reload(self, ids: Sequence[UUID]) -> None:
         """Plan these jobs as the database has them now: they were mirrored, released or changed under a fire."""
+        if not ids:
+            return
         async with self._leader.session() as conn:
             rows = await load_jobs(conn, ids)
-        self.plan(self._read(row for row in rows if row["state"] in FIRING))
+        near = {row["id"]: row for row in rows if row["state"] in FIRING and self._is_near(row["next_due_at"])}
+        for job_id in ids:
+            if job_id not in near:
+                self._planned.pop(job_id, None)
+        self.plan(self._read(near.values()))
         self.wake.set()
 
     async def sweep(self) -> None:
@@ -323,12 +337,7 @@ class Fire:
         return known is not None and (known.version, known.next_fire_at) == (job.version, job.next_fire_at)
 
     def _replan(self, fired: Sequence[tuple[Job, Decision]]) -> None:
-        horizon = self._clock.now() + HORIZON.total_seconds()
-        following = [
-            job.moved(decision)
-            for job, decision in fired
-            if decision.next_due_at is not None and decision.next_due_at.timestamp() <= horizon
-        ]
+        following = [job.moved(decision) for job, decision in fired if self._is_near(decision.next_due_at)]
         self.plan(job for job in following if job.state in FIRING)
 
 

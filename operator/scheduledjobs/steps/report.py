@@ -150,8 +150,8 @@ class Report:
         await self._look()
         dirty = chain(self._urgent & self._dirty.keys(), self._dirty)
         due = dict.fromkeys(islice((uid for uid in dirty if self._may_patch(uid)), LOOKED_AT))
-        if due:
-            await self._report(list(due))
+        if due and await self._report(list(due)) and len(due) == LOOKED_AT:
+            return LEAST_PAUSE_SECONDS  # as at the start of a term, when nearly all are as they should be
         return max(LEAST_PAUSE_SECONDS, began_at + EVERY_SECONDS - self._monotonic())
 
     async def _look(self) -> None:
@@ -173,12 +173,14 @@ class Report:
     def _may_patch(self, uid: UUID) -> bool:
         return uid in self._known and self._monotonic() - self._known[uid].patched_at >= 1.0
 
-    async def _report(self, due: list[UUID]) -> None:
+    async def _report(self, due: list[UUID]) -> bool:
+        """Patch those of these whose status is not what SQL says, up to the pace allowed; return whether all were."""
         read = self._marks
         async with self._leader.session() as conn:
             rows = await load_status(conn, due)
         now = datetime.now(UTC)
         wanted: list[tuple[int, UUID, dict[str, Any]]] = []
+        are_right = True
         for row in rows:
             await asyncio.sleep(0)  # what is due is not to wait for sixty statuses to be told
             known = self._known.get(row["id"])
@@ -189,6 +191,7 @@ class Report:
             if status is None:
                 continue
             if _canonical(status) != known.status:
+                are_right = False
                 self._dirty[row["id"]] = self._dirty.pop(row["id"], read)  # at the end: the others are looked at first
                 if self._is_pressing(row["id"], rank := _rank(before, status)):
                     wanted.append((rank, row["id"], status))
@@ -199,6 +202,7 @@ class Report:
         wanted.sort(key=lambda entry: entry[0])
         for _, uid, status in wanted[: int(PATCHES_PER_SECOND * EVERY_SECONDS)]:
             await self._patch(uid, status, read)
+        return are_right
 
     async def _look_anew(self, uid: UUID, known: Known) -> None:
         """The resource is not as it was known: a quorum read says how it is, whatever the watch has yet to bring."""
@@ -274,7 +278,8 @@ def _conditions(status: Mapping[str, Any]) -> list[tuple[Any, ...]]:
 
 
 def _canonical(status: Mapping[str, Any]) -> bytes:
-    return orjson.dumps(dict(status), option=orjson.OPT_SORT_KEYS)
+    # A copy, since this is kept for every job: what orjson returns keeps the 4 KiB in which it was written.
+    return bytes(memoryview(orjson.dumps(dict(status), option=orjson.OPT_SORT_KEYS)))
 
 
 def _with_version(meta: ResourceMeta, version: int) -> ResourceMeta:

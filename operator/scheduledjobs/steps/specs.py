@@ -56,9 +56,13 @@ class Specs:
         return kept is not None and kept[0] == self._age
 
     def text(self, job_id: UUID, version: int, raw: Mapping[str, Any]) -> str:
-        """Return the schedule of a version in one printable form; what was written where it cannot be read."""
+        """Return the schedule of a version in one printable form; what was written where it cannot be read.
+
+        It is not kept for that: a status is told of every job, a few of which are due.
+        """
         try:
-            return self.read(job_id, version, raw)[1].text
+            known = self.known(job_id, version) if self._is_sure(job_id, version) else None
+            return known[1].text if known else read_schedule(parse_spec(raw)).text
         except SpecError:
             return str(raw.get("schedule") or raw.get("fixedRate") or raw.get("fixedDelay") or "")
 
