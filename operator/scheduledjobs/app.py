@@ -263,7 +263,7 @@ class App:
         try:
             await self._leading.run()
         finally:
-            if self._leading.has_watched:
+            if self._leading.is_synced:
                 self._elect.was_restored = False
             self._leading = None
             metrics.LEADER.labels(name=self._settings.lease_name).set(0)

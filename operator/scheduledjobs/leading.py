@@ -56,7 +56,6 @@ from scheduledjobs.steps.specs import Specs
 from scheduledjobs.store.executions import CHANGED, SPECS, STOP, WORK
 from scheduledjobs.store.instances import list_instances
 from scheduledjobs.store.leadership import Leader
-from scheduledjobs.store.mirror import load_mirror
 from scheduledjobs.store.queries import Row
 from scheduledjobs.store.sessions import Sessions
 from scheduledjobs.store.status import fail_fire
@@ -69,6 +68,9 @@ COMPARE_WITHIN_SECONDS = 30.0
 LONG_SECONDS = 1800.0
 LONG = frozenset({"compare", "judge", "prune"})
 """Loops one pass of which may take long: it grows with the number of jobs, or waits for others' transactions."""
+
+Mark = int | tuple[int, Mapping[str, str]]
+"""What tells whether an event brings news: the generation, and our annotations where there are any."""
 
 QUIET_ROWS = frozenset({Reason.SUSPENDED, Reason.NOT_READY})
 """Reasons of rows that the condition tells of already."""
@@ -98,10 +100,9 @@ class Leading:
     def __init__(self, replica: Replica, leader: Leader, *, was_restored: bool = False) -> None:
         """`was_restored`: etcd may be older than the mirror, so every resource is taken as the list has it."""
         self._replica = replica
-        self._was_restored = was_restored
         self._leader = leader
         self._handlers = frozenset(replica.registry.names())
-        self._seen: dict[UUID, tuple[int, Mapping[str, str]]] = {}
+        self._seen: dict[UUID, Mark] = {}
         self.is_synced = False
         self.has_watched = False
         retention = timedelta(days=replica.settings.retention_days)
@@ -122,7 +123,9 @@ class Leading:
         self.quota = JudgeQuota(leader, self._counted, self._judge_again, self.inbox.wake.set)
         self.resume = Resume(leader, specs, retention, self._judge, self._on_written)
         self.judge = JudgeAgain(leader, self.inbox, lambda: self._handlers)
-        self.compare = Compare(leader, kube, self.inbox, namespaces, self._on_compared)
+        self.compare = Compare(
+            leader, kube, self.inbox, namespaces, self._on_listed, self._on_compared, is_all_news=was_restored
+        )
         self.measure = Measure(leader, lambda: (len(self.inbox), self.report.waiting))
         settings = replica.settings
         self.prune = Prune(replica.upkeep, replica.clock, settings.retention_days, settings.webhooks)
@@ -182,13 +185,10 @@ class Leading:
         return [("notice", self.notice.step, NOTICE_SECONDS, None), *deliver]
 
     async def _prepare(self) -> None:
-        """Learn what the mirror holds, so that the first list of the watch writes only what differs."""
+        """Learn what the live replicas can run, before anything is judged."""
         async with self._leader.session() as conn:
             instances = await list_instances(conn)
-            rows = await load_mirror(conn)
         self._handlers |= {name for row in instances for name in row["handlers"]}
-        if not self._was_restored:
-            self._seen = {row["id"]: (row["version"], row["annotations"]) for row in rows}
 
     def _counted_first(self, step: Step) -> Step:
         """A step that judges, which it may not before all jobs are counted; firing waits for nothing."""
@@ -220,15 +220,19 @@ class Leading:
     def _on_event(self, resource: Resource, is_gone: bool) -> None:  # noqa: FBT001 the feed's signature
         meta = resource.meta
         if is_gone:
-            self._seen.pop(meta.uid, None)
-            self.report.forget([meta.uid])
+            self._forget([meta.uid])
             self.inbox.put(Gone(meta.uid, meta.namespace, meta.name))
             return
         self.report.see(resource)
-        if self._seen.get(meta.uid) != (meta.generation, dict(meta.annotations)) or resource.is_deleting:
-            is_first = meta.uid not in self._seen  # of the list with which the watch begins, which is a quorum read
-            self._seen[meta.uid] = meta.generation, dict(meta.annotations)
-            self.inbox.put(Seen(resource, is_quorum=self._was_restored and is_first))
+        if self._seen.get(meta.uid) != (mark := _mark_of(meta)) or resource.is_deleting:
+            self._seen[meta.uid] = mark
+            self.inbox.put(Seen(resource))
+
+    def _on_listed(self, resource: Resource, differs: bool) -> None:  # noqa: FBT001 the compare's signature
+        self.report.see(resource)
+        if differs:
+            self._seen[resource.meta.uid] = _mark_of(resource.meta)
+            self.inbox.put(Seen(resource, is_quorum=True))
 
     def _on_watching(self) -> None:
         self.has_watched = True
@@ -252,10 +256,10 @@ class Leading:
         if written.is_rewritten:
             self._replica.specs.doubt()
             self._replica.notify.send(SPECS)
-        self.report.forget(written.removed)
+        self._forget(written.removed)
         if written.removed:
             self.release.look_for_orphans()
-        await self.fire.reload(list(written.jobs))
+        await self.fire.reload(self._near(written))
         self._on_fired([], written.settled, runs(written.settled))
         if written.requests:
             self._work()
@@ -274,6 +278,14 @@ class Leading:
             row = request.execution
             note = f"run-now {request.token}: {row.message or 'an execution was recorded'}"
             self.announce.say(request.resource.meta, Reason.RUN_REQUESTED, note, warning=row.state is State.SKIPPED)
+
+    def _forget(self, removed: Sequence[UUID]) -> None:
+        self.report.forget(removed)
+        for uid in removed:
+            self._seen.pop(uid, None)
+
+    def _near(self, written: Written) -> list[UUID]:
+        return [uid for uid, (_, plan) in written.jobs.items() if self.fire.concerns(uid, plan.next_due_at(uid))]
 
     def _tell_state(
         self, meta: ResourceMeta, state: JobState, reason: Reason, message: str, before: Mapping[str, Any] | None
@@ -352,6 +364,10 @@ class Leading:
         self._changed()
         self._replica.claim.wake.set()
         self._replica.notify.send(WORK)
+
+
+def _mark_of(meta: ResourceMeta) -> Mark:
+    return (meta.generation, meta.annotations) if meta.annotations else meta.generation
 
 
 def _noted(task: asyncio.Task[None]) -> None:

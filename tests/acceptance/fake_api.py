@@ -50,6 +50,11 @@ class FakeApi:
         self.refuse_watch = 0
         self.is_discovered = True
         self.requests: Counter[str] = Counter()
+        self.version = "100"
+        self.limits: list[str | None] = []
+        """How many objects each list asked for at most."""
+
+        self.watched_from: list[str | None] = []
         self.url = ""
         self._watchers: list[asyncio.Queue[dict[str, Any] | None]] = []
 
@@ -90,15 +95,21 @@ class FakeApi:
         if path in BACKBONE:
             return web.json_response({"kind": "APIResourceList", "resources": [_resource(*BACKBONE[path])]})
         if path.endswith("/scheduledjobs") and self.is_served:
-            return await self._watched(request) if "watch" in request.query else self._list()
+            return await self._watched(request) if "watch" in request.query else self._list(request)
         return web.json_response({"kind": "Status", "code": 404, "message": "not found"}, status=404)
 
-    def _list(self) -> web.Response:
-        metadata = {"resourceVersion": "100"}
-        return web.json_response({"kind": "ScheduledJobList", "metadata": metadata, "items": self.objects})
+    def _list(self, request: web.Request) -> web.Response:
+        limit = request.query.get("limit")
+        self.limits.append(limit)
+        metadata = {"resourceVersion": self.version}
+        items = self.objects if limit is None else self.objects[: int(limit)]
+        if len(items) < len(self.objects):
+            metadata["continue"] = "the rest"
+        return web.json_response({"kind": "ScheduledJobList", "metadata": metadata, "items": items})
 
     async def _watched(self, request: web.Request) -> web.StreamResponse:
         self.requests["WATCH"] += 1
+        self.watched_from.append(request.query.get("resourceVersion"))
         if self.refuse_watch:
             return web.json_response({"kind": "Status", "code": self.refuse_watch}, status=self.refuse_watch)
         return await self._watch(request)

@@ -9,10 +9,12 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 
 import pytest
+from kopf._core.reactor.inventory import ResourceMemories
 from kubernetes.aio import client
 from tests.acceptance.fake_api import FakeApi, serve, thing
 
 from scheduledjobs.core.resource import Resource
+from scheduledjobs.kube import feed
 from scheduledjobs.kube.client import KubeClient
 from scheduledjobs.kube.feed import keep_feeding, kopf_settings
 
@@ -66,13 +68,20 @@ async def feeding(api: FakeApi) -> AsyncIterator[Feeding]:
         await kube.api.close()
 
 
-async def test_brings_what_is_there_and_what_changes() -> None:
+async def test_brings_what_changes_and_leaves_what_is_there_to_the_compare() -> None:
     async with serve() as api:
-        api.objects = [thing("a"), thing("b")]
+        api.objects = [thing(f"thing-{number}") for number in range(5)]
         async with feeding(api) as found:
-            await until(lambda: {name for name, _ in found.seen} == {"a", "b"} and api.watchers)
+            await until(lambda: api.watchers and found.watching == 1)
+            api.send("ADDED", thing("new"))
             api.send("DELETED", api.objects[0])
-            await until(lambda: ("a", True) in found.seen)
+            await until(lambda: ("thing-0", True) in found.seen)
+            assert found.seen == [("new", False), ("thing-0", True)] or found.seen == [
+                ("thing-0", True),
+                ("new", False),
+            ]
+        assert api.limits == ["1", "1"]  # whether the CRD is there, and the version from which to watch
+        assert api.watched_from[0] == "100"
         assert not any(request.startswith(("PATCH", "POST", "PUT", "DELETE")) for request in api.requests)
 
 
@@ -87,18 +96,22 @@ async def test_watches_under_a_user_id_that_has_no_name(monkeypatch: pytest.Monk
 
 
 async def test_an_object_that_cannot_be_read_does_not_block_the_others() -> None:
-    async with serve() as api:
-        api.objects = [thing("bad", resourceVersion="not a number"), thing("good")]
-        async with feeding(api) as found:
-            await until(lambda: ("good", False) in found.seen)
-            assert ("bad", False) not in found.seen
-
-
-async def test_a_watch_that_expired_lists_again() -> None:
     async with serve() as api, feeding(api) as found:
         await until(lambda: api.watchers)
-        api.objects = [thing("late")]
+        api.send("ADDED", thing("bad", resourceVersion="not a number"))
+        api.send("ADDED", thing("good"))
+        await until(lambda: ("good", False) in found.seen)
+        assert ("bad", False) not in found.seen
+
+
+async def test_a_watch_that_expired_begins_again_from_now_and_asks_for_a_compare() -> None:
+    async with serve() as api, feeding(api) as found:
+        await until(lambda: api.watchers and found.watching == 1)
+        api.version = "200"
         api.error(410)
+        await until(lambda: found.watching == 2 and api.watchers)
+        assert api.watched_from == ["100", "200"]
+        api.send("ADDED", thing("late"))
         await until(lambda: ("late", False) in found.seen)
 
 
@@ -107,8 +120,25 @@ async def test_when_kopf_gives_up_it_is_started_again_and_a_compare_is_asked_for
         await until(lambda: api.watchers)
         api.error(500)
         await until(lambda: found.broken == 1)
-        api.objects = [thing("late")]
+        await until(lambda: found.watching == 2 and api.watchers)
+        api.send("ADDED", thing("late"))
         await until(lambda: ("late", False) in found.seen)
+
+
+async def test_nothing_is_kept_of_an_object_that_was_seen(monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[ResourceMemories] = []
+
+    class Watched(feed._Forgetful):
+        def __init__(self) -> None:
+            super().__init__()
+            made.append(self)
+
+    monkeypatch.setattr(feed, "_Forgetful", Watched)
+    async with serve() as api, feeding(api) as found:
+        await until(lambda: api.watchers)
+        api.send("ADDED", thing("a"))
+        await until(lambda: ("a", False) in found.seen)
+        assert [list(memories.iter_all_memories()) for memories in made] == [[]]
 
 
 async def test_a_compare_is_asked_for_when_a_watch_begins_after_a_list_or_a_refusal() -> None:
@@ -152,7 +182,8 @@ async def test_waits_for_a_crd_that_is_not_there_yet() -> None:
         async with feeding(api) as found:
             await until(lambda: api.requests["GET /apis/scheduledjobs.dev/v1/scheduledjobs"] >= 1)
             api.is_served = True
-            api.objects = [thing("a")]
+            await until(lambda: api.watchers)
+            api.send("ADDED", thing("a"))
             await until(lambda: ("a", False) in found.seen)
 
 

@@ -51,6 +51,9 @@ class Resource:
     """True once metadata.deletionTimestamp is set: it fires no more."""
 
 
-def our_annotations(annotations: Mapping[str, str] | None) -> dict[str, str]:
-    """Return the annotations whose key is ours, in sorted order."""
-    return {key: value for key, value in sorted((annotations or {}).items()) if key.startswith(f"{GROUP}/")}
+NONE: Mapping[str, str] = {}
+
+
+def our_annotations(annotations: Mapping[str, str] | None) -> Mapping[str, str]:
+    """Return the annotations whose key is ours, in sorted order; of the many jobs that have none, the same one."""
+    return {key: value for key, value in sorted((annotations or {}).items()) if key.startswith(f"{GROUP}/")} or NONE

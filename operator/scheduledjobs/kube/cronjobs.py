@@ -7,9 +7,10 @@ from datetime import datetime
 from typing import Any
 
 from scheduledjobs.kube.client import KubeClient
-from scheduledjobs.kube.listing import METADATA_ONLY, PAGE, PAGE_SECONDS
+from scheduledjobs.kube.listing import PAGE, PAGE_SECONDS
 
 BATCH = "/apis/batch/v1"
+METADATA_ONLY = {"Accept": "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1,application/json"}
 SCHEDULED = "batch.kubernetes.io/cronjob-scheduled-timestamp"
 
 

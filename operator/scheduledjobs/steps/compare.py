@@ -1,29 +1,49 @@
 """Compare: hold the mirror against the API server's list, since a watch can miss what a list cannot.
 
-Level-triggered: at the start of a term, after each break of the watch, and every few minutes. What differs is fetched
-and mirrored as seen by a quorum read; what the list no longer has is asked for by name before it counts as gone. A
-namespace that was not listed to its end is not judged, nor is a job that was mirrored after the list began.
+Level-triggered: once the term's watch has begun, after each break of it, and every few minutes. It is a page at a time,
+of the list and of the mirror, so that it holds little however many jobs there are. What differs is mirrored as seen by
+a quorum read; of what has come in since the list began nobody knows which is newer, so it is asked for by name, and so
+is what the list no longer has, before it counts as gone. A namespace that was not listed to its end is not judged, nor
+is a job that was mirrored after the list began.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+import time
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import suppress
+from itertools import islice
 from typing import Any
+from uuid import UUID
 
 import structlog
 
 from scheduledjobs import metrics
 from scheduledjobs.core.resource import Resource, ResourceMeta
 from scheduledjobs.kube.client import KubeClient
-from scheduledjobs.kube.listing import get_resource, list_metadata
-from scheduledjobs.steps.mirror import Gone, Inbox, Seen, read_anew
+from scheduledjobs.kube.listing import get_resource, list_resources
+from scheduledjobs.steps.mirror import Gone, Inbox, read_anew
 from scheduledjobs.store.leadership import Leader
-from scheduledjobs.store.mirror import load_mirror
+from scheduledjobs.store.mirror import find_living, load_mirrored, load_resources
 
 log = structlog.get_logger(__name__)
 
 EVERY_SECONDS = 300.0
+SHARE = 200
+LONGEST_SECONDS = 1800.0
+"""A compare takes at most this part of the time, unless it is woken or this has passed: of 100,000 jobs it takes
+seconds."""
+
+WATCH_WITHIN_SECONDS = 2.0
+"""How long the first compare waits for the watch, which asks for one when it begins."""
+
+MOST_WAITING = 1_000
+"""Changes that wait to be mirrored before more is listed: a cold start would hold every resource in memory."""
+
+PAGE = 5_000
+ABSENT_PAGE = 200
+NOBODY = UUID(int=0)
 
 
 class Compare:
@@ -35,50 +55,101 @@ class Compare:
         kube: KubeClient,
         inbox: Inbox,
         namespaces: Sequence[str],
+        on_seen: Callable[[Resource, bool], None],
         on_compared: Callable[[], None],
+        *,
+        is_all_news: bool = False,
     ) -> None:
+        """`on_seen(resource, differs)` is called with each that is listed, and whether it is to be mirrored.
+
+        `is_all_news`: the first compare takes each for different; its numbers say nothing after etcd was restored.
+        """
         self._leader = leader
         self._kube = kube
         self._inbox = inbox
         self._namespaces = namespaces
+        self._on_seen = on_seen
         self._on_compared = on_compared
+        self._is_all_news = is_all_news
         self._is_first = True
         self.wake = asyncio.Event()
 
-    async def step(self) -> None:
-        """Compare once; what differs goes to the mirror's inbox."""
+    async def step(self) -> float:
+        """Compare once; what differs goes to the mirror's inbox. Return the seconds until the next."""
+        if self._is_first:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(WATCH_WITHIN_SECONDS):
+                    await self.wake.wait()
+            self.wake.clear()
+        began = time.monotonic()
+        unseen = await self._living()
+        listed, changed = await self._list(unseen)
+        gone = 0
+        for absent in _pages(unseen, ABSENT_PAGE):
+            gone += await self._remove(absent)
+        self._report(listed, changed, gone)
+        self._is_all_news = False
+        self._on_compared()
+        return min(max(EVERY_SECONDS, SHARE * (time.monotonic() - began)), LONGEST_SECONDS)
+
+    async def _living(self) -> set[UUID]:
+        """Return the jobs that the mirror has now, of the namespaces that are listed."""
+        found: set[UUID] = set()
+        last = NOBODY
+        namespaces = list(self._namespaces) or None
+        while True:
+            async with self._leader.session() as conn:
+                page = await find_living(conn, last, namespaces, PAGE)
+            found.update(page)
+            if len(page) < PAGE:
+                return found
+            last = page[-1]
+
+    async def _list(self, unseen: set[UUID]) -> tuple[int, int]:
+        """Mirror what of the list differs, and take what it has out of `unseen`; return how many it has, and differ."""
+        listed = changed = 0
+        with self._inbox.noting() as news:
+            async for page in list_resources(self._kube, self._namespaces):
+                unseen.difference_update(resource.meta.uid for resource in page)
+                async with self._leader.session() as conn:
+                    rows = await load_mirrored(conn, [resource.meta.uid for resource in page])
+                for resource in page:
+                    is_other = differs(rows.get(resource.meta.uid), resource.meta)
+                    changed += is_other and resource.meta.uid not in news
+                    await self._see(resource, news, is_other=is_other or self._is_all_news)
+                listed += len(page)
+                await self._inbox.room(MOST_WAITING)
+        return listed, changed
+
+    async def _see(self, resource: Resource, news: Collection[UUID], *, is_other: bool) -> None:
+        meta = resource.meta
+        if is_other and meta.uid in news:
+            living = await self._read(meta.namespace, meta.name)
+            if living is not None:
+                self._on_seen(living, True)
+        else:
+            self._on_seen(resource, is_other)
+
+    async def _remove(self, absent: Sequence[UUID]) -> int:
+        """Remove those of these jobs that are gone; return how many."""
         async with self._leader.session() as conn:
-            rows = {row["id"]: row for row in await load_mirror(conn)}
-        metas = {meta.uid: meta async for page in list_metadata(self._kube, self._namespaces) for meta in page}
-        changed = [meta for uid, meta in metas.items() if differs(rows.get(uid), meta)]
-        absent = [row for uid, row in rows.items() if uid not in metas and self._is_listed(row["namespace"])]
-        await self._fetch(changed)
-        gone = [row for row in absent if await self._is_gone(row)]
+            rows = await load_resources(conn, absent)
+        gone = [row for row in rows if await self._is_gone(row)]
         for row in gone:
             self._inbox.put(Gone(row["id"], row["namespace"], row["name"]))
-        self._report(len(metas), len(changed), len(gone))
-        self._on_compared()
+        return len(gone)
+
+    async def _is_gone(self, row: Mapping[str, Any]) -> bool:
+        living = await self._read(row["namespace"], row["name"])
+        if living is not None and living.meta.uid != row["id"]:
+            self._on_seen(living, True)
+        return living is None or living.meta.uid != row["id"]
 
     async def _read(self, namespace: str, name: str) -> Resource | None:
         async def get(namespace: str, name: str) -> Resource | None:
             return await get_resource(self._kube, namespace, name)
 
         return await read_anew(self._inbox, get, namespace, name)
-
-    def _is_listed(self, namespace: str) -> bool:
-        return not self._namespaces or namespace in self._namespaces
-
-    async def _fetch(self, changed: Sequence[ResourceMeta]) -> None:
-        for meta in changed:
-            resource = await self._read(meta.namespace, meta.name)
-            if resource is not None:
-                self._inbox.put(Seen(resource, is_quorum=True))
-
-    async def _is_gone(self, row: Mapping[str, Any]) -> bool:
-        living = await self._read(row["namespace"], row["name"])
-        if living is not None and living.meta.uid != row["id"]:
-            self._inbox.put(Seen(living, is_quorum=True))
-        return living is None or living.meta.uid != row["id"]
 
     def _report(self, listed: int, changed: int, gone: int) -> None:
         if not self._is_first and (changed or gone):
@@ -99,3 +170,9 @@ def differs(row: Mapping[str, Any] | None, meta: ResourceMeta) -> bool:
         return True
     is_other = row["version"] != meta.generation or row["annotations"] != dict(meta.annotations)
     return bool(is_other or row["resource_version"] > meta.resource_version)
+
+
+def _pages(ids: Collection[UUID], most: int) -> Iterator[list[UUID]]:
+    left = iter(ids)
+    while page := list(islice(left, most)):
+        yield page

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from itertools import islice
 from typing import Any
 from uuid import UUID
 
@@ -70,6 +71,7 @@ class Inbox:
     wake: asyncio.Event = field(default_factory=asyncio.Event)
     _changes: dict[UUID, Change] = field(default_factory=dict)
     _notes: list[set[UUID]] = field(default_factory=list)
+    _taken: asyncio.Event = field(default_factory=asyncio.Event)
 
     def put(self, change: Change) -> None:
         """Take a change in; it replaces what is known of the uid, unless that is newer and as good."""
@@ -100,8 +102,15 @@ class Inbox:
 
     def take(self, most: int) -> list[Change]:
         """Return and remove up to `most` changes, oldest first."""
-        taken = list(self._changes)[:most]
+        taken = list(islice(self._changes, most))
+        self._taken.set()
         return [self._changes.pop(uid) for uid in taken]
+
+    async def room(self, most: int) -> None:
+        """Return once fewer than so many changes wait: whoever brings many in waits for those who take them out."""
+        while len(self._changes) >= most:
+            self._taken.clear()
+            await self._taken.wait()
 
     def __len__(self) -> int:
         return len(self._changes)

@@ -72,9 +72,15 @@ async def insert_run_requests(conn: Connection, rows: Iterable[Mapping[str, Any]
     return {row["job_id"] for row in await fetch_all(conn, "insert_run_requests", rows=batch(rows))}
 
 
-async def load_mirror(conn: Connection) -> list[Row]:
-    """Return what a compare needs of every living job: identity, versions, annotations, state, reason and handler."""
-    return await fetch_all(conn, "load_mirror")
+async def load_mirrored(conn: Connection, ids: Sequence[UUID]) -> dict[UUID, Row]:
+    """Return what a compare needs of those of these jobs that live, by id: versions and annotations."""
+    return {row["id"]: row for row in await fetch_all(conn, "load_mirrored", ids=list(ids))}
+
+
+async def find_living(conn: Connection, after: UUID, namespaces: Sequence[str] | None, most: int) -> list[UUID]:
+    """Return the ids of up to `most` living jobs that follow `after`, in their order; `namespaces` None is all."""
+    names = None if namespaces is None else list(namespaces)
+    return [row["id"] for row in await fetch_all(conn, "find_living", after=after, namespaces=names, most=most)]
 
 
 async def find_expiring_pauses(conn: Connection, ahead_seconds: float) -> list[Row]:
