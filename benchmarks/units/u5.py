@@ -26,6 +26,9 @@ PROBES = tuple(f"probe-{n}" for n in range(10))
 FIRST = "SELECT min(started_at) AS at FROM job_execution_log WHERE id > %(after)s"
 NEWEST = "SELECT coalesce(max(id), 0) AS id FROM job_execution_log"
 COMMITS = "SELECT xact_commit::float8 AS n FROM pg_stat_database WHERE datname = current_database()"
+UNTOLD = "scheduledjobs_status_waiting"
+"""Statuses that a new leader has not compared yet with what SQL says."""
+
 LIVING = "SELECT count(*) AS n FROM job_definition WHERE state <> 'DELETED'"
 
 
@@ -79,6 +82,7 @@ def run(bench: Bench, words: argparse.Namespace) -> list[Figure]:
         bench.wait(lambda: bench.one(LIVING)["n"] <= count, "the probes were not deleted", 60, 0.5)
         say(f"at rest: {REST_SECONDS:g} s until it is, then {words.seconds:g} s")
         time.sleep(REST_SECONDS)
+        bench.wait(lambda: not leader.metric(UNTOLD), "not all statuses were looked at", CAP_SECONDS, 0.5)
         before = _count(bench, leader, standby)
         time.sleep(words.seconds)
         rest = list(_rest(before, _count(bench, leader, standby), baseline))
