@@ -206,7 +206,7 @@ class Leading:
         await keep_feeding(
             replica.kube,
             self._on_event,
-            self.compare.wake.set,
+            self.compare.ask,
             self._on_watching,
             replica.settings.watch_namespaces,
             replica.restore_signals,
@@ -236,7 +236,7 @@ class Leading:
 
     def _on_watching(self) -> None:
         self.has_watched = True
-        self.compare.wake.set()
+        self.compare.ask()
 
     def _on_compared(self) -> None:
         self.is_synced = True

@@ -13,6 +13,7 @@ from dev.controlplane import ControlPlane
 from tests.acceptance.conftest import create, job
 from tests.integration.conftest import Stage
 
+from scheduledjobs import metrics
 from scheduledjobs.core.resource import Resource
 from scheduledjobs.errors import KubeUnavailable
 from scheduledjobs.kube import listing
@@ -292,3 +293,31 @@ async def test_a_compare_that_takes_long_comes_less_often(
         assert await found.step.step() == compare.EVERY_SECONDS
         monkeypatch.setattr(compare, "SHARE", 1e9)
         assert await found.step.step() == compare.LONGEST_SECONDS
+
+
+async def test_only_what_no_compare_was_asked_for_counts_as_missed_by_the_watch(
+    cluster: ControlPlane, namespace: str, stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(compare, "WATCH_WITHIN_SECONDS", 0.0)
+    async with comparing(cluster, namespace, stage, "a") as found:
+        found.step.wake.clear()
+        before = metrics.MIRROR_DRIFT._value.get()
+        await found.step.step()  # the first of a term: much has happened that nobody watched
+        await found.mirror()
+        assert metrics.MIRROR_DRIFT._value.get() == before
+        await found.edit("a", fixedRate="2h")
+
+        async def lost(_: int) -> None:
+            raise KubeUnavailable("the answer was lost")
+
+        found.step.ask()  # a watch has begun anew: what happened in between is for this one to find
+        found.kube.after_page = lost
+        with pytest.raises(KubeUnavailable):
+            await found.step.step()
+        found.kube.after_page = None
+        await found.step.step()
+        await found.mirror()
+        assert metrics.MIRROR_DRIFT._value.get() == before
+        await found.edit("a", fixedRate="3h")
+        await found.step.step()
+        assert metrics.MIRROR_DRIFT._value.get() == before + 1

@@ -72,7 +72,13 @@ class Compare:
         self._on_compared = on_compared
         self._is_all_news = is_all_news
         self._is_first = True
+        self._is_asked = False
         self.wake = asyncio.Event()
+
+    def ask(self) -> None:
+        """Compare soon: a watch has begun, or ended, and what happened before it is for the compare to find."""
+        self._is_asked = True
+        self.wake.set()
 
     async def step(self) -> float:
         """Compare once; what differs goes to the mirror's inbox. Return the seconds until the next."""
@@ -81,16 +87,30 @@ class Compare:
                 async with asyncio.timeout(WATCH_WITHIN_SECONDS):
                     await self.wake.wait()
             self.wake.clear()
+        is_expected, self._is_asked = self._is_asked or self._is_first, False
         began = time.monotonic()
+        try:
+            found = await self._compare()
+        except BaseException:
+            self._is_asked = self._is_asked or is_expected
+            raise
+        if not is_expected:
+            metrics.MIRROR_DRIFT.inc(found)
+        self._is_first = self._is_all_news = False
+        self._on_compared()
+        return min(max(EVERY_SECONDS, SHARE * (time.monotonic() - began)), LONGEST_SECONDS)
+
+    async def _compare(self) -> int:
+        """Have mirrored what differs; return how much does."""
         unseen = await self._living()
         listed, changed = await self._list(unseen)
         gone = 0
         for absent in _pages(unseen, ABSENT_PAGE):
             gone += await self._remove(absent)
-        self._report(listed, changed, gone)
-        self._is_all_news = False
-        self._on_compared()
-        return min(max(EVERY_SECONDS, SHARE * (time.monotonic() - began)), LONGEST_SECONDS)
+        metrics.repairs("mirrored").inc(changed)
+        metrics.repairs("deleted").inc(gone)
+        log.info("compared the mirror with the cluster", listed=listed, changed=changed, gone=gone)
+        return changed + gone
 
     async def _living(self) -> set[UUID]:
         """Return the jobs that the mirror has now, of the namespaces that are listed."""
@@ -150,14 +170,6 @@ class Compare:
             return await get_resource(self._kube, namespace, name)
 
         return await read_anew(self._inbox, get, namespace, name)
-
-    def _report(self, listed: int, changed: int, gone: int) -> None:
-        if not self._is_first and (changed or gone):
-            metrics.MIRROR_DRIFT.inc(changed + gone)
-        metrics.repairs("mirrored").inc(changed)
-        metrics.repairs("deleted").inc(gone)
-        self._is_first = False
-        log.info("compared the mirror with the cluster", listed=listed, changed=changed, gone=gone)
 
 
 def differs(row: Mapping[str, Any] | None, meta: ResourceMeta) -> bool:
