@@ -148,7 +148,8 @@ class Report:
             return None
         began_at = self._monotonic()
         await self._look()
-        dirty = chain(self._urgent & self._dirty.keys(), self._dirty)
+        urgent = (uid for uid in self._urgent if uid in self._dirty)  # lazily: they may be as many as the jobs
+        dirty = chain(urgent, self._dirty)
         due = dict.fromkeys(islice((uid for uid in dirty if self._may_patch(uid)), LOOKED_AT))
         if due and await self._report(list(due)) and len(due) == LOOKED_AT:
             return LEAST_PAUSE_SECONDS  # as at the start of a term, when nearly all are as they should be
