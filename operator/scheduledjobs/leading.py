@@ -104,7 +104,6 @@ class Leading:
         self._handlers = frozenset(replica.registry.names())
         self._seen: dict[UUID, Mark] = {}
         self.is_synced = False
-        self.has_watched = False
         retention = timedelta(days=replica.settings.retention_days)
         kube, specs = replica.kube, replica.specs
         namespaces = replica.settings.watch_namespaces
@@ -219,6 +218,7 @@ class Leading:
 
     def _on_event(self, resource: Resource, is_gone: bool) -> None:  # noqa: FBT001 the feed's signature
         meta = resource.meta
+        self.inbox.hear(meta.uid)  # even where it brings nothing: a list may be older
         if is_gone:
             self._forget([meta.uid])
             self.inbox.put(Gone(meta.uid, meta.namespace, meta.name))
@@ -235,7 +235,6 @@ class Leading:
             self.inbox.put(Seen(resource, is_quorum=True))
 
     def _on_watching(self) -> None:
-        self.has_watched = True
         self.compare.ask()
 
     def _on_compared(self) -> None:

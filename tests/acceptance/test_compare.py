@@ -6,8 +6,10 @@ import asyncio
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from types import SimpleNamespace
 from typing import Any, cast
 
+import psycopg
 import pytest
 from dev.controlplane import ControlPlane
 from tests.acceptance.conftest import create, job
@@ -19,9 +21,11 @@ from scheduledjobs.errors import KubeUnavailable
 from scheduledjobs.kube import listing
 from scheduledjobs.kube.client import KubeClient, open_client
 from scheduledjobs.kube.listing import get_resource
+from scheduledjobs.leading import Leading
 from scheduledjobs.steps import compare
 from scheduledjobs.steps.compare import Compare
 from scheduledjobs.steps.mirror import Gone, Inbox, Seen
+from scheduledjobs.steps.report import Report
 from scheduledjobs.store.leadership import Leader
 
 PAGE = 2
@@ -36,9 +40,10 @@ class Between:
         self.after_page: Callable[[int], Awaitable[None]] | None = None
 
     async def request(self, verb: str, path: str, **asked: Any) -> dict[str, Any]:
+        is_page = "limit" in (asked.get("query") or {})
+        self.reads += not is_page
         answer = await self.kube.request(verb, path, **asked)
-        if "limit" not in (asked.get("query") or {}):
-            self.reads += 1
+        if not is_page:
             return answer
         self.pages += 1
         if self.after_page is not None:
@@ -174,25 +179,110 @@ async def test_what_came_in_after_its_page_was_read_is_asked_for_by_name(
         assert row["spec"]["fixedRate"] == "3h"
 
 
+async def test_what_the_watch_told_and_brought_nothing_is_asked_for_as_well(
+    cluster: ControlPlane, namespace: str, stage: Stage
+) -> None:
+    """A job that was changed unseen and changed back: the list has the change, the mirror what is in force again."""
+    async with comparing(cluster, namespace, stage, "a") as found:
+        await found.step.step()
+        await found.mirror()
+        leading = object.__new__(Leading)
+        leading.inbox, leading._seen = found.inbox, {}
+        leading.report = cast("Report", SimpleNamespace(see=lambda _: None))
+        leading._on_event(await found.read("a"), is_gone=False)
+        await found.mirror()
+        cluster.kubectl("annotate", "scheduledjob", "a", "-n", namespace, "scheduledjobs.dev/notify=x")
+
+        async def changed_back(_: int) -> None:
+            cluster.kubectl("annotate", "scheduledjob", "a", "-n", namespace, "scheduledjobs.dev/notify-")
+            leading._on_event(await found.read("a"), is_gone=False)
+            assert len(found.inbox) == 0
+
+        found.kube.reads, found.kube.after_page = 0, changed_back
+        await found.step.step()
+        assert found.kube.reads == 1
+        (change,) = found.inbox.take(9)
+        assert isinstance(change, Seen)
+        assert change.resource.meta.annotations == {}
+
+
+async def test_what_the_mirror_has_deleted_since_is_not_brought_back_by_its_page(
+    cluster: ControlPlane, namespace: str, stage: Stage
+) -> None:
+    async with comparing(cluster, namespace, stage, "a", "b") as found:
+        await found.step.step()
+        await found.mirror()
+        found.differing()
+        gone = await found.read("a")
+
+        async def deleted(_: int) -> None:
+            cluster.kubectl("delete", "scheduledjob", "a", "-n", namespace)
+            await stage.mirror(Gone(gone.meta.uid, namespace, "a"))
+
+        found.kube.after_page = deleted
+        await found.step.step()
+        assert found.seen == [("b", False)]
+        assert found.names() == ["b"]
+
+
+async def test_what_is_being_deleted_is_no_news_once_its_job_is(
+    cluster: ControlPlane, namespace: str, stage: Stage
+) -> None:
+    async with comparing(cluster, namespace, stage, "a") as found:
+        held = {"metadata": {"finalizers": ["example.com/held"]}}
+        cluster.kubectl("patch", "scheduledjob", "a", "-n", namespace, "--type=merge", "-p", json.dumps(held))
+        await found.step.step()
+        await found.mirror()
+        cluster.kubectl("delete", "scheduledjob", "a", "-n", namespace, "--wait=false")
+        await found.step.step()
+        await found.mirror()
+        assert found.names() == []
+        found.differing()
+        await found.step.step()
+        assert found.seen == [("a", False)]
+        free = {"metadata": {"finalizers": None}}
+        cluster.kubectl("patch", "scheduledjob", "a", "-n", namespace, "--type=merge", "-p", json.dumps(free))
+
+
+async def test_a_list_that_is_older_than_a_new_watch_is_left(
+    cluster: ControlPlane, namespace: str, stage: Stage
+) -> None:
+    async with comparing(cluster, namespace, stage, "a", "b", "c", "d", "e") as found:
+
+        async def watch_begins(page: int) -> None:
+            if page == 2:
+                found.step.ask()
+
+        found.kube.after_page = watch_begins
+        assert await found.step.step() == 0.0
+        assert found.differing() == ["a", "b"]
+        assert (found.kube.pages, found.kube.reads, found.compared) == (2, 0, 0)
+        await found.mirror()
+        await found.step.step()
+        assert found.differing() == ["c", "d", "e"]
+        assert found.compared == 1
+
+
 async def test_what_is_gone_is_removed_and_what_came_after_the_list_is_not(
     cluster: ControlPlane, namespace: str, stage: Stage
 ) -> None:
-    async with comparing(cluster, namespace, stage, "a", "b", "c", "d") as found:
+    async with comparing(cluster, namespace, stage, "a", "b", "c", "d", "e", "f") as found:
         await found.step.step()
         await found.mirror()
         cluster.kubectl("delete", "scheduledjob", "a", "b", "c", "-n", namespace)
 
         async def created(page: int) -> None:
             if page == 1:  # the list is of the moment at which it began
-                await create(namespace, [job("a0", fixedRate="1h"), job("b", fixedRate="1h")])
-                await stage.mirror(Seen(await found.read("a0")))
+                await create(namespace, [job("z", fixedRate="1h"), job("b", fixedRate="1h")])
+                await stage.mirror(Seen(await found.read("z")))
 
         found.kube.pages, found.kube.after_page = 0, created
         await found.step.step()
+        assert (found.kube.pages, found.kube.reads) == (2, 3)  # of a, b and c it was asked whether they are there
         changes = found.inbox.take(100)
         assert sorted(change.name for change in changes if isinstance(change, Gone)) == ["a", "b", "c"]
         await stage.mirror(*changes)
-        assert found.names() == ["a0", "b", "d"]  # the new b was seen by the read that asked for the old one
+        assert found.names() == ["b", "d", "e", "f", "z"]  # the new b was seen by the read that asked for the old one
 
 
 async def test_a_list_that_breaks_in_the_middle_judges_nothing(
@@ -227,6 +317,7 @@ async def test_jobs_of_a_namespace_that_is_not_listed_are_left_alone(
         found.step.wake.set()
         await found.step.step()
         assert len(found.inbox) == 0
+        assert found.kube.reads == 0  # it was not even asked for
 
 
 async def test_a_cold_start_holds_only_a_few_of_the_resources_at_a_time(
@@ -278,21 +369,35 @@ async def test_after_a_restore_of_etcd_the_first_compare_takes_all_as_the_list_h
         await found.step.step()
         await found.mirror()
         found.differing()
+        with psycopg.connect(stage.url, autocommit=True) as conn:  # as by an edit that the restored etcd does not have
+            conn.execute("UPDATE job_definition SET spec = jsonb_set(spec, '{fixedRate}', '\"9h\"') WHERE name = 'a'")
+        await found.step.step()
+        assert found.differing() == []  # the numbers say nothing
         found.step = found.made(is_all_news=True)
+
+        async def lost(_: int) -> None:
+            raise KubeUnavailable("the answer was lost")
+
+        found.kube.after_page = lost
+        with pytest.raises(KubeUnavailable):
+            await found.step.step()
+        found.kube.after_page = None
         await found.step.step()
         assert found.differing() == ["a", "b"]
-        found.inbox.take(100)
+        await found.mirror()
+        (row,) = stage.rows("SELECT * FROM job_definition WHERE name = 'a'")
+        assert row["spec"]["fixedRate"] == "1h"
         await found.step.step()
         assert found.differing() == []
 
 
-async def test_a_compare_that_takes_long_comes_less_often(
+async def test_a_compare_of_many_jobs_comes_less_often(
     cluster: ControlPlane, namespace: str, stage: Stage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async with comparing(cluster, namespace, stage, "a") as found:
+    async with comparing(cluster, namespace, stage, "a", "b") as found:
         assert await found.step.step() == compare.EVERY_SECONDS
-        monkeypatch.setattr(compare, "SHARE", 1e9)
-        assert await found.step.step() == compare.LONGEST_SECONDS
+        monkeypatch.setattr(compare, "SECONDS_A_JOB", 1000.0)
+        assert await found.step.step() == 2000.0
 
 
 async def test_only_what_no_compare_was_asked_for_counts_as_missed_by_the_watch(

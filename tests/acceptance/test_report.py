@@ -144,11 +144,17 @@ async def test_statuses_that_are_right_are_gone_through_quickly_and_only_they(
     hour."""
     monkeypatch.setattr(report, "LOOKED_AT", 1)
     async with telling(cluster, namespace, stage) as found:
-        assert await found.report.step() == report.EVERY_SECONDS  # its first status is patched
+        job = stage.job()["id"]
+        monkeypatch.setattr(report, "PATCHES_PER_SECOND", 4)
+        assert await found.report.step() == 0.25  # one was patched
         found.now += 10
-        found.report.mark([stage.job()["id"]])
+        found.report.mark([job])
         assert await found.report.step() == report.LEAST_PAUSE_SECONDS
         assert await found.report.step() == report.EVERY_SECONDS  # there are no more
+        monkeypatch.setattr(Report, "_is_pressing", lambda *_: False)
+        found.report.mark([job])
+        found.report._known[job].status = b"{}"
+        assert await found.report.step() == report.EVERY_SECONDS  # put off, as most are where much is fired
 
 
 async def test_little_is_kept_of_a_status(cluster: ControlPlane, namespace: str, stage: Stage) -> None:

@@ -110,6 +110,7 @@ async def test_a_job_that_is_due_beyond_the_look_ahead_is_kept_nowhere_and_found
         await step.reload(list(ids.values()))
         assert names_planned(step) == ["near"]
         assert [stage.specs.known(ids[name], 1) is not None for name in ("far", "near")] == [False, True]
+    assert fire.HORIZON.total_seconds() > fire.RELOAD_SECONDS  # so each is planned before it is due
     stage.tick(seconds=3595)
     async with stage.leader() as leader:
         step = await fire_of(stage, leader)

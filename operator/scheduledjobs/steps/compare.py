@@ -3,14 +3,14 @@
 Level-triggered: once the term's watch has begun, after each break of it, and every few minutes. It is a page at a time,
 of the list and of the mirror, so that it holds little however many jobs there are. What differs is mirrored as seen by
 a quorum read; of what has come in since the list began nobody knows which is newer, so it is asked for by name, and so
-is what the list no longer has, before it counts as gone. A namespace that was not listed to its end is not judged, nor
-is a job that was mirrored after the list began.
+is what the mirror had deleted, and what the list no longer has, before it counts as gone. A namespace that was not
+listed to its end is not judged, nor is a job that was mirrored after the list began. A list that is older than a watch
+which has begun meanwhile is left, and another one begun.
 """
 
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
 from itertools import islice
@@ -20,7 +20,8 @@ from uuid import UUID
 import structlog
 
 from scheduledjobs import metrics
-from scheduledjobs.core.resource import Resource, ResourceMeta
+from scheduledjobs.core.reasons import JobState
+from scheduledjobs.core.resource import Resource
 from scheduledjobs.kube.client import KubeClient
 from scheduledjobs.kube.listing import get_resource, list_resources
 from scheduledjobs.steps.mirror import Gone, Inbox, read_anew
@@ -30,10 +31,8 @@ from scheduledjobs.store.mirror import find_living, load_mirrored, load_resource
 log = structlog.get_logger(__name__)
 
 EVERY_SECONDS = 300.0
-SHARE = 200
-LONGEST_SECONDS = 1800.0
-"""A compare takes at most this part of the time, unless it is woken or this has passed: of 100,000 jobs it takes
-seconds."""
+SECONDS_A_JOB = 0.006
+"""And for each job so much at least: it takes some 50 us of a core, which is one hundredth of one with 100,000."""
 
 WATCH_WITHIN_SECONDS = 2.0
 """How long the first compare waits for the watch, which asks for one when it begins."""
@@ -88,29 +87,23 @@ class Compare:
                     await self.wake.wait()
             self.wake.clear()
         is_expected, self._is_asked = self._is_asked or self._is_first, False
-        began = time.monotonic()
         try:
-            found = await self._compare()
+            unseen = await self._living()
+            listed, changed = await self._list(unseen)
         except BaseException:
             self._is_asked = self._is_asked or is_expected
             raise
+        if listed is None:
+            return 0.0
+        gone = await self._remove(unseen)
         if not is_expected:
-            metrics.MIRROR_DRIFT.inc(found)
-        self._is_first = self._is_all_news = False
-        self._on_compared()
-        return min(max(EVERY_SECONDS, SHARE * (time.monotonic() - began)), LONGEST_SECONDS)
-
-    async def _compare(self) -> int:
-        """Have mirrored what differs; return how much does."""
-        unseen = await self._living()
-        listed, changed = await self._list(unseen)
-        gone = 0
-        for absent in _pages(unseen, ABSENT_PAGE):
-            gone += await self._remove(absent)
+            metrics.MIRROR_DRIFT.inc(changed + gone)
         metrics.repairs("mirrored").inc(changed)
         metrics.repairs("deleted").inc(gone)
         log.info("compared the mirror with the cluster", listed=listed, changed=changed, gone=gone)
-        return changed + gone
+        self._is_first = self._is_all_news = False
+        self._on_compared()
+        return max(EVERY_SECONDS, listed * SECONDS_A_JOB)
 
     async def _living(self) -> set[UUID]:
         """Return the jobs that the mirror has now, of the namespaces that are listed."""
@@ -125,39 +118,49 @@ class Compare:
                 return found
             last = page[-1]
 
-    async def _list(self, unseen: set[UUID]) -> tuple[int, int]:
-        """Mirror what of the list differs, and take what it has out of `unseen`; return how many it has, and differ."""
+    async def _list(self, unseen: set[UUID]) -> tuple[int | None, int]:
+        """Mirror what of the list differs, and take what it has out of `unseen`; return how many it has, and differ.
+
+        None instead if a watch has begun meanwhile: what happened before it is not in this list.
+        """
         listed = changed = 0
+        on_its_way = self._inbox.waiting()
         with self._inbox.noting() as news:
             async for page in list_resources(self._kube, self._namespaces):
+                if self._is_asked:
+                    return None, changed
                 unseen.difference_update(resource.meta.uid for resource in page)
                 async with self._leader.session() as conn:
                     rows = await load_mirrored(conn, [resource.meta.uid for resource in page])
                 for resource in page:
-                    is_other = differs(rows.get(resource.meta.uid), resource.meta)
-                    changed += is_other and resource.meta.uid not in news
-                    await self._see(resource, news, is_other=is_other or self._is_all_news)
+                    uid = resource.meta.uid
+                    if is_other := differs(rows.get(uid), resource):
+                        changed += uid not in news and uid not in on_its_way
+                    is_doubtful = uid in news or (uid in rows and rows[uid]["state"] == JobState.DELETED)
+                    await self._see(resource, is_other=is_other or self._is_all_news, is_doubtful=is_doubtful)
                 listed += len(page)
                 await self._inbox.room(MOST_WAITING)
         return listed, changed
 
-    async def _see(self, resource: Resource, news: Collection[UUID], *, is_other: bool) -> None:
+    async def _see(self, resource: Resource, *, is_other: bool, is_doubtful: bool) -> None:
+        """Tell of a resource that was listed; one that may be newer than the list, or gone, is asked for."""
         meta = resource.meta
-        if is_other and meta.uid in news:
-            living = await self._read(meta.namespace, meta.name)
-            if living is not None:
-                self._on_seen(living, True)
-        else:
+        if not (is_other and is_doubtful):
             self._on_seen(resource, is_other)
+        elif (living := await self._read(meta.namespace, meta.name)) is not None:
+            self._on_seen(living, True)
 
-    async def _remove(self, absent: Sequence[UUID]) -> int:
+    async def _remove(self, unseen: Collection[UUID]) -> int:
         """Remove those of these jobs that are gone; return how many."""
-        async with self._leader.session() as conn:
-            rows = await load_resources(conn, absent)
-        gone = [row for row in rows if await self._is_gone(row)]
-        for row in gone:
-            self._inbox.put(Gone(row["id"], row["namespace"], row["name"]))
-        return len(gone)
+        count = 0
+        for absent in _pages(unseen, ABSENT_PAGE):
+            async with self._leader.session() as conn:
+                rows = await load_resources(conn, absent)
+            gone = [row for row in rows if await self._is_gone(row)]
+            for row in gone:
+                self._inbox.put(Gone(row["id"], row["namespace"], row["name"]))
+            count += len(gone)
+        return count
 
     async def _is_gone(self, row: Mapping[str, Any]) -> bool:
         living = await self._read(row["namespace"], row["name"])
@@ -172,14 +175,16 @@ class Compare:
         return await read_anew(self._inbox, get, namespace, name)
 
 
-def differs(row: Mapping[str, Any] | None, meta: ResourceMeta) -> bool:
-    """Return whether the mirror lacks a resource or holds another spec or other annotations of ours.
+def differs(row: Mapping[str, Any] | None, resource: Resource) -> bool:
+    """Return whether the mirror lacks a resource or holds another spec or other annotations of ours; of one that is
+    being deleted, whether its job is living.
 
     One that the mirror has in a later version than the list was written after a snapshot that etcd has been restored
     from; its generation says nothing then.
     """
-    if row is None:
-        return True
+    meta = resource.meta
+    if row is None or row["state"] == JobState.DELETED:
+        return not (row and resource.is_deleting)
     is_other = row["version"] != meta.generation or row["annotations"] != dict(meta.annotations)
     return bool(is_other or row["resource_version"] > meta.resource_version)
 

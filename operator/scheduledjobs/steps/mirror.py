@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from itertools import islice
 from typing import Any
@@ -39,6 +39,7 @@ log = structlog.get_logger(__name__)
 
 BATCH = 200
 MOST_READS = 10
+ROOM_SECONDS = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,20 +76,26 @@ class Inbox:
 
     def put(self, change: Change) -> None:
         """Take a change in; it replaces what is known of the uid, unless that is newer and as good."""
-        uid = change.uid if isinstance(change, Gone) else change.resource.meta.uid
-        for note in self._notes:
-            note.add(uid)
-        known = self._changes.get(uid)
-        if not (isinstance(known, Seen) and isinstance(change, Seen) and _is_older(change, known)):
-            self._changes[uid] = change
+        uid = _uid(change)
+        self.hear(uid)
+        self._changes[uid] = _joined(self._changes.get(uid), change)
         self.wake.set()
 
+    def hear(self, uid: UUID) -> None:
+        """Take note that there was news of an object, even if nothing of it is to be mirrored."""
+        for note in self._notes:
+            note.add(uid)
+
     def put_back(self, changes: Iterable[Change]) -> None:
-        """Take back what could not be mirrored, except where something newer has come in the meantime."""
+        """Take back what could not be mirrored; what has come in the meantime is newer."""
         for change in changes:
-            uid = change.uid if isinstance(change, Gone) else change.resource.meta.uid
-            self._changes.setdefault(uid, change)
+            since = self._changes.get(_uid(change))
+            self._changes[_uid(change)] = change if since is None else _joined(change, since)
         self.wake.set()
+
+    def waiting(self) -> set[UUID]:
+        """Return the objects of which something waits."""
+        return set(self._changes)
 
     @contextmanager
     def noting(self) -> Iterator[set[UUID]]:
@@ -107,10 +114,17 @@ class Inbox:
         return [self._changes.pop(uid) for uid in taken]
 
     async def room(self, most: int) -> None:
-        """Return once fewer than so many changes wait: whoever brings many in waits for those who take them out."""
+        """Return once fewer than so many changes wait: whoever brings many in waits for those who take them out.
+
+        `StoreUnavailable` if these do not come to it for a minute.
+        """
         while len(self._changes) >= most:
             self._taken.clear()
-            await self._taken.wait()
+            try:
+                async with asyncio.timeout(ROOM_SECONDS):
+                    await self._taken.wait()
+            except TimeoutError:
+                raise StoreUnavailable(f"{len(self._changes)} changes wait to be mirrored") from None
 
     def __len__(self) -> int:
         return len(self._changes)
@@ -130,6 +144,26 @@ async def read_anew(
         if found is None or found.meta.uid not in news:
             return found
     raise KubeUnavailable(f"{namespace}/{name} changes faster than it can be read")
+
+
+def _uid(change: Change) -> UUID:
+    return change.uid if isinstance(change, Gone) else change.resource.meta.uid
+
+
+def _joined(known: Change | None, change: Change) -> Change:
+    """Return what is to be mirrored of an object of which one change waits, and another has come.
+
+    What came after a quorum read counts as one itself: after etcd was restored both are older by their numbers than
+    what the mirror has. And so is what is judged again, which is as the mirror has it: a quorum read says more.
+    """
+    if not (isinstance(known, Seen) and isinstance(change, Seen)):
+        return change
+    newest = known if _is_older(change, known) or (known.is_quorum and change.judge_again) else change
+    return replace(
+        newest,
+        is_quorum=known.is_quorum or change.is_quorum,
+        judge_again=known.judge_again or change.judge_again,
+    )
 
 
 def _is_older(change: Seen, known: Seen) -> bool:
@@ -285,7 +319,7 @@ def _deleting(seen: Sequence[Seen]) -> set[UUID]:
 
 
 def _uids(changes: Sequence[Change]) -> list[UUID]:
-    return [change.uid if isinstance(change, Gone) else change.resource.meta.uid for change in changes]
+    return [_uid(change) for change in changes]
 
 
 def _identity(change: Seen) -> dict[str, Any]:

@@ -151,9 +151,9 @@ class Report:
         urgent = (uid for uid in self._urgent if uid in self._dirty)  # lazily: they may be as many as the jobs
         dirty = chain(urgent, self._dirty)
         due = dict.fromkeys(islice((uid for uid in dirty if self._may_patch(uid)), LOOKED_AT))
-        if due and await self._report(list(due)) and len(due) == LOOKED_AT:
-            return LEAST_PAUSE_SECONDS  # as at the start of a term, when nearly all are as they should be
-        return max(LEAST_PAUSE_SECONDS, began_at + EVERY_SECONDS - self._monotonic())
+        patched = await self._report(list(due)) if due else None
+        seconds = EVERY_SECONDS if patched is None or len(due) < LOOKED_AT else patched / PATCHES_PER_SECOND
+        return max(LEAST_PAUSE_SECONDS, began_at + seconds - self._monotonic())
 
     async def _look(self) -> None:
         """Level-triggered: what ended since the last look and what runs now, whoever did it."""
@@ -174,14 +174,17 @@ class Report:
     def _may_patch(self, uid: UUID) -> bool:
         return uid in self._known and self._monotonic() - self._known[uid].patched_at >= 1.0
 
-    async def _report(self, due: list[UUID]) -> bool:
-        """Patch those of these whose status is not what SQL says, up to the pace allowed; return whether all were."""
+    async def _report(self, due: list[UUID]) -> int | None:
+        """Patch those of these whose status is not what SQL says, up to the pace allowed.
+
+        Return how many; None if some were put off. At the start of a term nearly all are right, however many they are.
+        """
         read = self._marks
         async with self._leader.session() as conn:
             rows = await load_status(conn, due)
         now = datetime.now(UTC)
         wanted: list[tuple[int, UUID, dict[str, Any]]] = []
-        are_right = True
+        is_put_off = False
         for row in rows:
             await asyncio.sleep(0)  # what is due is not to wait for sixty statuses to be told
             known = self._known.get(row["id"])
@@ -192,18 +195,20 @@ class Report:
             if status is None:
                 continue
             if _canonical(status) != known.status:
-                are_right = False
                 self._dirty[row["id"]] = self._dirty.pop(row["id"], read)  # at the end: the others are looked at first
                 if self._is_pressing(row["id"], rank := _rank(before, status)):
                     wanted.append((rank, row["id"], status))
+                else:
+                    is_put_off = True
             else:
                 self._clean(row["id"], read)
         for uid in set(due) - {row["id"] for row in rows}:
             self._clean(uid, read)
         wanted.sort(key=lambda entry: entry[0])
-        for _, uid, status in wanted[: int(PATCHES_PER_SECOND * EVERY_SECONDS)]:
+        now_ones = wanted[: int(PATCHES_PER_SECOND * EVERY_SECONDS)]
+        for _, uid, status in now_ones:
             await self._patch(uid, status, read)
-        return are_right
+        return None if is_put_off or len(now_ones) < len(wanted) else len(now_ones)
 
     async def _look_anew(self, uid: UUID, known: Known) -> None:
         """The resource is not as it was known: a quorum read says how it is, whatever the watch has yet to bring."""

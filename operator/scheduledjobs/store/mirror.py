@@ -73,7 +73,7 @@ async def insert_run_requests(conn: Connection, rows: Iterable[Mapping[str, Any]
 
 
 async def load_mirrored(conn: Connection, ids: Sequence[UUID]) -> dict[UUID, Row]:
-    """Return what a compare needs of those of these jobs that live, by id: versions and annotations."""
+    """Return what a compare needs of these jobs, deleted ones too, by id: state, versions and annotations."""
     return {row["id"]: row for row in await fetch_all(conn, "load_mirrored", ids=list(ids))}
 
 
