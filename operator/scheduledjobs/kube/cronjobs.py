@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator
 from datetime import datetime
 from typing import Any
 
 from scheduledjobs.kube.client import KubeClient
-from scheduledjobs.kube.listing import PAGE, PAGE_SECONDS
+from scheduledjobs.kube.listing import list_pages
 
 BATCH = "/apis/batch/v1"
 METADATA_ONLY = {"Accept": "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1,application/json"}
@@ -16,7 +16,7 @@ SCHEDULED = "batch.kubernetes.io/cronjob-scheduled-timestamp"
 
 async def list_cronjobs(kube: KubeClient, namespace: str | None) -> AsyncIterator[list[dict[str, Any]]]:
     """Yield the CronJobs of a namespace, or of all, a page at a time."""
-    async for page in _pages(kube, namespace, "cronjobs", {}):
+    async for page in list_pages(kube, _path(namespace, "cronjobs")):
         yield page
 
 
@@ -26,32 +26,22 @@ async def list_runs(kube: KubeClient, namespace: str | None) -> dict[str, set[da
     A Job says its moment in an annotation until it is deleted, and a CronJob its newest one in its status.
     """
     found: dict[str, set[datetime]] = {}
-    async for page in _pages(kube, namespace, "jobs", METADATA_ONLY):
+    async for page in list_pages(kube, _path(namespace, "jobs"), METADATA_ONLY):
         for job in page:
             metadata = job["metadata"]
             moment = (metadata.get("annotations") or {}).get(SCHEDULED)
             for owner in metadata.get("ownerReferences") or []:
                 if moment and owner.get("kind") == "CronJob":
                     found.setdefault(owner["uid"], set()).add(_instant(moment))
-    async for page in _pages(kube, namespace, "cronjobs", {}):
+    async for page in list_pages(kube, _path(namespace, "cronjobs")):
         for cronjob in page:
             if moment := (cronjob.get("status") or {}).get("lastScheduleTime"):
                 found.setdefault(cronjob["metadata"]["uid"], set()).add(_instant(moment))
     return found
 
 
-async def _pages(
-    kube: KubeClient, namespace: str | None, plural: str, headers: Mapping[str, str]
-) -> AsyncIterator[list[dict[str, Any]]]:
-    path = f"{BATCH}/namespaces/{namespace}/{plural}" if namespace else f"{BATCH}/{plural}"
-    following = ""
-    while True:
-        query = {"limit": PAGE, **({"continue": following} if following else {})}
-        page = await kube.request("GET", path, query=query, headers=headers, seconds=PAGE_SECONDS)
-        yield page.get("items") or []
-        following = page.get("metadata", {}).get("continue") or ""
-        if not following:
-            return
+def _path(namespace: str | None, plural: str) -> str:
+    return f"{BATCH}/namespaces/{namespace}/{plural}" if namespace else f"{BATCH}/{plural}"
 
 
 def _instant(text: str) -> datetime:

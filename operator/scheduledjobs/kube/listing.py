@@ -23,7 +23,7 @@ log = structlog.get_logger(__name__)
 
 COLLECTION = f"/apis/{GROUP}/{VERSION}"
 PAGE = 250
-"""Objects a request: half a megabyte where payloads are small, 16 MB where all are as large as may be."""
+"""Objects a request: half a megabyte where payloads are small, 8 MB where all are as large as may be."""
 
 PAGE_SECONDS = 30.0
 
@@ -37,15 +37,22 @@ async def list_resources(kube: KubeClient, namespaces: Sequence[str]) -> AsyncIt
     """Yield every ScheduledJob that can be read, a page at a time; of all namespaces where none is named."""
     scopes: Sequence[str | None] = namespaces or [None]
     for namespace in scopes:
-        following = ""
-        while True:
-            query = {"limit": PAGE, **({"continue": following} if following else {})}
-            path = collection_path(namespace)
-            page = await kube.request("GET", path, query=query, seconds=PAGE_SECONDS)
-            yield [found for found in map(read_resource, page.get("items") or []) if found is not None]
-            following = page.get("metadata", {}).get("continue") or ""
-            if not following:
-                break
+        async for items in list_pages(kube, collection_path(namespace)):
+            yield [found for found in map(read_resource, items) if found is not None]
+
+
+async def list_pages(
+    kube: KubeClient, path: str, headers: Mapping[str, str] | None = None
+) -> AsyncIterator[list[dict[str, Any]]]:
+    """Yield the objects of a collection as the API server has them, a page at a time."""
+    following = ""
+    while True:
+        query = {"limit": PAGE, **({"continue": following} if following else {})}
+        page = await kube.request("GET", path, query=query, headers=headers, seconds=PAGE_SECONDS)
+        yield page.get("items") or []
+        following = page.get("metadata", {}).get("continue") or ""
+        if not following:
+            return
 
 
 async def get_resource(kube: Requests, namespace: str, name: str) -> Resource | None:
