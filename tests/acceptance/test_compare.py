@@ -88,6 +88,11 @@ class Comparing:
         """Mirror what the inbox holds."""
         await self.stage.mirror(*self.inbox.take(1000))
 
+    async def compare_and_mirror(self) -> None:
+        """Compare once, and mirror what that brought."""
+        await self.step.step()
+        await self.mirror()
+
     def names(self) -> list[str]:
         """The jobs that the mirror has."""
         return [
@@ -138,8 +143,7 @@ async def test_what_is_there_is_mirrored_from_the_pages_with_no_request_of_its_o
     cluster: ControlPlane, namespace: str, stage: Stage
 ) -> None:
     async with comparing(cluster, namespace, stage, "a", "b", "c", "d", "e") as found:
-        await found.step.step()
-        await found.mirror()
+        await found.compare_and_mirror()
         assert found.names() == ["a", "b", "c", "d", "e"]
         assert (found.kube.pages, found.kube.reads) == (3, 0)
         assert found.differing() == ["a", "b", "c", "d", "e"]
@@ -150,8 +154,7 @@ async def test_what_is_there_is_mirrored_from_the_pages_with_no_request_of_its_o
 
 async def test_what_has_changed_unseen_is_mirrored(cluster: ControlPlane, namespace: str, stage: Stage) -> None:
     async with comparing(cluster, namespace, stage, "a", "b", "c") as found:
-        await found.step.step()
-        await found.mirror()
+        await found.compare_and_mirror()
         found.differing()
         await found.edit("b", fixedRate="2h")
         cluster.kubectl("annotate", "scheduledjob", "c", "-n", namespace, "scheduledjobs.dev/run-now=x")
@@ -184,8 +187,7 @@ async def test_what_the_watch_told_and_brought_nothing_is_asked_for_as_well(
 ) -> None:
     """A job that was changed unseen and changed back: the list has the change, the mirror what is in force again."""
     async with comparing(cluster, namespace, stage, "a") as found:
-        await found.step.step()
-        await found.mirror()
+        await found.compare_and_mirror()
         leading = object.__new__(Leading)
         leading.inbox, leading._seen = found.inbox, {}
         leading.report = cast("Report", SimpleNamespace(see=lambda _: None))
@@ -210,8 +212,7 @@ async def test_what_the_mirror_has_deleted_since_is_not_brought_back_by_its_page
     cluster: ControlPlane, namespace: str, stage: Stage
 ) -> None:
     async with comparing(cluster, namespace, stage, "a", "b") as found:
-        await found.step.step()
-        await found.mirror()
+        await found.compare_and_mirror()
         found.differing()
         gone = await found.read("a")
 
@@ -231,11 +232,9 @@ async def test_what_is_being_deleted_is_no_news_once_its_job_is(
     async with comparing(cluster, namespace, stage, "a") as found:
         held = {"metadata": {"finalizers": ["example.com/held"]}}
         cluster.kubectl("patch", "scheduledjob", "a", "-n", namespace, "--type=merge", "-p", json.dumps(held))
-        await found.step.step()
-        await found.mirror()
+        await found.compare_and_mirror()
         cluster.kubectl("delete", "scheduledjob", "a", "-n", namespace, "--wait=false")
-        await found.step.step()
-        await found.mirror()
+        await found.compare_and_mirror()
         assert found.names() == []
         found.differing()
         await found.step.step()
@@ -267,8 +266,7 @@ async def test_what_is_gone_is_removed_and_what_came_after_the_list_is_not(
     cluster: ControlPlane, namespace: str, stage: Stage
 ) -> None:
     async with comparing(cluster, namespace, stage, "a", "b", "c", "d", "e", "f") as found:
-        await found.step.step()
-        await found.mirror()
+        await found.compare_and_mirror()
         cluster.kubectl("delete", "scheduledjob", "a", "b", "c", "-n", namespace)
 
         async def created(page: int) -> None:
@@ -289,8 +287,7 @@ async def test_a_list_that_breaks_in_the_middle_judges_nothing(
     cluster: ControlPlane, namespace: str, stage: Stage
 ) -> None:
     async with comparing(cluster, namespace, stage, "a", "b", "c") as found:
-        await found.step.step()
-        await found.mirror()
+        await found.compare_and_mirror()
         cluster.kubectl("delete", "scheduledjob", "a", "-n", namespace)
 
         async def lost(page: int) -> None:
@@ -309,8 +306,7 @@ async def test_jobs_of_a_namespace_that_is_not_listed_are_left_alone(
     cluster: ControlPlane, namespace: str, stage: Stage
 ) -> None:
     async with comparing(cluster, namespace, stage, "a") as found:
-        await found.step.step()
-        await found.mirror()
+        await found.compare_and_mirror()
         found.step = Compare(
             found.leader, cast("KubeClient", found.kube), found.inbox, ["default"], found._on_seen, found._on_compared
         )
@@ -366,8 +362,7 @@ async def test_after_a_restore_of_etcd_the_first_compare_takes_all_as_the_list_h
     cluster: ControlPlane, namespace: str, stage: Stage
 ) -> None:
     async with comparing(cluster, namespace, stage, "a", "b") as found:
-        await found.step.step()
-        await found.mirror()
+        await found.compare_and_mirror()
         found.differing()
         with psycopg.connect(stage.url, autocommit=True) as conn:  # as by an edit that the restored etcd does not have
             conn.execute("UPDATE job_definition SET spec = jsonb_set(spec, '{fixedRate}', '\"9h\"') WHERE name = 'a'")
@@ -420,8 +415,7 @@ async def test_only_what_no_compare_was_asked_for_counts_as_missed_by_the_watch(
         with pytest.raises(KubeUnavailable):
             await found.step.step()
         found.kube.after_page = None
-        await found.step.step()
-        await found.mirror()
+        await found.compare_and_mirror()
         assert metrics.MIRROR_DRIFT._value.get() == before
         await found.edit("a", fixedRate="3h")
         await found.step.step()
