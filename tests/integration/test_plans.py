@@ -1,4 +1,5 @@
-"""What a replica writes of its claims reads these rows and no others, however many it has run since the last VACUUM."""
+"""What is asked for often reads few rows: of the claims of a replica, however many it has run since the last VACUUM,
+and of the past of a job, however long that is."""
 
 from __future__ import annotations
 
@@ -8,10 +9,11 @@ import orjson
 import psycopg
 import pytest
 from psycopg.rows import dict_row
-from tests.integration.conftest import Stage
+from tests.integration.conftest import Stage, resource
 from tests.integration.plans import rows_read
 
 from scheduledjobs.store.sessions import POINT_READS, connect
+from scheduledjobs.store.status import MOST_RUNS, load_status
 
 OWNED = """
 INSERT INTO job_execution_log (
@@ -65,3 +67,39 @@ async def test_a_batch_of_claims_is_found_by_its_ids(stage: Stage, name: str, st
 def row_of(row: dict[str, Any]) -> dict[str, Any]:
     known = {key: row[key] for key in ("id", "fire_time", "claim_no", "job_id", "started_at")}
     return {**ENDING, **known, "finished_at": row["started_at"], "execution_id": row["id"]}
+
+
+PAST = """
+INSERT INTO job_execution_log (
+    fire_time, namespace, job_name, state, trigger, handler, job_id, version, started_at, finished_at
+)
+SELECT day + n * interval '1 second', 'default', 'job', %(state)s, 'SCHEDULE', 'log', %(job)s, 1, day, day
+FROM generate_series(1, 5000) AS n, date_trunc('day', now()) AS day
+"""
+
+
+@pytest.mark.parametrize("is_analyzed", [True, False])
+async def test_the_status_of_a_job_that_does_well_is_made_of_few_rows_of_its_past(
+    stage: Stage, *, is_analyzed: bool
+) -> None:
+    """A job of each second has a thousand executions within a quarter of an hour; they were read for each status."""
+    read = await rows_of_status(stage, "SUCCEEDED", is_analyzed=is_analyzed)
+    assert read["job_execution_log"] <= 20
+
+
+async def test_the_failures_of_a_job_that_only_fails_are_counted_to_a_bound(stage: Stage) -> None:
+    read = await rows_of_status(stage, "FAILED", is_analyzed=True)
+    assert read["job_execution_log"] <= 3 * MOST_RUNS
+
+
+async def rows_of_status(stage: Stage, state: str, *, is_analyzed: bool) -> dict[str, int]:
+    await stage.mirror(resource(fixedRate="1s"))
+    job = stage.job()["id"]
+    with psycopg.connect(stage.url, autocommit=True) as conn:
+        conn.execute(PAST, {"job": job, "state": state})
+        if is_analyzed:
+            conn.execute("ANALYZE")
+    async with connect(stage.url, "test") as conn:
+        (row,) = await load_status(conn, [job])
+        assert row["consecutive_failures"] == (0 if state == "SUCCEEDED" else MOST_RUNS)
+        return await rows_read(conn, "load_status", ids=[job], most=MOST_RUNS)

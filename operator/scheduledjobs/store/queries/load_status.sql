@@ -1,8 +1,11 @@
--- What the status of a job is made of. The newest 1,000 executions bound the count of failures; a job that has had
--- no success among them keeps the lastSuccessfulTime that its status has.
+-- What the status of a job is made of. Its newest success is looked for among its newest 1,000 executions, and what failed
+-- since is counted to as many: a job that does well costs a few rows, however long its past is. One that has had no success
+-- among them keeps the lastSuccessfulTime that its status has. The bound stands in a subselect, or the planner would take
+-- it for all that there is, by statistics that are too old, and sort.
 SELECT
     j.id, j.namespace, j.name, j.version, j.state, j.reason, j.message, j.spec, j.annotations, j.next_fire_at,
-    active.count AS active, last.*, last_run.*, runs.last_schedule_time, runs.last_successful_time, runs.consecutive_failures
+    active.count AS active, last.*, last_run.*,
+    scheduled.last_schedule_time, success.finished_at AS last_successful_time, failures.count AS consecutive_failures
 FROM job_definition AS j
 CROSS JOIN LATERAL (
     SELECT count(*) AS count
@@ -28,19 +31,36 @@ LEFT JOIN LATERAL (
     ORDER BY e.fire_time DESC
     LIMIT 1
 ) AS last_run ON true
-CROSS JOIN LATERAL (
-    SELECT
-        max(r.fire_time) FILTER (WHERE r.run_key = '') AS last_schedule_time,
-        max(r.finished_at) FILTER (WHERE r.state = 'SUCCEEDED') AS last_successful_time,
-        count(*) FILTER (WHERE r.state IN ('FAILED', 'TIMED_OUT', 'LOST') AND r.successes = 0) AS consecutive_failures
+LEFT JOIN LATERAL (
+    SELECT e.fire_time AS last_schedule_time
+    FROM job_execution_log AS e
+    WHERE e.job_id = j.id AND e.run_key = '' AND e.state NOT IN ('SKIPPED', 'MISSED')
+    ORDER BY e.fire_time DESC
+    LIMIT 1
+) AS scheduled ON true
+LEFT JOIN LATERAL (
+    SELECT r.fire_time, r.run_key, r.finished_at
     FROM (
-        SELECT
-            e.fire_time, e.finished_at, e.state, e.run_key,
-            count(*) FILTER (WHERE e.state = 'SUCCEEDED') OVER (ORDER BY e.fire_time DESC, e.id DESC) AS successes
+        SELECT e.fire_time, e.run_key, e.finished_at, e.state
         FROM job_execution_log AS e
         WHERE e.job_id = j.id AND e.state NOT IN ('SKIPPED', 'MISSED')
-        ORDER BY e.fire_time DESC, e.id DESC
-        LIMIT %(most)s
+        ORDER BY e.fire_time DESC, e.run_key DESC
+        LIMIT (SELECT %(most)s::bigint)
     ) AS r
-) AS runs
+    WHERE r.state = 'SUCCEEDED'
+    ORDER BY r.fire_time DESC, r.run_key DESC
+    LIMIT 1
+) AS success ON true
+CROSS JOIN LATERAL (
+    SELECT count(*) FILTER (WHERE r.state IN ('FAILED', 'TIMED_OUT', 'LOST')) AS count
+    FROM (
+        SELECT e.state
+        FROM job_execution_log AS e
+        WHERE e.job_id = j.id AND e.state NOT IN ('SKIPPED', 'MISSED')
+            AND (e.fire_time, e.run_key)
+            > (coalesce(success.fire_time, '-infinity'), coalesce(success.run_key, ''))
+        ORDER BY e.fire_time DESC, e.run_key DESC
+        LIMIT (SELECT %(most)s::bigint)
+    ) AS r
+) AS failures
 WHERE j.id = ANY(%(ids)s) AND j.state <> 'DELETED'
