@@ -306,7 +306,7 @@ class App:
     def _on_clock_step(self) -> None:
         metrics.CLOCK_STEPS.inc()
         if self._leading is not None:
-            self._leading.fire.look_again()
+            self._leading.look_again()
 
     def _on_lease(self, is_held: bool, holder: str, asked_at: float) -> None:  # noqa: FBT001 the election's signature
         now = time.monotonic()

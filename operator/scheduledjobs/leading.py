@@ -51,6 +51,7 @@ from scheduledjobs.steps.release import Release
 from scheduledjobs.steps.report import EVERY_SECONDS as REPORT_SECONDS
 from scheduledjobs.steps.report import Report
 from scheduledjobs.steps.rescue import Rescue
+from scheduledjobs.steps.resume import EVERY_SECONDS as RESUME_SECONDS
 from scheduledjobs.steps.resume import Resume
 from scheduledjobs.steps.specs import Specs
 from scheduledjobs.store.executions import CHANGED, SPECS, STOP, WORK
@@ -65,6 +66,7 @@ Step = Callable[[], Awaitable[float | None]]
 
 SWEEP_SECONDS = 10.0
 COMPARE_WITHIN_SECONDS = 30.0
+UNCOUNTED_SECONDS = 1.0
 LONG_SECONDS = 1800.0
 LONG = frozenset({"compare", "judge", "prune"})
 """Loops one pass of which may take long: it grows with the number of jobs, or waits for others' transactions."""
@@ -163,13 +165,13 @@ class Leading:
             ("fire beside it", self.fire.step, 1.0, self.fire.wake),
             ("sweep", self.fire.sweep, SWEEP_SECONDS, None),
             ("release", self.release.step, 1.0, self.release.wake),
-            ("resume", self._counted_first(self.resume.step), 1.0, None),
+            ("resume", self._counted_first(self.resume.step), RESUME_SECONDS, self.resume.wake),
             ("mirror", self._counted_first(self.mirror.step), 1.0, self.inbox.wake),
             ("judge", self.judge.step, JUDGE_SECONDS, self.judge.wake),
             ("quota", self.quota.step, QUOTA_SECONDS, self.quota.wake),
             ("compare", self.compare.step, COMPARE_SECONDS, self.compare.wake),
             ("rescue", self.rescue.step, 1.0, None),
-            ("report", self.report.step, REPORT_SECONDS, None),
+            ("report", self.report.step, REPORT_SECONDS, self.report.wake),
             ("announce", self.announce.step, 1.0, self.announce.wake),
             ("measure", self.measure.step, MEASURE_SECONDS, None),
             ("prune", self.prune.step, PRUNE_SECONDS, None),
@@ -193,9 +195,14 @@ class Leading:
         """A step that judges, which it may not before all jobs are counted; firing waits for nothing."""
 
         async def judging() -> float | None:
-            return await step() if self._counted.is_loaded else None
+            return await step() if self._counted.is_loaded else UNCOUNTED_SECONDS
 
         return judging
+
+    def look_again(self) -> None:
+        """The database's clock was set: what was far off may be due."""
+        self.fire.look_again()
+        self.resume.wake.set()
 
     def _judge_again(self, found: Resource) -> None:
         self.inbox.put(Seen(found, judge_again=True))
@@ -258,6 +265,7 @@ class Leading:
         self._forget(written.removed)
         if written.removed:
             self.release.look_for_orphans()
+        self.resume.wake.set()  # there may be a new pause among them
         await self.fire.reload(self._near(written))
         self._on_fired([], written.settled, runs(written.settled))
         if written.requests:
@@ -301,7 +309,7 @@ class Leading:
             self._changed()
         if to_claim:
             self._work()
-        self.report.mark(job.id for job in fired)
+        self.report.fired([job.id for job in fired])
         if any(job.concurrency is ConcurrencyPolicy.REPLACE for job in fired):
             self._stops()
         for job, row in inserted:
@@ -341,6 +349,7 @@ class Leading:
     async def _on_released(self, ids: Sequence[UUID]) -> None:
         if ids:
             self._changed()
+            self.report.mark(ids)
         await self.fire.reload(ids)
 
     def _on_missed(self, rows: Iterable[Row]) -> None:

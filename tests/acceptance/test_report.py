@@ -65,6 +65,14 @@ class Telling:
         self.cluster.kubectl("patch", "scheduledjob", "job", "-n", self.namespace, "--type=merge", "-p", patch)
         return await self.read()
 
+    async def fire(self) -> dict[str, Any]:
+        """Fire the moment of the next hour, as the leader does, and claim it; return the claim."""
+        self.stage.tick(hours=1)
+        await self.stage.fire()
+        self.report.fired([self.stage.job()["id"]])
+        (claimed,) = await self.stage.claim(replica := await self.stage.replica())
+        return {**claimed, "claimed_by": replica}
+
     async def status(self) -> dict[str, Any]:
         return dict((await self.read()).status)
 
@@ -150,7 +158,7 @@ async def test_statuses_that_are_right_are_gone_through_quickly_and_only_they(
         found.now += 10
         found.report.mark([job])
         assert await found.report.step() == report.LEAST_PAUSE_SECONDS
-        assert await found.report.step() == report.EVERY_SECONDS  # there are no more
+        assert await found.report.step() == report.IDLE_SECONDS  # there are no more
         monkeypatch.setattr(Report, "_is_pressing", lambda *_: False)
         found.report.mark([job])
         found.report._known[job].status = b"{}"
@@ -177,3 +185,72 @@ async def test_a_status_keeps_no_spec(cluster: ControlPlane, namespace: str, sta
         job = stage.job()
         assert (await found.status())["schedule"] == "every 1h"
         assert stage.specs.known(job["id"], job["version"]) is None
+
+
+async def test_an_end_is_told_whoever_wrote_it(cluster: ControlPlane, namespace: str, stage: Stage) -> None:
+    async with telling(cluster, namespace, stage) as found:
+        claimed = await found.fire()
+        await found.step()
+        assert (await found.status())["active"] == 1
+        await stage.complete(claimed["claimed_by"], claimed)
+        await found.step()
+        status = await found.status()
+        assert (status["active"], status["lastExecution"]["outcome"]) == (0, "Succeeded")
+
+
+async def test_an_execution_is_told_that_came_and_went_between_two_looks(
+    cluster: ControlPlane, namespace: str, stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its status was made while it ran, after one look, and it had ended before the next one."""
+    async with telling(cluster, namespace, stage) as found:
+        find = report.find_live_jobs
+        claimed: dict[str, Any] = {}
+
+        async def find_and_fire(*args: Any) -> Any:
+            monkeypatch.setattr(report, "find_live_jobs", find)
+            live = await find(*args)
+            claimed.update(await found.fire())
+            return live
+
+        monkeypatch.setattr(report, "find_live_jobs", find_and_fire)
+        await found.step()
+        assert (await found.status())["active"] == 1
+        await stage.complete(claimed["claimed_by"], claimed)
+        await found.step()
+        assert (await found.status())["lastExecution"]["outcome"] == "Succeeded"
+        assert found.report.waiting == 0
+
+
+async def test_one_of_two_that_ends_while_another_begins_is_told(
+    cluster: ControlPlane, namespace: str, stage: Stage
+) -> None:
+    """As many are live as before."""
+    async with telling(cluster, namespace, stage) as found:
+        await found.edit(concurrencyPolicy="Allow")
+        await found.mirror(await found.read())
+        first = await found.fire()
+        await found.step()
+        await stage.complete(first["claimed_by"], first)
+        await found.fire()
+        found.report._fired.clear()  # as where the leader before inserted it
+        found.report._dirty.clear()
+        await found.step()
+        assert (await found.status())["lastExecution"]["outcome"] == "Succeeded"
+
+
+async def test_nothing_is_looked_for_while_nothing_can_have_ended(
+    cluster: ControlPlane, namespace: str, stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looks = 0
+    find = report.find_live_jobs
+
+    async def count(*args: Any) -> Any:
+        nonlocal looks
+        looks += 1
+        return await find(*args)
+
+    monkeypatch.setattr(report, "find_live_jobs", count)
+    async with telling(cluster, namespace, stage) as found:
+        for _ in range(30):
+            await found.step()
+        assert 30 / report.IDLE_SECONDS <= looks <= 30 / report.IDLE_SECONDS + 2

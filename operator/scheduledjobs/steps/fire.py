@@ -291,6 +291,7 @@ class Fire:
         except (TermLost, StoreUnavailable):
             self._due.clear()
             self._reload_at = self._reload_late_at = 0.0
+            self._on_fired(jobs, [], 0)  # their statuses are looked at: a COMMIT may have landed unheard
             raise
 
     def _put_off(self, job: JobName, error: Exception) -> None:

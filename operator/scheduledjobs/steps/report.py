@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from itertools import chain, islice
@@ -30,7 +30,7 @@ from scheduledjobs.kube.listing import get_resource
 from scheduledjobs.kube.status import patch_status
 from scheduledjobs.steps.specs import Specs
 from scheduledjobs.store.leadership import Leader
-from scheduledjobs.store.status import find_finished_jobs, find_running_jobs, load_status
+from scheduledjobs.store.status import find_live_jobs, load_status
 
 log = structlog.get_logger(__name__)
 
@@ -38,10 +38,6 @@ EVERY_SECONDS = 0.5
 LEAST_PAUSE_SECONDS = 0.05
 PATCHES_PER_SECOND = 50
 ROUTINE_SECONDS = 8.0
-LOOK_BACK_SECONDS = 2.0
-"""How far back each look for ended rows goes: longer than a COMMIT takes to become visible. What is written later
-still shows in the count of what runs."""
-
 LOOKED_AT = 60
 """How many dirty jobs are read from SQL in one pass: a few more than may be patched."""
 
@@ -51,8 +47,11 @@ REFUSED_SECONDS = 60.0
 FORBIDDEN_SECONDS = 3.0
 """And one that it forbids: rights are given back."""
 
-COUNT_SHARE = 20
-"""The count of what runs is taken at most this part of the time: with a long queue it reads many rows."""
+LOOK_SHARE = 20
+"""Looks take at most this part of the time: with a long queue each reads many rows."""
+
+IDLE_SECONDS = 5.0
+"""A look is made so often where nothing was live at the last one, nor fired since: then nothing can have ended."""
 
 FAILURES = frozenset(camel(state) for state in FAILURE_STATES)
 
@@ -88,10 +87,14 @@ class Report:
 
         self._marks = 0
         self._urgent: set[UUID] = set()
-        self._active: Mapping[UUID, int] = {}
-        self._count_at = 0.0
-        self._looked_at: float | None = None
+        self._live: Mapping[UUID, tuple[int, int]] = {}
+        self._fired: set[UUID] = set()
+        """Of which something was inserted since the last look: it may have ended before the next one, too."""
+
+        self._look_at = self._idle_until = 0.0
+        self._is_asleep = False
         self.wake = asyncio.Event()
+        """Set when there is something to do again after there was nothing."""
 
     @property
     def waiting(self) -> int:
@@ -115,7 +118,7 @@ class Report:
         """A resource was mirrored: its status is to be reported, even before the watch has brought it."""
         self._known.setdefault(resource.meta.uid, Known(resource.meta, _canonical(resource.status)))
         self._urgent.add(resource.meta.uid)
-        self.mark([resource.meta.uid])
+        self.fired([resource.meta.uid])  # a run that was asked for, or what a change of the spec settled
 
     def meta(self, uid: UUID) -> ResourceMeta | None:
         """Return the metadata of a job's resource as last seen, or None."""
@@ -135,6 +138,14 @@ class Report:
         for uid in ids:
             if uid in self._known:
                 self._dirty[uid] = self._marks
+        if self._is_asleep and (self._dirty or self._fired):
+            self._is_asleep = False
+            self.wake.set()
+
+    def fired(self, ids: Collection[UUID]) -> None:
+        """Rows of these jobs were inserted, or may have been: their ends are looked for."""
+        self._fired.update(ids)
+        self.mark(ids)
 
     def _clean(self, uid: UUID, read: int) -> None:
         """What was read after that many marks is what the status says; a later mark may tell of something newer."""
@@ -144,10 +155,14 @@ class Report:
 
     async def step(self) -> float | None:
         """Find what has changed, and patch what is due, up to the pace allowed; return the seconds until the next."""
+        self._is_asleep = False
         if not self._leader.is_trusted():
             return None
         began_at = self._monotonic()
         await self._look()
+        if not (self._live or self._fired or self._dirty):
+            self._is_asleep = True
+            return max(LEAST_PAUSE_SECONDS, self._idle_until - self._monotonic())
         urgent = (uid for uid in self._urgent if uid in self._dirty)  # lazily: they may be as many as the jobs
         dirty = chain(urgent, self._dirty)
         due = dict.fromkeys(islice((uid for uid in dirty if self._may_patch(uid)), LOOKED_AT))
@@ -156,20 +171,23 @@ class Report:
         return max(LEAST_PAUSE_SECONDS, began_at + seconds - self._monotonic())
 
     async def _look(self) -> None:
-        """Level-triggered: what ended since the last look and what runs now, whoever did it."""
+        """Level-triggered: what has ended since the last look, whoever ended it."""
         now = self._monotonic()
-        since = LOOK_BACK_SECONDS if self._looked_at is None else now - self._looked_at + LOOK_BACK_SECONDS
-        async with self._leader.session() as conn:
-            finished = await find_finished_jobs(conn, since)
-            self._looked_at = now
-            self.mark(finished)
-            if now < self._count_at:
-                return
-            active = await find_running_jobs(conn)
+        is_idle = not self._live and not self._fired
+        if now < (self._idle_until if is_idle else self._look_at):
+            return
+        fired, self._fired = self._fired, set()
+        try:
+            async with self._leader.session() as conn:
+                live = await find_live_jobs(conn)
+        except BaseException:
+            self._fired |= fired
+            raise
         done = self._monotonic()
-        self._count_at = done + COUNT_SHARE * (done - now)
-        self.mark(uid for uid in active.keys() | self._active.keys() if active.get(uid) != self._active.get(uid))
-        self._active = active
+        self._look_at, self._idle_until = done + LOOK_SHARE * (done - now), done + IDLE_SECONDS
+        self.mark(uid for uid in live.keys() | self._live.keys() if live.get(uid) != self._live.get(uid))
+        self.mark(fired)
+        self._live = live
 
     def _may_patch(self, uid: UUID) -> bool:
         return uid in self._known and self._monotonic() - self._known[uid].patched_at >= 1.0

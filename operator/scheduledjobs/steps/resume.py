@@ -6,6 +6,7 @@ what becomes of the moments in between.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
 from typing import Any
@@ -25,7 +26,9 @@ from scheduledjobs.store.mirror import find_expiring_pauses, lock_jobs
 
 log = structlog.get_logger(__name__)
 
-AHEAD_SECONDS = 1.5
+EVERY_SECONDS = 5.0
+AHEAD_SECONDS = 6.0
+"""A pause that ends later is found by a later look; one that is set meanwhile wakes this step."""
 
 
 class Resume:
@@ -45,6 +48,7 @@ class Resume:
         self._judge = judge
         self._on_written = on_written
         self._days = Days()
+        self.wake = asyncio.Event()
 
     async def step(self) -> float | None:
         """End what is due to end; return the seconds until the next end if it is near, 0 if there may be more."""

@@ -9,17 +9,12 @@ from scheduledjobs.store.queries import Row, execute, fetch_all
 from scheduledjobs.store.sessions import Connection
 
 MOST_RUNS = 1000
-"""How many executions of a job are looked at to count its failures in a row."""
+"""How many executions of a job are looked at for its newest success, and to count its failures in a row."""
 
 
-async def find_finished_jobs(conn: Connection, seconds: float) -> set[UUID]:
-    """Return the jobs of which a row ended in the last `seconds`."""
-    return {row["job_id"] for row in await fetch_all(conn, "find_finished_jobs", seconds=seconds)}
-
-
-async def find_running_jobs(conn: Connection) -> dict[UUID, int]:
-    """Return how many executions of each job have not ended, for jobs that have any."""
-    return {row["job_id"]: row["active"] for row in await fetch_all(conn, "find_running_jobs")}
+async def find_live_jobs(conn: Connection) -> dict[UUID, tuple[int, int]]:
+    """Return how many executions of each job have not ended and the id of the newest, for jobs that have any."""
+    return {row["job_id"]: (row["active"], row["newest"]) for row in await fetch_all(conn, "find_live_jobs")}
 
 
 async def load_status(conn: Connection, ids: Sequence[UUID]) -> list[Row]:
