@@ -8,7 +8,7 @@ import time
 import pytest
 
 from scheduledjobs.errors import StoreError, TermLost
-from scheduledjobs.store.leadership import claim_cluster, probe_seat, read_leadership, take_over
+from scheduledjobs.store.leadership import claim_cluster, read_leadership, read_seat, take_over
 from scheduledjobs.store.sessions import connect
 
 
@@ -48,9 +48,9 @@ async def test_the_history_does_not_stand_in_the_way_of_a_leader(database: str) 
 async def test_the_seat_is_taken_while_the_leader_lives_and_free_after(database: str) -> None:
     async with connect(database, "test") as conn:
         async with take_over(database, "a", 0):
-            assert not await probe_seat(conn, 1)
+            assert await read_seat(conn) == (1, False)
         async with asyncio.timeout(5):  # the server lets go of a session's locks a moment after its end
-            while not await probe_seat(conn, 1):
+            while await read_seat(conn) != (1, True):
                 await asyncio.sleep(0.01)
 
 

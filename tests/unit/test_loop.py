@@ -12,7 +12,7 @@ from prometheus_client import REGISTRY
 
 from scheduledjobs.errors import StoreUnavailable, TermLost
 from scheduledjobs.steps.clock import Clock
-from scheduledjobs.steps.loop import Loops, keep
+from scheduledjobs.steps.loop import GRID_SECONDS, Loops, keep, together
 from scheduledjobs.web.health import Pulse
 
 
@@ -69,6 +69,17 @@ async def test_a_wake_up_cuts_the_wait_short() -> None:
     task.cancel()
     with suppress(asyncio.CancelledError):
         await task
+
+
+@pytest.mark.parametrize("now", [1000.0, 1000.1, 1000.13, 1000.9])
+def test_loops_of_upkeep_wake_together_and_not_at_whole_seconds(now: float) -> None:
+    waits = [together(seconds, now) for seconds in (0.5, 1.0, 5.0)]
+    assert waits == pytest.approx([0.5, 1.0, 5.0], abs=GRID_SECONDS / 2)
+    assert [(now + wait) % GRID_SECONDS for wait in waits] == pytest.approx([GRID_SECONDS / 2] * 3)
+
+
+def test_a_loop_that_is_quick_keeps_its_pace() -> None:
+    assert together(0.25, 1000.1) == 0.25
 
 
 def test_the_clock_is_never_ahead_of_the_best_sample() -> None:
@@ -131,8 +142,8 @@ async def test_a_loop_that_comes_round_every_ten_minutes_does_not_stand_still_be
 
     async with Pulsing(step) as loop:
         assert await asyncio.wait_for(loop.ticks.get(), 5) == 60.0
-        assert await asyncio.wait_for(loop.ticks.get(), 5) == 660.0
-        loop.now = 660.0
+        assert await asyncio.wait_for(loop.ticks.get(), 5) == pytest.approx(660, abs=GRID_SECONDS)
+        loop.now = 659.0
         assert loop.pulse.stalled() == []
         loop.now = 661.0
         assert loop.pulse.stalled() == ["prune"]

@@ -10,6 +10,7 @@ import os
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import Any, Protocol
+from urllib.request import getproxies
 
 import aiohttp
 import orjson
@@ -24,6 +25,7 @@ HTTP_ERROR = 400
 CONFLICT = 409
 NOT_FOUND = 404
 NOT_ALLOWED = frozenset({401, 403})
+PROXIES = frozenset({"http", "https", "all"})
 TRY_AGAIN = frozenset({408, 429, 500, 502, 503, 504})
 
 
@@ -143,4 +145,6 @@ async def load_configuration() -> client.Configuration:
     except (config.ConfigException, OSError, ValueError) as error:
         raise SettingsError(f"KUBECONFIG: {path} gives no access to a cluster: {error}") from error
     configuration.retries = None
+    # For a proxy alone: else each request looks for a ~/.netrc, in a thread, and is refused where that knows the host.
+    configuration.client_session_kwargs = {"trust_env": not PROXIES.isdisjoint(getproxies())}
     return configuration

@@ -22,7 +22,7 @@ from scheduledjobs.core.term import Term
 from scheduledjobs.errors import Conflict, KubeError, StoreError, TermLost
 from scheduledjobs.kube.client import our_errors
 from scheduledjobs.kube.lease import LeaseDoor
-from scheduledjobs.store.leadership import Leader, probe_seat, read_leadership, take_over
+from scheduledjobs.store.leadership import Leader, read_seat, take_over
 from scheduledjobs.store.sessions import Sessions
 
 log = structlog.get_logger(__name__)
@@ -70,6 +70,10 @@ class Elect:
         self._on_released = on_released
         self._monotonic = monotonic
         self._observation: Observation | None = None
+        self._is_as_written = False
+        """Whether nobody is known to have written to the Lease since this replica did: a renewal that is not refused
+        needs no look before it."""
+
         self._free_probes = 0
         self._leading: asyncio.Task[None] | None = None
         self._store_seen_at = monotonic()
@@ -91,6 +95,10 @@ class Elect:
 
     async def step(self) -> float:
         """Make one pass: renew, watch or take; return the seconds until the next."""
+        if self._is_as_written and self.is_leader:
+            await self._hold(self._seen.view)
+            if self._is_as_written or not self.is_leader:
+                return self._until_next_pass()
         asked_at = self._monotonic()
         view = await self._read()
         now = self._monotonic()
@@ -106,23 +114,28 @@ class Elect:
             await self._hold(view)
         else:
             await self._try(view, now)
-        return RENEW_SECONDS if self.is_leader else self._until_next_look()
+        return self._until_next_pass()
 
-    def _saw(self, view: LeaseView) -> None:
+    @property
+    def _seen(self) -> Observation:
+        assert self._observation is not None  # noqa: S101 every pass begins with a look
+        return self._observation
+
+    def _wrote(self, view: LeaseView) -> None:
         now = self._monotonic()
-        self._observation = Observation(view, now, now)
+        self._observation, self._is_as_written = Observation(view, now, now), True
 
-    def _until_next_look(self) -> float:
+    def _until_next_pass(self) -> float:
         """A follower looks again soon, and at the very moment at which the lease that it watches would expire."""
-        assert self._observation is not None  # noqa: S101 this pass has just observed
-        expires_in = self._observation.since + self._lease_seconds - self._monotonic()
+        if self.is_leader:
+            return RENEW_SECONDS
+        expires_in = self._seen.since + self._lease_seconds - self._monotonic()
         return min(PROBE_SECONDS, expires_in) if expires_in > 0 else PROBE_SECONDS
 
     def _is_another_there(self, view: LeaseView, now: float) -> bool:
         """Return whether somebody else may lead, and so may declare this replica dead."""
-        assert self._observation is not None  # noqa: S101 this pass has just observed
         is_held = not view.is_free and view.holder != self._holder
-        return is_held and not has_expired(self._observation, 2 * self._lease_seconds, now)
+        return is_held and not has_expired(self._seen, 2 * self._lease_seconds, now)
 
     async def _read(self) -> LeaseView:
         async with our_errors("read the lease"), asyncio.timeout(self._patience):
@@ -141,12 +154,13 @@ class Elect:
             log.warning("no database for too long: giving the lease up")
             await self.step_down()
             return
-        attempted_at = self._monotonic()
+        attempted_at, self._is_as_written = self._monotonic(), False
         try:
             view = await self._door.renew(view, self._lease_seconds, self._patience)
         except Conflict:
-            return  # somebody wrote to it: the next pass reads who holds it now
-        self._saw(view)
+            return  # somebody wrote to it: who holds it now is read
+        self._wrote(view)
+        self._on_lease(False, self._holder, attempted_at)
         if self.term is not None:
             self.term = self.term.renewed(attempted_at, self._lease_seconds, MARGIN_SECONDS)
 
@@ -163,12 +177,11 @@ class Elect:
             self._free_probes = 0  # a replica without Postgres does not stand, and goes on watching the Lease
 
     async def _may_take(self, view: LeaseView, now: float) -> bool:
-        assert self._observation is not None  # noqa: S101 this pass has just observed
-        if view.is_free or view.holder == self._holder or has_expired(self._observation, self._lease_seconds, now):
+        if view.is_free or view.holder == self._holder or has_expired(self._seen, self._lease_seconds, now):
             return True
         _, is_free = await self._ask_store()
         self._free_probes = self._free_probes + 1 if is_free else 0
-        return may_take_early(self._observation, self._free_probes, now)
+        return may_take_early(self._seen, self._free_probes, now)
 
     async def _stand(self, view: LeaseView) -> None:
         expected, _ = await self._ask_store()
@@ -179,7 +192,7 @@ class Elect:
             return  # another was quicker
         self._free_probes = 0
         self._store_seen_at = attempted_at
-        self._saw(view)
+        self._wrote(view)
         self.term = Term(expected + 1, self._holder, 0.0).renewed(attempted_at, self._lease_seconds, MARGIN_SECONDS)
         self._leading = asyncio.create_task(self._run(expected), name=f"term {expected + 1}")
 
@@ -202,10 +215,9 @@ class Elect:
     async def _look_at_store(self) -> tuple[int, bool]:
         asked_at = self._monotonic()
         async with self._sessions.session(ANSWER_SECONDS) as conn:
-            term = (await read_leadership(conn))["term"]
-            is_free = await probe_seat(conn, term)
+            found = await read_seat(conn)
         self._store_seen_at = max(self._store_seen_at, asked_at)
-        return term, is_free
+        return found
 
     async def _run(self, expected: int) -> None:
         try:

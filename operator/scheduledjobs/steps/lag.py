@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
-EVERY_SECONDS = 0.1
+EVERY_SECONDS = 0.25
 
 
 class Lag:

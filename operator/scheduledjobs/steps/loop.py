@@ -8,6 +8,7 @@ reason nobody foresaw is logged with its traceback and tried again too, so that 
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import suppress
 from typing import Any
@@ -27,6 +28,7 @@ PATIENCE_SECONDS = 60.0
 """How long a pass may take before its loop counts as standing still."""
 
 AGAIN_SECONDS = 1.0
+GRID_SECONDS = 0.25
 
 
 async def keep(
@@ -60,7 +62,7 @@ async def keep(
             wait = min(0.1 * 2**failures, LONGEST_WAIT_SECONDS)
             if failures & (failures - 1) == 0:  # the 1st, 2nd, 4th, 8th...: an outage must not fill the log
                 report_failure(name, error, failures)
-        wait = every_seconds if wait is None else wait
+        wait = together(every_seconds, time.time()) if wait is None else wait
         tick(name, wait + patience)
         await pause(wait, wake if failures == 0 else None)
 
@@ -73,16 +75,26 @@ def report_failure(step: str, error: Exception, failures: int) -> None:
         log.error("step failed for a reason unforeseen", step=step, exc_info=error, failures=failures)
 
 
+def together(seconds: float, now: float) -> float:
+    """Return about `seconds`, at unix time `now`: loops that wait for nothing in particular wake at the same moments.
+
+    A waking costs more than most of them do in it. The moments are half-way between those at which most jobs are due.
+    """
+    if seconds < 2 * GRID_SECONDS:
+        return seconds
+    return seconds + GRID_SECONDS / 2 - (now + seconds) % GRID_SECONDS
+
+
 async def pause(seconds: float, wake: asyncio.Event | None) -> None:
     """Wait so long, or until `wake` is set."""
-    if wake is None:
+    if wake is None or seconds <= 0:
         await asyncio.sleep(seconds)
-    elif seconds > 0:
-        with suppress(TimeoutError):
-            async with asyncio.timeout(seconds):
-                await wake.wait()
-    else:
-        await asyncio.sleep(0)
+        return
+    timer = asyncio.get_running_loop().call_later(seconds, wake.set)  # cheaper than a timeout, which cancels
+    try:
+        await wake.wait()
+    finally:
+        timer.cancel()
 
 
 class Loops:

@@ -27,6 +27,7 @@ from scheduledjobs.store.queries import Row
 from scheduledjobs.store.releases import (
     find_last_runs,
     find_releasable_jobs,
+    find_releases,
     find_unasked_stops,
     find_waiting_jobs,
     lock_free_jobs,
@@ -74,17 +75,23 @@ class Release:
         """Release every job that may go on; return soon where one was locked."""
         self._has_locked = False
         async with self._leader.session() as conn:
-            waiting = await find_waiting_jobs(conn)
+            there = await find_releases(conn)
+            waiting = await find_waiting_jobs(conn) if there["is_any_waiting"] else []
         if waiting:
             await halving(waiting, self.release, self._tell_bad)
+        if there["is_any_late"]:
+            await self._miss()
+        if there["is_any_held"]:
+            await self._release_held()
+            await self._ask_again()
+        await self._cancel_orphans()
+        return LOCKED_SECONDS if self._has_locked else None
+
+    async def _miss(self) -> None:
         async with self._leader.write() as conn:
             missed = await miss_unstarted(conn)
         if missed:
             self._on_missed(missed)
-        await self._release_held()
-        await self._ask_again()
-        await self._cancel_orphans()
-        return LOCKED_SECONDS if self._has_locked else None
 
     def look_for_orphans(self) -> None:
         """Jobs were deleted: an attempt of theirs may be going back to PENDING at this moment."""

@@ -28,6 +28,7 @@ from scheduledjobs.store.instances import (
     bury_instances,
     find_orphans,
     hand_over_orphans,
+    has_orphans,
     list_instances,
     lose_executions,
 )
@@ -76,10 +77,11 @@ class Rescue:
         """Look at all replicas once; bury the dead and end what they left."""
         async with self._leader.session() as conn:
             instances = await list_instances(conn)
+            are_orphans = await has_orphans(conn)
         now = self._monotonic()
         self._tell_handlers(instances)
         dead = self.observe(instances, now)
-        if not self._may_judge(now):
+        if not self._may_judge(now) or not (dead or are_orphans):
             return
         async with self._leader.write() as conn:
             buried = await bury_instances(conn, dead) if dead else set()

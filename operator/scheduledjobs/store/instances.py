@@ -64,6 +64,12 @@ async def bury_instances(conn: Connection, rows: Iterable[Mapping[str, Any]]) ->
     return {row["id"] for row in await fetch_all(conn, "bury_instances", rows=batch(rows))}
 
 
+async def has_orphans(conn: Connection) -> bool:
+    """Return whether find_orphans would find any."""
+    row = await fetch_one(conn, "has_orphans")
+    return bool(row and row["found"])
+
+
 async def find_orphans(conn: Connection) -> list[Row]:
     """Lock up to 1,000 executions that run, or were abandoned, under an owner that is not alive; return them."""
     return await fetch_all(conn, "find_orphans")

@@ -40,6 +40,10 @@ READ_SECONDS = 6.0
 """How long a leader's read may take on the wire: longer than the server lets it."""
 
 TAKE_OVER_SECONDS = 10.0
+SEAT_SECONDS = 2.0
+"""How often the seat's session is looked at. While it is broken a take-over would be too early, were the Lease to stand
+still too."""
+
 SEAT = {"statement_timeout": "8s", "idle_in_transaction_session_timeout": LIMIT}
 
 
@@ -56,7 +60,10 @@ def lost(term: int, holder: str) -> TermLost:
 
 async def read_leadership(conn: Connection) -> Row:
     """Return term, holder and cluster."""
-    row = await fetch_one(conn, "read_leadership")
+    return _found(await fetch_one(conn, "read_leadership"))
+
+
+def _found(row: Row | None) -> Row:
     if row is None:
         raise StoreError("the table leadership has lost its row")
     return row
@@ -82,10 +89,10 @@ async def take_seat(conn: Connection, term: int) -> bool:
     return bool(row and row["taken"])
 
 
-async def probe_seat(conn: Connection, term: int) -> bool:
-    """Return whether nobody sits in the seat of `term`."""
-    row = await fetch_one(conn, "probe_seat", space=SEAT_SPACE, term=term)
-    return bool(row and row["free"])
+async def read_seat(conn: Connection) -> tuple[int, bool]:
+    """Return the term in force, and whether nobody sits in its seat."""
+    row = _found(await fetch_one(conn, "read_seat", space=SEAT_SPACE))
+    return row["term"], row["is_free"]
 
 
 async def end_blockers(conn: Connection, pid: int, term: int) -> int:
@@ -209,7 +216,7 @@ async def _keep_seat(url: str, seat: Connection, term: int) -> None:
     is_seated = True
     async with AsyncExitStack() as stack:
         while True:
-            await asyncio.sleep(1.0)
+            await asyncio.sleep(SEAT_SECONDS)
             try:
                 async with our_errors():
                     with seat.bounded():

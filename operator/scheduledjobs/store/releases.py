@@ -7,8 +7,15 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from scheduledjobs.store.queries import Row, batch, execute, fetch_all
+from scheduledjobs.store.queries import Row, batch, execute, fetch_all, fetch_one
 from scheduledjobs.store.sessions import Connection
+
+
+async def find_releases(conn: Connection) -> Row:
+    """Return whether any job waits for a moment, any execution is past its deadline, and any is held."""
+    row = await fetch_one(conn, "find_releases")
+    assert row is not None  # noqa: S101 it has one row, whatever there is
+    return row
 
 
 async def find_waiting_jobs(conn: Connection) -> list[UUID]:

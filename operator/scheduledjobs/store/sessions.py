@@ -38,6 +38,7 @@ PATIENCE_SECONDS = 3.0
 on the server, so that a server that lives says itself what is wrong."""
 
 CANCEL_SECONDS = 0.5
+WAKE_SECONDS = 60.0
 LOOK_SECONDS = 0.5
 SUSPECT_SECONDS = 1.0
 """Once one connection is found silent, others are given up that have waited for so long: it is the same link."""
@@ -108,11 +109,14 @@ class Connection(AsyncConnection[Any]):
     patience = PATIENCE_SECONDS
     is_severed = False
 
-    async def wait(self, gen: Any, *args: Any, **kwargs: Any) -> Any:
-        """Await an answer, as the driver does, and say since when."""
+    async def wait(self, gen: Any, interval: float = WAKE_SECONDS, timeout: float | None = None) -> Any:  # noqa: ASYNC109 the driver's signature
+        """Await an answer, as the driver does, and say since when.
+
+        The driver would wake ten times a second to look for Ctrl-C, which asyncio brings without being asked.
+        """
         self.waits_since = time.monotonic()
         try:
-            return await super().wait(gen, *args, **kwargs)
+            return await super().wait(gen, interval, timeout)
         finally:
             self.waits_since = None
 
@@ -202,7 +206,6 @@ class Sessions:
 
     async def __aenter__(self) -> Sessions:
         self._is_open = True
-        self._watch()
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -254,6 +257,8 @@ class Sessions:
             raise StoreUnavailable(f"the sessions {self._name} are closed")
         conn = self._idle.pop() if self._idle else await _open(self._url, self._name, self._options)
         self._lent.add(conn)
+        if self._look is None:
+            self._look = asyncio.get_running_loop().call_later(LOOK_SECONDS, self._watch)
         return conn
 
     async def _take_back(self, conn: Connection) -> None:
@@ -270,7 +275,7 @@ class Sessions:
             await self._idle.pop().close()
 
     def _watch(self) -> None:
-        """Sever what has waited too long, and with it what else has waited for a while."""
+        """Sever what has waited too long, and with it what else has waited for a while; go on while any is lent."""
         now = time.monotonic()
         waiting = {conn: now - since for conn in self._lent if (since := conn.waits_since) is not None}
         if any(seconds > conn.patience for conn, seconds in waiting.items()):
@@ -278,7 +283,8 @@ class Sessions:
             log.warning("the database is silent: severing", sessions=self._name, count=len(silent))
             for conn in silent:
                 conn.sever()
-        self._look = asyncio.get_running_loop().call_later(LOOK_SECONDS, self._watch)
+        is_any_lent = self._is_open and bool(self._lent)
+        self._look = asyncio.get_running_loop().call_later(LOOK_SECONDS, self._watch) if is_any_lent else None
 
 
 def replica_sessions(url: str) -> tuple[Sessions, Sessions, Sessions, Sessions]:

@@ -1,0 +1,115 @@
+"""What a leader asks of the API server each second, and what it sees of others that write to its Lease."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any, cast
+
+import pytest
+from dev.controlplane import ControlPlane
+
+from scheduledjobs.kube.client import KubeClient, open_client
+from scheduledjobs.kube.lease import LeaseDoor
+from scheduledjobs.steps.elect import Elect
+from scheduledjobs.store.leadership import Leader
+from scheduledjobs.store.sessions import Sessions
+
+NAME = "lease"
+
+
+class Counted:
+    """Asks the API server, and notes the verbs."""
+
+    def __init__(self, kube: KubeClient) -> None:
+        self.kube = kube
+        self.verbs: list[str] = []
+
+    async def request(self, verb: str, path: str, **asked: Any) -> dict[str, Any]:
+        self.verbs.append(verb)
+        return await self.kube.request(verb, path, **asked)
+
+
+class Candidate:
+    """A replica's part in the election; each pass is a step of the test."""
+
+    def __init__(self, kube: Counted, sessions: Sessions, cluster: ControlPlane, namespace: str, url: str) -> None:
+        self.kube, self.cluster, self.namespace = kube, cluster, namespace
+        self.heard: list[tuple[bool, str]] = []
+        door = LeaseDoor(cast("KubeClient", kube), namespace, NAME)
+        self.elect = Elect(door, sessions, url, "me", self._lead, 6.0, self._hear)
+
+    def _hear(self, is_held: bool, holder: str, _: float) -> None:  # noqa: FBT001 the election's signature
+        self.heard.append((is_held, holder))
+
+    async def _lead(self, _: Leader) -> None:
+        await asyncio.Event().wait()
+
+    async def step(self) -> list[str]:
+        """Make one pass; return what was asked of the API server in it."""
+        self.kube.verbs.clear()
+        await self.elect.step()
+        return list(self.kube.verbs)
+
+    def write(self, **changes: Any) -> None:
+        """Write to the Lease with kubectl."""
+        patch = json.dumps(changes)
+        self.cluster.kubectl("patch", "lease", NAME, "-n", self.namespace, "--type=merge", "-p", patch)
+
+
+@pytest.fixture
+async def leading(
+    cluster: ControlPlane, namespace: str, database: str, monkeypatch: pytest.MonkeyPatch
+) -> AsyncIterator[Candidate]:
+    monkeypatch.setenv("KUBECONFIG", str(cluster.kubeconfig))
+    async with candidate(cluster, namespace, database) as found:
+        await found.step()
+        assert found.elect.is_leader
+        yield found
+
+
+@asynccontextmanager
+async def candidate(cluster: ControlPlane, namespace: str, url: str) -> AsyncIterator[Candidate]:
+    async with open_client() as kube, Sessions(url, "test", size=2) as sessions:
+        found = Candidate(Counted(kube), sessions, cluster, namespace, url)
+        yield found
+        await found.elect.step_down()
+
+
+async def test_a_leader_renews_with_one_request(leading: Candidate) -> None:
+    for _ in range(3):
+        leading.heard.clear()
+        assert await leading.step() == ["PATCH"]
+        assert leading.heard == [(False, "me")]
+        assert leading.elect.is_trusted()
+
+
+async def test_a_leader_whose_lease_somebody_wrote_to_looks_and_renews_in_the_same_pass(leading: Candidate) -> None:
+    leading.write(metadata={"annotations": {"looked-at": "by a person"}})
+    assert await leading.step() == ["PATCH", "GET", "PATCH"]
+    assert leading.elect.is_leader
+    assert await leading.step() == ["PATCH"]
+
+
+async def test_a_leader_whose_lease_another_took_steps_down_in_the_same_pass(leading: Candidate) -> None:
+    leading.write(spec={"holderIdentity": "another"})
+    assert await leading.step() == ["PATCH", "GET", "GET"]  # the last one is made to release what may still be ours
+    assert not leading.elect.is_leader
+    assert leading.heard[-1] == (True, "another")
+    assert not leading.elect.is_trusted()
+
+
+async def test_a_leader_whose_lease_was_deleted_looks_before_it_writes_again(leading: Candidate) -> None:
+    leading.cluster.kubectl("delete", "lease", NAME, "-n", leading.namespace)
+    with pytest.raises(Exception, match="not found"):
+        await leading.step()
+    assert (await leading.step())[0] == "GET"
+
+
+async def test_a_lease_that_went_back_ends_the_term(leading: Candidate) -> None:
+    """As after a restore of etcd: what is there is older than what this replica has written."""
+    leading.write(spec={"leaseTransitions": 0})
+    assert (await leading.step())[:2] == ["PATCH", "GET"]
+    assert leading.elect.was_restored
