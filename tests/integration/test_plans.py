@@ -12,6 +12,7 @@ from psycopg.rows import dict_row
 from tests.integration.conftest import Stage, resource
 from tests.integration.plans import rows_read
 
+from scheduledjobs.store.executions import complete_executions
 from scheduledjobs.store.sessions import POINT_READS, connect
 from scheduledjobs.store.status import MOST_RUNS, load_status
 
@@ -103,3 +104,19 @@ async def rows_of_status(stage: Stage, state: str, *, is_analyzed: bool) -> dict
         (row,) = await load_status(conn, [job])
         assert row["consecutive_failures"] == (0 if state == "SUCCEEDED" else MOST_RUNS)
         return await rows_read(conn, "load_status", ids=[job], most=MOST_RUNS)
+
+
+async def test_an_end_is_written_on_the_page_of_its_row(stage: Stage) -> None:
+    """Where there is no room it moves to another page, which locks it first and writes the whole row to the WAL."""
+    replica = await stage.replica()
+    pages = "SELECT id, (ctid::text::point)[0] AS page FROM job_execution_log"
+    with psycopg.connect(stage.url, autocommit=True, row_factory=dict_row) as conn:
+        conn.execute(OWNED, {"replica": replica, "state": "RUNNING"})
+        before = {row["id"]: row["page"] for row in conn.execute(pages)}
+        rows = [row_of(row) for row in conn.execute("SELECT * FROM job_execution_log")]
+        async with connect(stage.url, "test", **POINT_READS) as one:
+            for start in range(0, 2000, 500):
+                assert len(await complete_executions(one, replica, rows[start : start + 500])) == 500
+        after = {row["id"]: row["page"] for row in conn.execute(pages)}
+    moved = sum(after[row["id"]] != before[row["id"]] for row in rows[:2000])
+    assert moved <= 200

@@ -263,7 +263,7 @@ async def test_the_functions_make_what_migrations_made_before(roled: Roled) -> N
     assert roled.run("administrator", query) == [
         (
             "FOR VALUES FROM ('2031-01-01 00:00:00+00') TO ('2031-01-02 00:00:00+00')",
-            ["fillfactor=70", "autovacuum_vacuum_scale_factor=0.05", "autovacuum_vacuum_insert_scale_factor=0.2"],
+            ["fillfactor=50", "autovacuum_vacuum_scale_factor=0.05", "autovacuum_vacuum_insert_scale_factor=0.2"],
             f"{roled.prefix}_owner",
         )
     ]
