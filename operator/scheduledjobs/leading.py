@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
@@ -15,9 +15,8 @@ from scheduledjobs import metrics
 from scheduledjobs.core.job import Job, JobName, NewExecution
 from scheduledjobs.core.notices import Recipients
 from scheduledjobs.core.plan import Judge
-from scheduledjobs.core.reasons import NEVER_RUN_STATES, JobState, Reason, State
-from scheduledjobs.core.requests import LONGEST_TOKEN
-from scheduledjobs.core.resource import RUN_NOW, Resource, ResourceMeta
+from scheduledjobs.core.reasons import Reason
+from scheduledjobs.core.resource import Resource, ResourceMeta
 from scheduledjobs.core.spec import ConcurrencyPolicy
 from scheduledjobs.errors import TermLost
 from scheduledjobs.handlers import Registry
@@ -60,6 +59,7 @@ from scheduledjobs.store.leadership import Leader
 from scheduledjobs.store.queries import Row
 from scheduledjobs.store.sessions import Sessions
 from scheduledjobs.store.status import fail_fire
+from scheduledjobs.telling import Telling
 
 log = structlog.get_logger(__name__)
 Step = Callable[[], Awaitable[float | None]]
@@ -73,9 +73,6 @@ LONG = frozenset({"compare", "judge", "prune"})
 
 Mark = int | tuple[int, Mapping[str, str]]
 """What tells whether an event brings news: the generation, and our annotations where there are any."""
-
-QUIET_ROWS = frozenset({Reason.SUSPENDED, Reason.NOT_READY})
-"""Reasons of rows that the condition tells of already."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,18 +108,35 @@ class Leading:
         namespaces = replica.settings.watch_namespaces
         self.inbox = Inbox()
         self.announce = Announce(kube, replica.settings.hostname)
-        self.report = Report(leader, kube, specs, self._tell_outcome)
-        self.fire = Fire(leader, replica.clock, specs, retention, self._on_fired, self._on_fire_failed, replica.claim)
+        self.report = Report(leader, kube, specs, lambda meta, last: self._tell.tell_outcome(meta, last))
+        self.fire = Fire(
+            leader,
+            replica.clock,
+            specs,
+            retention,
+            self._on_fired,
+            self._on_fire_failed,
+            replica.claim,
+            on_unheard=self._on_unheard,
+        )
         self.release = Release(leader, specs, self._on_released, self._on_missed, self._work, self._stops)
         surviving = replica.registry.surviving()
         self.rescue = Rescue(leader, leader.is_trusted, self._on_lost, self._on_handlers, specs, surviving=surviving)
         self._counted = Counted(replica.settings.quotas)
         self._judge = Judge(lambda name: name in self._handlers, replica.registry.check, self._counted.message)
         self.mirror = Mirror(
-            leader, self.inbox, specs, retention, self._judge, self._get, self._on_written, self._counted
+            leader,
+            self.inbox,
+            specs,
+            retention,
+            self._judge,
+            self._get,
+            self._on_written,
+            self._counted,
+            self._on_unheard,
         )
         self.quota = JudgeQuota(leader, self._counted, self._judge_again, self.inbox.wake.set)
-        self.resume = Resume(leader, specs, retention, self._judge, self._on_written)
+        self.resume = Resume(leader, specs, retention, self._judge, self._on_written, self._on_unheard)
         self.judge = JudgeAgain(leader, self.inbox, lambda: self._handlers)
         self.compare = Compare(
             leader, kube, self.inbox, namespaces, self._on_listed, self._on_compared, is_all_news=was_restored
@@ -131,6 +145,7 @@ class Leading:
         settings = replica.settings
         self.prune = Prune(replica.upkeep, replica.clock, settings.retention_days, settings.webhooks)
         self._recipients = Recipients(settings.webhooks, settings.notices)
+        self._tell = Telling(self.announce, self._recipients, self.report.meta)
         self.notice = Notice(leader, self._recipients, lambda name: self.deliver[name].wake.set())
         source = f"/scheduledjobs/{settings.lease_namespace}/{settings.lease_name}"
         self.deliver = {
@@ -266,25 +281,14 @@ class Leading:
         if written.removed:
             self.release.look_for_orphans()
         self.resume.wake.set()  # there may be a new pause among them
-        await self.fire.reload(self._near(written))
+        for resource, _ in written.jobs.values():
+            self.report.know(resource)
         self._on_fired([], written.settled, runs(written.settled))
         if written.requests:
             self._work()
             self._stops()
-        for uid, (resource, plan) in written.jobs.items():
-            self.report.know(resource)
-            before = written.before.get(uid)
-            if before is None or before["state"] != plan.state or before["reason"] != plan.reason:
-                self._tell_state(resource.meta, plan.state, plan.reason, plan.message, before)
-            if len(resource.meta.annotations.get(RUN_NOW, "")) > LONGEST_TOKEN:
-                note = f"the token of run-now is longer than {LONGEST_TOKEN} characters: nothing is run"
-                self.announce.say(resource.meta, Reason.RUN_REQUESTED, note)
-            if problem := self._recipients.problem(resource.meta.namespace, resource.meta.annotations):
-                self.announce.say(resource.meta, Reason.INVALID_NOTIFY, problem)
-        for request in written.requests:
-            row = request.execution
-            note = f"run-now {request.token}: {row.message or 'an execution was recorded'}"
-            self.announce.say(request.resource.meta, Reason.RUN_REQUESTED, note, warning=row.state is State.SKIPPED)
+        self._tell.tell_written(written)
+        await self.fire.reload(self._near(written))  # last: it may fail, and nothing above is done again
 
     def _forget(self, removed: Sequence[UUID]) -> None:
         self.report.forget(removed)
@@ -293,16 +297,6 @@ class Leading:
 
     def _near(self, written: Written) -> list[UUID]:
         return [uid for uid, (_, plan) in written.jobs.items() if self.fire.concerns(uid, plan.next_due_at(uid))]
-
-    def _tell_state(
-        self, meta: ResourceMeta, state: JobState, reason: Reason, message: str, before: Mapping[str, Any] | None
-    ) -> None:
-        if state is JobState.INVALID:
-            self.announce.say(meta, reason, message)
-        elif state is JobState.SUSPENDED:
-            self.announce.say(meta, reason, message, warning=reason is Reason.INVALID_PAUSE)
-        elif before is not None and before["state"] == JobState.SUSPENDED:
-            self.announce.say(meta, Reason.RESUMED, "moments are fired again from now on", warning=False)
 
     def _on_fired(self, fired: Sequence[Job], inserted: Sequence[tuple[Job, NewExecution]], to_claim: int) -> None:
         if fired or inserted:
@@ -314,24 +308,11 @@ class Leading:
             self._stops()
         for job, row in inserted:
             metrics.fires(row.state, row.reason or "").inc(row.moment_count or 1)
-            if row.state in NEVER_RUN_STATES and row.reason not in QUIET_ROWS:
-                self._tell_not_run(job, row)
+            self._tell.tell_inserted(job, row)
 
-    def _tell_not_run(self, job: Job, row: NewExecution) -> None:
-        meta = self.report.meta(job.id)
-        if meta is None or row.reason is None:
-            return
-        what = "skipped" if row.state is State.SKIPPED else "missed"
-        count = row.moment_count or 1
-        which = f"{count} moments from" if count > 1 else "the moment"
-        note = f"{which} {row.fire_time.isoformat()} {what}: {row.message or row.reason}"
-        self.announce.say(meta, row.reason, note)
-
-    def _tell_outcome(self, meta: ResourceMeta, last: Mapping[str, Any]) -> None:
-        reason = Reason(last.get("reason") or Reason.ERROR)
-        self.announce.say(
-            meta, reason, f"{last['outcome']}: {last.get('message') or reason} (fire time {last['fireTime']})"
-        )
+    def _on_unheard(self, ids: Collection[UUID]) -> None:
+        """A COMMIT for these jobs may have landed, though its answer was lost, or may land yet."""
+        self.report.fired(ids, unheard=True)
 
     def _on_fire_failed(self, job: JobName, error: Exception) -> None:
         asyncio.get_running_loop().create_task(self._mark_failed(job, error)).add_done_callback(_noted)

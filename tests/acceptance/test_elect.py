@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any, cast
@@ -39,7 +40,11 @@ class Candidate:
         self.kube, self.cluster, self.namespace = kube, cluster, namespace
         self.heard: list[tuple[bool, str]] = []
         door = LeaseDoor(cast("KubeClient", kube), namespace, NAME)
-        self.elect = Elect(door, sessions, url, "me", self._lead, 6.0, self._hear)
+        self.passed = 0.0
+        self.elect = Elect(door, sessions, url, "me", self._lead, 6.0, self._hear, monotonic=self._monotonic)
+
+    def _monotonic(self) -> float:
+        return time.monotonic() + self.passed
 
     def _hear(self, is_held: bool, holder: str, _: float) -> None:  # noqa: FBT001 the election's signature
         self.heard.append((is_held, holder))
@@ -113,3 +118,10 @@ async def test_a_lease_that_went_back_ends_the_term(leading: Candidate) -> None:
     leading.write(spec={"leaseTransitions": 0})
     assert (await leading.step())[:2] == ["PATCH", "GET"]
     assert leading.elect.was_restored
+
+
+async def test_a_leader_that_has_heard_nothing_of_postgres_looks_before_it_writes(leading: Candidate) -> None:
+    """It may have to give the Lease up, and who loses sight of the Lease must end what it runs."""
+    leading.passed += 3.0
+    assert await leading.step() == ["GET", "PATCH"]
+    assert await leading.step() == ["PATCH"]

@@ -238,6 +238,51 @@ async def test_one_of_two_that_ends_while_another_begins_is_told(
         assert (await found.status())["lastExecution"]["outcome"] == "Succeeded"
 
 
+async def test_an_end_is_told_whose_code_goes_on(cluster: ControlPlane, namespace: str, stage: Stage) -> None:
+    """A timeout that its handler does not heed: it counts as live until the code returns, which may be never."""
+    async with telling(cluster, namespace, stage) as found:
+        claimed = await found.fire()
+        await found.step()
+        await stage.complete(claimed["claimed_by"], claimed, "TIMED_OUT", abandoned=True)
+        await found.step()
+        status = await found.status()
+        assert (status["active"], status["lastExecution"]["outcome"]) == (1, "TimedOut")
+
+
+async def test_what_a_lost_commit_brings_late_is_told(cluster: ControlPlane, namespace: str, stage: Stage) -> None:
+    async with telling(cluster, namespace, stage) as found:
+        found.report.fired([stage.job()["id"]], unheard=True)
+        for _ in range(10):
+            await found.step()
+        stage.tick(hours=1)
+        await stage.fire()
+        (claimed,) = await stage.claim(replica := await stage.replica())
+        await stage.complete(replica, claimed)
+        await found.step()
+        assert (await found.status())["lastExecution"]["outcome"] == "Succeeded"
+
+
+async def test_a_look_that_took_long_is_not_the_last_one_for_long(
+    cluster: ControlPlane, namespace: str, stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with telling(cluster, namespace, stage) as found:
+        find = report.find_live_jobs
+
+        async def find_slowly(*args: Any) -> Any:
+            monkeypatch.setattr(report, "find_live_jobs", find)
+            live = await find(*args)
+            found.now += 3.0
+            return live
+
+        claimed = await found.fire()
+        monkeypatch.setattr(report, "find_live_jobs", find_slowly)
+        await found.step()
+        await stage.complete(claimed["claimed_by"], claimed)
+        for _ in range(6):
+            await found.step()
+        assert (await found.status())["lastExecution"]["outcome"] == "Succeeded"
+
+
 async def test_nothing_is_looked_for_while_nothing_can_have_ended(
     cluster: ControlPlane, namespace: str, stage: Stage, monkeypatch: pytest.MonkeyPatch
 ) -> None:

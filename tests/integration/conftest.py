@@ -179,9 +179,15 @@ class Stage:
             return await claim_executions(conn, replica, ["log"], slots)
 
     async def complete(
-        self, replica: UUID, claimed: dict[str, Any], state: str = "SUCCEEDED", retry_seconds: float | None = None
+        self,
+        replica: UUID,
+        claimed: dict[str, Any],
+        state: str = "SUCCEEDED",
+        retry_seconds: float | None = None,
+        *,
+        abandoned: bool = False,
     ) -> dict[int, str]:
-        """Complete a claimed execution now."""
+        """Complete a claimed execution now; `abandoned`: its code goes on."""
         now = await self.now()
         row = {
             **{key: claimed[key] for key in ("id", "fire_time", "claim_no")},
@@ -191,7 +197,7 @@ class Stage:
             "duration_ms": round((now - claimed["claimed_at"]).total_seconds() * 1000),
             "job_id": claimed["job_id"],
             "retry_seconds": retry_seconds,
-            "abandoned": False,
+            "abandoned": abandoned,
         }
         async with connect(self.url, "test", **self.clock_setting) as conn:
             return await complete_executions(conn, replica, [row])

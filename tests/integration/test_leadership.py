@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import time
+from typing import Any
 
 import pytest
 
 from scheduledjobs.errors import StoreError, TermLost
+from scheduledjobs.steps.release import Release
+from scheduledjobs.steps.specs import Specs
 from scheduledjobs.store.leadership import claim_cluster, read_leadership, read_seat, take_over
 from scheduledjobs.store.sessions import connect
 
@@ -66,6 +69,18 @@ async def test_a_write_that_began_before_the_take_over_ends_before_the_new_term(
         with pytest.raises(TermLost):
             async with old.write():
                 raise AssertionError("an older term must not write")
+
+
+async def test_a_leader_with_nothing_to_write_learns_that_its_term_is_over(database: str) -> None:
+    async def nothing(_: Any) -> None: ...
+
+    async with take_over(database, "a", 0) as old:
+        assert old is not None
+        release = Release(old, Specs(), nothing, lambda _: None, lambda: None, lambda: None)
+        await release.step()
+        assert await _take(database, 1) == 2
+        with pytest.raises(TermLost):
+            await release.step()
 
 
 async def _take(database: str, expected: int) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import pytest
 from tests.integration.conftest import KEPT, REGISTRY, Stage, resource
@@ -17,6 +17,7 @@ from scheduledjobs.errors import KubeUnavailable, SpecError, StoreUnavailable
 from scheduledjobs.steps.compare import differs
 from scheduledjobs.steps.judge import JudgeAgain
 from scheduledjobs.steps.mirror import Gone, Inbox, Mirror, Seen, read_anew
+from scheduledjobs.steps.mirror_batch import MirrorBatch
 from scheduledjobs.steps.specs import Specs
 from scheduledjobs.store.mirror import cancel_orphans
 from scheduledjobs.store.sessions import connect
@@ -201,6 +202,25 @@ async def test_whoever_brings_much_in_does_not_wait_for_ever(monkeypatch: pytest
     await inbox.room(2)
     with pytest.raises(StoreUnavailable, match="1 changes wait"):
         await inbox.room(1)
+
+
+async def test_what_a_lost_commit_may_have_mirrored_is_told(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Put back it brings no news, if the COMMIT had landed: nobody else would look at its status."""
+
+    async def fail(_: Any) -> None:
+        raise StoreUnavailable("the answer was lost")
+
+    async def nothing(*_: Any) -> None: ...
+
+    monkeypatch.setattr(MirrorBatch, "write", fail)
+    inbox, found, unheard = Inbox(), resource(fixedRate="1s"), list[UUID]()
+    inbox.put(Seen(found))
+    async with stage.leader() as leader:
+        mirror = Mirror(leader, inbox, stage.specs, KEPT, stage.judge, nothing, nothing, on_unheard=unheard.extend)
+        with pytest.raises(StoreUnavailable):
+            await mirror.step()
+    assert unheard == [found.meta.uid]
+    assert len(inbox) == 1
 
 
 async def test_a_read_that_was_overtaken_by_the_watch_is_made_again() -> None:

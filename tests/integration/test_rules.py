@@ -9,9 +9,12 @@ from uuid import UUID, uuid4
 
 import psycopg
 import pytest
-from tests.integration.conftest import Stage, resource
+from tests.integration.conftest import KEPT, Stage, resource
 
+from scheduledjobs.errors import StoreUnavailable
 from scheduledjobs.steps.mirror import Gone
+from scheduledjobs.steps.mirror_batch import MirrorBatch
+from scheduledjobs.steps.resume import Resume
 from scheduledjobs.steps.specs import Specs
 from scheduledjobs.store.executions import cancel_execution, find_stops, return_abandoned
 from scheduledjobs.store.sessions import connect
@@ -421,3 +424,44 @@ async def test_a_locked_job_does_not_hold_up_the_release_of_others(stage: Stage)
         stranger.rollback()
     await stage.release()
     assert stage.rows(waiting) == []
+
+
+async def test_the_end_of_a_pause_is_looked_for_ahead_and_not_slept_through(stage: Stage) -> None:
+    until = await stage.now() + 60 * SECOND
+    await stage.mirror(resource(fixedRate="10s", annotations={UNTIL: at(until)}))
+    assert await resume_once(stage) is None
+    stage.tick(seconds=(until - await stage.now()).total_seconds() - 7)
+    assert await resume_once(stage) == 1.0
+    stage.tick(seconds=6.5)
+    wait = await resume_once(stage)
+    assert wait is not None
+    assert 0 < wait <= 0.5
+
+
+@pytest.mark.parametrize("error", [ValueError("cannot be read"), StoreUnavailable("the answer was lost")])
+async def test_a_pause_that_could_not_be_ended_is_tried_again_soon(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    until = await stage.now() + 60 * SECOND
+    await stage.mirror(resource(fixedRate="10s", annotations={UNTIL: at(until)}))
+    stage.tick(seconds=61)
+
+    async def fail(_: Any) -> None:
+        raise error
+
+    monkeypatch.setattr(MirrorBatch, "write", fail)
+    unheard: list[UUID] = []
+    if isinstance(error, StoreUnavailable):
+        with pytest.raises(StoreUnavailable):
+            await resume_once(stage, unheard)
+    else:
+        assert await resume_once(stage, unheard) == 1.0
+    assert unheard == [stage.job()["id"]]
+
+
+async def resume_once(stage: Stage, unheard: list[UUID] | None = None) -> float | None:
+    async def written(_: Any) -> None: ...
+
+    async with stage.leader() as leader:
+        told = [] if unheard is None else unheard
+        return await Resume(leader, stage.specs, KEPT, stage.judge, written, told.extend).step()

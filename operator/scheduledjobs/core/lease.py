@@ -47,7 +47,8 @@ def observe(previous: Observation | None, view: LeaseView, now: float, lease_sec
 def went_back(previous: LeaseView, view: LeaseView) -> bool:
     """Return whether the Lease is older than it was, or made anew: etcd may have been restored from a snapshot.
 
-    Somebody writes the Lease each second, so who reads it after a restore and before the next write surely sees it.
+    Somebody writes the Lease each second: who reads it after a restore and before the next write surely sees it. The
+    leader's next renewal is refused, so it reads, too.
     """
     try:
         is_older = int(view.resource_version) < int(previous.resource_version)

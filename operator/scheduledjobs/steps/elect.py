@@ -95,7 +95,7 @@ class Elect:
 
     async def step(self) -> float:
         """Make one pass: renew, watch or take; return the seconds until the next."""
-        if self._is_as_written and self.is_leader:
+        if self._may_renew_unseen:
             await self._hold(self._seen.view)
             if self._is_as_written or not self.is_leader:
                 return self._until_next_pass()
@@ -115,6 +115,12 @@ class Elect:
         else:
             await self._try(view, now)
         return self._until_next_pass()
+
+    @property
+    def _may_renew_unseen(self) -> bool:
+        """A leader without Postgres looks first: it may soon give the Lease up, and must not lose sight of it."""
+        has_store = self._monotonic() - self._store_seen_at < 2 * RENEW_SECONDS
+        return self._is_as_written and self.is_leader and has_store
 
     @property
     def _seen(self) -> Observation:

@@ -83,8 +83,14 @@ class Fire:
         on_fired: OnFired,
         on_failed: Callable[[JobName, Exception], None],
         claimant: Claimant | None = None,
+        *,
+        on_unheard: Callable[[list[UUID]], None] = lambda _: None,
     ) -> None:
-        """`claimant` may claim what is inserted; `on_fired(jobs, rows, to_claim)` is told how many it did not."""
+        """`claimant` may claim what is inserted; `on_fired(jobs, rows, to_claim)` is told how many it did not.
+
+        `on_unheard` is told of jobs for which a COMMIT may have landed unheard.
+        """
+        self._on_unheard = on_unheard
         self._leader = leader
         self._clock = clock
         self._specs = specs
@@ -191,13 +197,19 @@ class Fire:
     async def load_late(self) -> None:
         """Plan some jobs of the backlog; when these are made up, there may be more."""
         now = self._now()
-        async with self._leader.session() as conn:
-            rows = await load_late_jobs(conn, PROMPT, MOST_LATE, self._excluded(now.timestamp()))
+        self._reload_late_at = now.timestamp() + RELOAD_SECONDS  # before it waits: another pass would load them too
+        try:
+            async with self._leader.session() as conn:
+                rows = await load_late_jobs(conn, PROMPT, MOST_LATE, self._excluded(now.timestamp()))
+        except BaseException:
+            self._reload_late_at = 0.0
+            raise
         jobs = list(self._read(rows))
         self.plan(jobs)
         # Old ones that may not fire yet would be loaded again at once, and again.
         has_more = len(rows) == MOST_LATE and (self.may_fire_old or not all(is_old(job, now) for job in jobs))
-        self._reload_late_at = now.timestamp() + (0.0 if has_more else RELOAD_SECONDS)
+        if has_more:
+            self._reload_late_at = now.timestamp()
 
     def _excluded(self, now: float) -> list[UUID]:
         """Return the jobs that are put off, or they would be loaded again and again, and nothing behind them."""
@@ -291,7 +303,7 @@ class Fire:
         except (TermLost, StoreUnavailable):
             self._due.clear()
             self._reload_at = self._reload_late_at = 0.0
-            self._on_fired(jobs, [], 0)  # their statuses are looked at: a COMMIT may have landed unheard
+            self._on_unheard([job.id for job in jobs])
             raise
 
     def _put_off(self, job: JobName, error: Exception) -> None:

@@ -183,11 +183,14 @@ class Mirror:
         get_resource: Callable[[str, str], Any],
         on_written: Callable[[Written], Any],
         counted: Counted | None = None,
+        on_unheard: Callable[[list[UUID]], None] = lambda _: None,
     ) -> None:
         """`get_resource(namespace, name)` awaits a quorum GET; `on_written` is awaited after each COMMIT.
 
-        `counted` is what `judge` knows of quotas.
+        `counted` is what `judge` knows of quotas; `on_unheard` is told of jobs for which a COMMIT may have landed
+        unheard.
         """
+        self._on_unheard = on_unheard
         self._leader = leader
         self._inbox = inbox
         self._specs = specs
@@ -208,6 +211,7 @@ class Mirror:
                 await self.apply(changes)
             except (TermLost, StoreUnavailable):
                 self._inbox.put_back(changes)
+                self._on_unheard([_uid(change) for change in changes])
                 raise
         return 0.0 if len(self._inbox) else None
 

@@ -21,7 +21,7 @@ from scheduledjobs.core.schedule import first_fire, following_fire
 from scheduledjobs.steps.halve import halving
 from scheduledjobs.steps.specs import Specs
 from scheduledjobs.store.executions import miss_unstarted, request_stops
-from scheduledjobs.store.leadership import Leader
+from scheduledjobs.store.leadership import Leader, lost
 from scheduledjobs.store.mirror import cancel_orphans
 from scheduledjobs.store.queries import Row
 from scheduledjobs.store.releases import (
@@ -75,7 +75,9 @@ class Release:
         """Release every job that may go on; return soon where one was locked."""
         self._has_locked = False
         async with self._leader.session() as conn:
-            there = await find_releases(conn)
+            there = await find_releases(conn, self._leader.term, self._leader.holder)
+            if not there["is_in_force"]:
+                raise lost(self._leader.term, self._leader.holder)
             waiting = await find_waiting_jobs(conn) if there["is_any_waiting"] else []
         if waiting:
             await halving(waiting, self.release, self._tell_bad)

@@ -48,10 +48,14 @@ FORBIDDEN_SECONDS = 3.0
 """And one that it forbids: rights are given back."""
 
 LOOK_SHARE = 20
-"""Looks take at most this part of the time: with a long queue each reads many rows."""
+"""Looks take at most this part of the time, if they take less than a quarter of a second: with a long queue each reads
+many rows."""
 
 IDLE_SECONDS = 5.0
 """A look is made so often where nothing was live at the last one, nor fired since: then nothing can have ended."""
+
+UNHEARD_SECONDS = 30.0
+"""How long a COMMIT whose answer was lost may take to become visible."""
 
 FAILURES = frozenset(camel(state) for state in FAILURE_STATES)
 
@@ -87,9 +91,10 @@ class Report:
 
         self._marks = 0
         self._urgent: set[UUID] = set()
-        self._live: Mapping[UUID, tuple[int, int]] = {}
-        self._fired: set[UUID] = set()
-        """Of which something was inserted since the last look: it may have ended before the next one, too."""
+        self._live: Mapping[UUID, tuple[int, ...]] = {}
+        self._fired: dict[UUID, float] = {}
+        """Of which something was inserted since the last look: it may have ended before the next one, too. Each with
+        the time until which it may still become visible."""
 
         self._look_at = self._idle_until = 0.0
         self._is_asleep = False
@@ -142,9 +147,10 @@ class Report:
             self._is_asleep = False
             self.wake.set()
 
-    def fired(self, ids: Collection[UUID]) -> None:
-        """Rows of these jobs were inserted, or may have been: their ends are looked for."""
-        self._fired.update(ids)
+    def fired(self, ids: Collection[UUID], *, unheard: bool = False) -> None:
+        """Rows of these jobs were inserted, or if `unheard` may have been, or may yet be: their ends are looked for."""
+        until = self._monotonic() + UNHEARD_SECONDS if unheard else 0.0
+        self._fired.update((uid, max(until, self._fired.get(uid, 0.0))) for uid in ids)
         self.mark(ids)
 
     def _clean(self, uid: UUID, read: int) -> None:
@@ -176,15 +182,17 @@ class Report:
         is_idle = not self._live and not self._fired
         if now < (self._idle_until if is_idle else self._look_at):
             return
-        fired, self._fired = self._fired, set()
-        try:
-            async with self._leader.session() as conn:
+        async with self._leader.session() as conn:
+            began, fired = self._monotonic(), self._fired
+            self._fired = {uid: until for uid, until in fired.items() if until > began}
+            try:
                 live = await find_live_jobs(conn)
-        except BaseException:
-            self._fired |= fired
-            raise
+            except BaseException:
+                self._fired = fired | self._fired
+                raise
         done = self._monotonic()
-        self._look_at, self._idle_until = done + LOOK_SHARE * (done - now), done + IDLE_SECONDS
+        self._look_at = done + min(LOOK_SHARE * (done - began), IDLE_SECONDS)
+        self._idle_until = done + IDLE_SECONDS
         self.mark(uid for uid in live.keys() | self._live.keys() if live.get(uid) != self._live.get(uid))
         self.mark(fired)
         self._live = live

@@ -27,8 +27,11 @@ from scheduledjobs.store.mirror import find_expiring_pauses, lock_jobs
 log = structlog.get_logger(__name__)
 
 EVERY_SECONDS = 5.0
-AHEAD_SECONDS = 6.0
-"""A pause that ends later is found by a later look; one that is set meanwhile wakes this step."""
+AHEAD_SECONDS = 8.0
+"""A pause that ends later is found by a later look, though the clock be set by two seconds, of which nobody is told.
+One that is set meanwhile wakes this step."""
+
+AGAIN_SECONDS = 1.0
 
 
 class Resume:
@@ -41,7 +44,10 @@ class Resume:
         retention: timedelta,
         judge: Judge,
         on_written: Callable[[Written], Any],
+        on_unheard: Callable[[list[UUID]], None] = lambda _: None,
     ) -> None:
+        """`on_unheard` is told of jobs for which a COMMIT may have landed unheard."""
+        self._on_unheard = on_unheard
         self._leader = leader
         self._specs = specs
         self._retention = retention
@@ -58,7 +64,7 @@ class Resume:
             return None
         waits = float(soon[0]["seconds"])
         if waits > 0:
-            return waits
+            return min(waits, AGAIN_SECONDS)  # so a small step of the database's clock is not slept through
         bad: list[UUID] = []
 
         def put_off(job_id: UUID, error: Exception) -> None:
@@ -66,7 +72,7 @@ class Resume:
             log.error("pause cannot be ended", job_id=str(job_id), exc_info=error)
 
         await halving([row["id"] for row in soon if row["seconds"] <= 0], self._end, put_off)
-        return None if bad else 0.0
+        return AGAIN_SECONDS if bad else 0.0
 
     async def _end(self, ids: Sequence[UUID]) -> None:
         try:
@@ -81,6 +87,7 @@ class Resume:
                 written = await batch.write()
         except BaseException:
             self._days.forget()
+            self._on_unheard(list(ids))
             raise
         await self._on_written(written)
 

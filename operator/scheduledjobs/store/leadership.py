@@ -216,7 +216,7 @@ async def _keep_seat(url: str, seat: Connection, term: int) -> None:
     is_seated = True
     async with AsyncExitStack() as stack:
         while True:
-            await asyncio.sleep(SEAT_SECONDS)
+            await asyncio.sleep(SEAT_SECONDS if is_seated else BLOCKED_SECONDS)
             try:
                 async with our_errors():
                     with seat.bounded():

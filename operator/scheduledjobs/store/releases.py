@@ -11,9 +11,9 @@ from scheduledjobs.store.queries import Row, batch, execute, fetch_all, fetch_on
 from scheduledjobs.store.sessions import Connection
 
 
-async def find_releases(conn: Connection) -> Row:
-    """Return whether any job waits for a moment, any execution is past its deadline, and any is held."""
-    row = await fetch_one(conn, "find_releases")
+async def find_releases(conn: Connection, term: int, holder: str) -> Row:
+    """Return whether the term is in force, any job waits for a moment, any execution is past its deadline or held."""
+    row = await fetch_one(conn, "find_releases", term=term, holder=holder)
     assert row is not None  # noqa: S101 it has one row, whatever there is
     return row
 

@@ -212,6 +212,7 @@ class Sessions:
         self._is_open = False
         if self._look is not None:
             self._look.cancel()
+            self._look = None
         await self._give_up_idle()
 
     @asynccontextmanager

@@ -12,9 +12,10 @@ MOST_RUNS = 1000
 """How many executions of a job are looked at for its newest success, and to count its failures in a row."""
 
 
-async def find_live_jobs(conn: Connection) -> dict[UUID, tuple[int, int]]:
-    """Return how many executions of each job have not ended and the id of the newest, for jobs that have any."""
-    return {row["job_id"]: (row["active"], row["newest"]) for row in await fetch_all(conn, "find_live_jobs")}
+async def find_live_jobs(conn: Connection) -> dict[UUID, tuple[int, int, int]]:
+    """Return of each job that has live executions what changes when one ends: see the statement."""
+    rows = await fetch_all(conn, "find_live_jobs")
+    return {row["job_id"]: (row["active"], row["abandoned"], row["newest"]) for row in rows}
 
 
 async def load_status(conn: Connection, ids: Sequence[UUID]) -> list[Row]:

@@ -1,7 +1,7 @@
--- What the status of a job is made of. Its newest success is looked for among its newest 1,000 executions, and what failed
--- since is counted to as many: a job that does well costs a few rows, however long its past is. One that has had no success
--- among them keeps the lastSuccessfulTime that its status has. The bound stands in a subselect, or the planner would take
--- it for all that there is, by statistics that are too old, and sort.
+-- What the status of a job is made of. Its newest moment and success are looked for among its newest 1,000 executions, and
+-- what failed since is counted to as many: a job that does well costs a few rows, however long its past is. One that has
+-- had no success among them keeps the lastSuccessfulTime that its status has. The bound stands in a subselect, or the
+-- planner would take it for all that there is, by statistics that are too old, and sort.
 SELECT
     j.id, j.namespace, j.name, j.version, j.state, j.reason, j.message, j.spec, j.annotations, j.next_fire_at,
     active.count AS active, last.*, last_run.*,
@@ -32,10 +32,16 @@ LEFT JOIN LATERAL (
     LIMIT 1
 ) AS last_run ON true
 LEFT JOIN LATERAL (
-    SELECT e.fire_time AS last_schedule_time
-    FROM job_execution_log AS e
-    WHERE e.job_id = j.id AND e.run_key = '' AND e.state NOT IN ('SKIPPED', 'MISSED')
-    ORDER BY e.fire_time DESC
+    SELECT r.fire_time AS last_schedule_time
+    FROM (
+        SELECT e.fire_time, e.run_key
+        FROM job_execution_log AS e
+        WHERE e.job_id = j.id AND e.state NOT IN ('SKIPPED', 'MISSED')
+        ORDER BY e.fire_time DESC, e.run_key DESC
+        LIMIT (SELECT %(most)s::bigint)
+    ) AS r
+    WHERE r.run_key = ''
+    ORDER BY r.fire_time DESC
     LIMIT 1
 ) AS scheduled ON true
 LEFT JOIN LATERAL (
