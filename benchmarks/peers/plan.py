@@ -54,9 +54,15 @@ def cases(shape: Shape, subjects: Sequence[Subject], *, quick: bool) -> list[Cas
 
 
 def wanted(case: Case, runs: int, own_runs: int) -> int:
-    """Return how many runs a cell gets: one at the defaults and of others' second process; ours has its own number."""
+    """Return how many runs a cell gets; ours has its own number.
+
+    One: at the defaults, of others' second process, and of lateness with a history that was added, which is rather a
+    question of throughput. With three of each the whole would take more than its two hours.
+    """
     asked = own_runs if case.subject.is_ours else runs
-    is_once = case.mode != "best" or (case.shape.processes > 1 and not case.subject.is_ours)
+    is_second = case.shape.processes > 1 and not case.subject.is_ours
+    is_added = case.subject.with_history and case.shape.unit != "U1"
+    is_once = case.mode != "best" or is_second or is_added
     return min(1 if is_once else asked, case.subject.most_runs)
 
 

@@ -142,6 +142,12 @@ def test_a_history_that_somebody_adds_is_no_default() -> None:
     ]
 
 
+def test_lateness_with_a_history_that_was_added_is_measured_once() -> None:
+    added = replace(RIVER, name="River + history", with_history=True)
+    assert len(list(interleaved(cases(U1, [added], quick=False), runs=3, own_runs=5))) == 3
+    assert len(list(interleaved(cases(U4, [added], quick=False), runs=3, own_runs=5))) == 1
+
+
 def test_a_drain_that_had_not_ended_at_the_cap_is_not_made_again() -> None:
     assert row(QUARTZ, U1, {"rate": 5, "left": 1}).is_capped
     assert not row(QUARTZ, U1, {"rate": 5}).is_capped
