@@ -20,6 +20,7 @@ from scheduledjobs.core.reasons import JobState, Reason, State
 from scheduledjobs.core.spec import parse_spec
 from scheduledjobs.settings import Settings
 from scheduledjobs.steps import elect, rescue
+from scheduledjobs.store import leadership
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
@@ -109,6 +110,7 @@ def test_the_numbers_of_leadership_are_those_of_the_code() -> None:
         "`RENEW_SECONDS`": elect.RENEW_SECONDS,
         "`MARGIN_SECONDS`": elect.MARGIN_SECONDS,
         "`PROBE_SECONDS`": elect.PROBE_SECONDS,
+        "`SEAT_SECONDS`": leadership.SEAT_SECONDS,
         "`EARLY_SECONDS`": lease.EARLY_SECONDS,
         "`WITHOUT_STORE_SECONDS`": elect.WITHOUT_STORE_SECONDS,
         "`TRUST_SECONDS`": term.TRUST_SECONDS,
