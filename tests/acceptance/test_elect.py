@@ -7,13 +7,17 @@ import json
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from typing import Any, cast
 
 import pytest
 from dev.controlplane import ControlPlane
 
+from scheduledjobs.core.lease import LeaseView
+from scheduledjobs.errors import KubeUnavailable, StoreUnavailable
 from scheduledjobs.kube.client import KubeClient, open_client
 from scheduledjobs.kube.lease import LeaseDoor
+from scheduledjobs.steps import elect
 from scheduledjobs.steps.elect import Elect
 from scheduledjobs.store.leadership import Leader
 from scheduledjobs.store.sessions import Sessions
@@ -120,8 +124,65 @@ async def test_a_lease_that_went_back_ends_the_term(leading: Candidate) -> None:
     assert leading.elect.was_restored
 
 
-async def test_a_leader_that_has_heard_nothing_of_postgres_looks_before_it_writes(leading: Candidate) -> None:
+async def test_a_leader_that_has_heard_nothing_of_postgres_looks_before_it_writes(
+    leading: Candidate, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """It may have to give the Lease up, and who loses sight of the Lease must end what it runs."""
-    leading.passed += 3.0
+    with monkeypatch.context() as patch:
+        patch.setattr(elect, "read_seat", unavailable)
+        assert await leading.step() == ["PATCH"]
+        assert await leading.step() == ["GET", "PATCH"]
     assert await leading.step() == ["GET", "PATCH"]
     assert await leading.step() == ["PATCH"]
+
+
+async def test_a_leader_whose_renewals_take_long_needs_no_look_before_them(leading: Candidate) -> None:
+    """One request more would make them late."""
+    for _ in range(3):
+        leading.passed += 2.5
+        assert await leading.step() == ["PATCH"]
+
+
+async def test_postgres_does_not_seem_silent_because_the_api_server_is(
+    leading: Candidate, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def fail(*_: Any, **__: Any) -> Any:
+        raise KubeUnavailable("no answer")
+
+    leading.passed += 3.0
+    with monkeypatch.context() as patch:
+        patch.setattr(leading.kube, "request", fail)
+        for _ in range(4):
+            with pytest.raises(KubeUnavailable):
+                await leading.step()
+            leading.passed += 2.0
+    with monkeypatch.context() as patch:
+        patch.setattr(elect, "read_seat", unavailable)  # for once, as if it were slow
+        await leading.step()
+    assert leading.elect.is_leader
+    await leading.step()
+    assert leading.elect.is_trusted()
+
+
+async def test_a_renewal_that_another_holder_comes_back_from_is_none(
+    leading: Candidate, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After a restore of etcd revisions are used again: another may have written under the one that we know."""
+    renew = LeaseDoor.renew
+
+    async def written_under_the_same_number(self: LeaseDoor, view: LeaseView, *args: Any) -> LeaseView:
+        monkeypatch.setattr(LeaseDoor, "renew", renew)
+        leading.write(spec={"holderIdentity": "another"})
+        found = await self.read()
+        assert found is not None
+        return await renew(self, replace(view, resource_version=found.resource_version), *args)
+
+    monkeypatch.setattr(LeaseDoor, "renew", written_under_the_same_number)
+    await leading.step()
+    assert not leading.elect.is_leader
+    assert not leading.elect.is_trusted()
+    assert leading.heard[-1] == (True, "another")
+
+
+async def unavailable(*_: Any) -> Any:
+    raise StoreUnavailable("no answer")

@@ -77,6 +77,7 @@ class Elect:
         self._free_probes = 0
         self._leading: asyncio.Task[None] | None = None
         self._store_seen_at = monotonic()
+        self._is_store_heard = True
         self._asking: asyncio.Task[tuple[int, bool]] | None = None
         self.term: Term | None = None
         self.wake = asyncio.Event()
@@ -100,7 +101,12 @@ class Elect:
             if self._is_as_written or not self.is_leader:
                 return self._until_next_pass()
         asked_at = self._monotonic()
-        view = await self._read()
+        try:
+            view = await self._read()
+        except KubeError:
+            if self.is_leader:  # Postgres is listened to all the same, or it would seem silent as long as this lasts
+                await self._is_without_store()
+            raise
         now = self._monotonic()
         if self._observation is not None and went_back(self._observation.view, view):
             log.warning("the lease has gone back to an older state: was etcd restored?")
@@ -119,8 +125,7 @@ class Elect:
     @property
     def _may_renew_unseen(self) -> bool:
         """A leader without Postgres looks first: it may soon give the Lease up, and must not lose sight of it."""
-        has_store = self._monotonic() - self._store_seen_at < 2 * RENEW_SECONDS
-        return self._is_as_written and self.is_leader and has_store
+        return self._is_as_written and self.is_leader and self._is_store_heard
 
     @property
     def _seen(self) -> Observation:
@@ -165,14 +170,18 @@ class Elect:
             view = await self._door.renew(view, self._lease_seconds, self._patience)
         except Conflict:
             return  # somebody wrote to it: who holds it now is read
+        if view.holder != self._holder:
+            return  # etcd was restored, and another has written under the number of our last renewal: it is read
         self._wrote(view)
         self._on_lease(False, self._holder, attempted_at)
         if self.term is not None:
             self.term = self.term.renewed(attempted_at, self._lease_seconds, MARGIN_SECONDS)
 
     async def _is_without_store(self) -> bool:
+        self._is_store_heard = False
         with suppress(StoreError, TimeoutError):
             await self._ask_store()
+            self._is_store_heard = True
         return self._monotonic() - self._store_seen_at > WITHOUT_STORE_SECONDS
 
     async def _try(self, view: LeaseView, now: float) -> None:
@@ -242,6 +251,7 @@ class Elect:
 
     async def _end_term(self) -> None:
         task, self._leading, self.term = self._leading, None, None
+        self._is_as_written = False
         if task is not None:
             task.cancel()
             with suppress(asyncio.CancelledError):
