@@ -38,7 +38,7 @@ EXPECTED = {
         "lock_timeout": "5s",
         "idle_in_transaction_session_timeout": "1min",
     },
-    "scheduledjobs leader term=1": {"statement_timeout": "5s", **TRANSACTION_LIMIT, **SHORT},
+    "scheduledjobs leader term=1": {"statement_timeout": "4s", **TRANSACTION_LIMIT, **SHORT},
     "scheduledjobs seat term=1": {"statement_timeout": "8s", "idle_in_transaction_session_timeout": "2s"},
     "scheduledjobs listen": {"statement_timeout": "2500ms"},
 }

@@ -31,6 +31,9 @@ SEAT_SPACE = 0x534A
 BLOCKED_SECONDS = 0.5
 LEADER_SESSIONS = 4
 LIMIT = "2s"
+STATEMENT_LIMIT = "4s"
+"""Under the transaction's, or a server that knows that one would end the session for a slow statement."""
+
 TRANSACTION_LIMIT = "5s"
 """A fire is seven round trips: over a link that is slow by 200 ms each way they take three seconds. A take-over does
 not wait for this limit, it ends the sessions of older terms that block it."""
@@ -195,7 +198,7 @@ async def take_over(
         limits = {
             "idle_in_transaction_session_timeout": LIMIT,
             "lock_timeout": LIMIT,
-            "statement_timeout": TRANSACTION_LIMIT,
+            "statement_timeout": STATEMENT_LIMIT,
         }
         if seat.info.server_version >= TRANSACTION_TIMEOUT_SINCE:
             limits["transaction_timeout"] = TRANSACTION_LIMIT
