@@ -5,21 +5,24 @@ from __future__ import annotations
 import json
 import tracemalloc
 from collections.abc import Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
 from typing import Any, cast
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import pytest
 from dev.controlplane import ControlPlane
-from tests.integration.conftest import Stage
+from tests.integration.conftest import Stage, resource
 
 from scheduledjobs.core.resource import Resource
+from scheduledjobs.errors import StoreBusy
 from scheduledjobs.kube.client import KubeClient, open_client
 from scheduledjobs.kube.listing import get_resource
 from scheduledjobs.steps import report
 from scheduledjobs.steps.report import Report
+from scheduledjobs.store.executions import return_abandoned
 from scheduledjobs.store.queries import Row
+from scheduledjobs.store.sessions import connect
 
 
 class Meanwhile:
@@ -247,6 +250,57 @@ async def test_an_end_is_told_whose_code_goes_on(cluster: ControlPlane, namespac
         await found.step()
         status = await found.status()
         assert (status["active"], status["lastExecution"]["outcome"]) == (1, "TimedOut")
+
+
+async def test_an_end_is_told_while_another_whose_code_went_on_is_tried_again(
+    cluster: ControlPlane, namespace: str, stage: Stage
+) -> None:
+    """As many are over but for their code as before, as many are live, and the newest of them is the same."""
+    async with telling(cluster, namespace, stage) as found:
+        await found.edit(concurrencyPolicy="Allow", retry={"limit": 1})
+        await found.mirror(await found.read())
+        first = await found.fire()
+        await stage.complete(first["claimed_by"], first, "TIMED_OUT", abandoned=True)
+        second = await found.fire()
+        await found.fire()
+        await found.step()
+        await found.step()
+        assert (await found.status())["lastExecution"]["id"] == str(first["id"])
+        await stage.complete(second["claimed_by"], second, "TIMED_OUT", abandoned=True)
+        async with connect(stage.url, "test") as conn:
+            again = {**{key: first[key] for key in ("id", "fire_time", "claim_no", "job_id")}, "retry_seconds": 60.0}
+            assert await return_abandoned(conn, first["claimed_by"], [again])
+        found.now += report.ROUTINE_SECONDS
+        await found.step()
+        assert (await found.status())["lastExecution"]["id"] == str(second["id"])
+
+
+async def test_a_status_that_takes_too_long_to_read_holds_up_no_other(
+    cluster: ControlPlane, namespace: str, stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    load = report.load_status
+    heavy = [uuid4() for _ in range(3)]
+
+    async def load_slowly(conn: Any, ids: list[UUID]) -> list[Row]:
+        if set(ids) & set(heavy):
+            raise StoreBusy("canceling statement due to statement timeout")
+        return await load(conn, ids)
+
+    async with telling(cluster, namespace, stage) as found:
+        for number, uid in enumerate(heavy):
+            found.report.see(resource(f"heavy-{number}", uid=uid))
+        found.report._dirty = {uid: found.report._dirty[uid] for uid in (*heavy, stage.job()["id"])}
+        with monkeypatch.context() as patch:
+            patch.setattr(report, "load_status", load_slowly)
+            for _ in range(10):
+                with suppress(StoreBusy):
+                    await found.step()
+        assert (await found.status())["schedule"] == "every 1h"
+        assert found.report.waiting == len(heavy)
+        found.now += report.REFUSED_SECONDS
+        for _ in range(5):
+            await found.step()
+        assert found.report.waiting == 0
 
 
 async def test_what_a_lost_commit_brings_late_is_told(cluster: ControlPlane, namespace: str, stage: Stage) -> None:

@@ -14,7 +14,7 @@ from tests.integration.plans import rows_read
 
 from scheduledjobs.store.executions import complete_executions
 from scheduledjobs.store.sessions import POINT_READS, connect
-from scheduledjobs.store.status import MOST_RUNS, load_status
+from scheduledjobs.store.status import MOST_ROWS, MOST_RUNS, load_status
 
 OWNED = """
 INSERT INTO job_execution_log (
@@ -75,7 +75,7 @@ INSERT INTO job_execution_log (
     fire_time, namespace, job_name, state, trigger, handler, job_id, version, started_at, finished_at
 )
 SELECT day + n * interval '1 second', 'default', 'job', %(state)s, 'SCHEDULE', 'log', %(job)s, 1, day, day
-FROM generate_series(1, 5000) AS n, date_trunc('day', now()) AS day
+FROM generate_series(1, %(count)s) AS n, date_trunc('day', now()) AS day
 """
 
 
@@ -93,17 +93,57 @@ async def test_the_failures_of_a_job_that_only_fails_are_counted_to_a_bound(stag
     assert read["job_execution_log"] <= 3 * MOST_RUNS
 
 
-async def rows_of_status(stage: Stage, state: str, *, is_analyzed: bool) -> dict[str, int]:
+async def test_the_past_of_a_job_that_only_skips_is_read_to_a_bound(stage: Stage) -> None:
+    """One whose run never ends skips a moment of each second, which was read for its status to the last success."""
+    read = await rows_of_status(stage, "SKIPPED", is_analyzed=True, count=3 * MOST_ROWS)
+    assert read["job_execution_log"] <= 6 * MOST_ROWS
+
+
+@pytest.mark.parametrize("count", [1500, MOST_ROWS + 1])
+async def test_the_run_that_skipped_a_thousand_moments_is_found_behind_them(stage: Stage, count: int) -> None:
+    """Its row stands at its own moment; behind many more the status keeps what it said of it."""
     await stage.mirror(resource(fixedRate="1s"))
     job = stage.job()["id"]
     with psycopg.connect(stage.url, autocommit=True) as conn:
-        conn.execute(PAST, {"job": job, "state": state})
+        conn.execute(PAST, {"job": job, "state": "SKIPPED", "count": count})
+        conn.execute(
+            "UPDATE job_execution_log SET state = 'FAILED'"
+            " WHERE fire_time = (SELECT min(fire_time) FROM job_execution_log)"
+        )
+    async with connect(stage.url, "test") as conn:
+        (row,) = await load_status(conn, [job])
+    seen = row["last_run_state"], row["consecutive_failures"], row["is_cut"]
+    assert seen == (("FAILED", 1, False) if count <= MOST_ROWS else (None, 0, True))
+
+
+async def test_executions_that_wait_hide_no_end(stage: Stage) -> None:
+    """Of a job that may overlap the oldest are run first: its ends stand behind all that waits."""
+    await stage.mirror(resource(fixedRate="1s"))
+    job = stage.job()["id"]
+    with psycopg.connect(stage.url, autocommit=True) as conn:
+        conn.execute(PAST, {"job": job, "state": "SUCCEEDED", "count": 2 * MOST_RUNS})
+        conn.execute(
+            "UPDATE job_execution_log SET state = 'PENDING', started_at = NULL, finished_at = NULL"
+            " WHERE fire_time > (SELECT min(fire_time) FROM job_execution_log)"
+        )
+    async with connect(stage.url, "test") as conn:
+        (row,) = await load_status(conn, [job])
+    assert (row["last_run_state"], row["active"]) == ("SUCCEEDED", 2 * MOST_RUNS - 1)
+    assert row["last_successful_time"] is not None
+
+
+async def rows_of_status(stage: Stage, state: str, *, is_analyzed: bool, count: int = 5000) -> dict[str, int]:
+    await stage.mirror(resource(fixedRate="1s"))
+    job = stage.job()["id"]
+    with psycopg.connect(stage.url, autocommit=True) as conn:
+        conn.execute(PAST, {"job": job, "state": state, "count": count})
         if is_analyzed:
             conn.execute("ANALYZE")
     async with connect(stage.url, "test") as conn:
         (row,) = await load_status(conn, [job])
-        assert row["consecutive_failures"] == (0 if state == "SUCCEEDED" else MOST_RUNS)
-        return await rows_read(conn, "load_status", ids=[job], most=MOST_RUNS)
+        assert row["consecutive_failures"] == (MOST_RUNS if state == "FAILED" else 0)
+        assert row["is_cut"] == (state != "SUCCEEDED")
+        return await rows_read(conn, "load_status", ids=[job], most=MOST_RUNS, most_rows=MOST_ROWS)
 
 
 async def test_an_end_is_written_on_the_page_of_its_row(stage: Stage) -> None:

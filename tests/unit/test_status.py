@@ -39,6 +39,8 @@ def row(**changes: Any) -> dict[str, Any]:
         "last_schedule_time": NOON,
         "last_successful_time": NOON + timedelta(seconds=41),
         "consecutive_failures": 0,
+        "is_cut": False,
+        "has_fired": True,
     }
     return {**made, **changes}
 
@@ -105,6 +107,30 @@ def test_a_job_without_a_success_in_sight_keeps_the_one_it_showed() -> None:
     before = {"lastSuccessfulTime": "2026-01-01T00:00:00Z"}
     status = status_of(row(last_successful_time=None), "x", before, NOON)
     assert status["lastSuccessfulTime"] == "2026-01-01T00:00:00Z"
+
+
+def test_a_job_whose_moments_are_too_far_back_keeps_the_one_it_showed() -> None:
+    before = {"lastScheduleTime": "2026-01-01T00:00:00Z"}
+    assert status_of(row(last_schedule_time=None), "x", before, NOON)["lastScheduleTime"] == "2026-01-01T00:00:00Z"
+    assert status_of(row(), "x", before, NOON)["lastScheduleTime"] == "2026-11-23T12:00:00Z"
+    assert "lastScheduleTime" not in status_of(row(last_schedule_time=None, has_fired=False), "x", before, NOON)
+
+
+def test_a_job_that_has_only_skipped_for_long_stays_as_healthy_as_it_was() -> None:
+    failed = row(last_run_state="FAILED", last_run_message="no", consecutive_failures=3)
+    before = status_of(failed, "x", {}, NOON)
+    skipping = row(last_run_state=None, last_successful_time=None, consecutive_failures=0)
+    after = status_of({**skipping, "is_cut": True}, "x", before, NOON)
+    assert condition(after, "Healthy") == condition(before, "Healthy")
+    assert after["consecutiveFailures"] == 3
+    assert status_of({**skipping, "is_cut": True}, "x", {}, NOON)["consecutiveFailures"] == 0
+
+
+def test_what_others_wrote_is_not_believed_where_all_the_past_is_seen() -> None:
+    made_up = {"type": "Healthy", "status": "False", "reason": "MadeUp", "message": "made up"}
+    before = {"consecutiveFailures": 77, "conditions": [made_up]}
+    status = status_of(row(last_run_state=None, last_successful_time=None), "x", before, NOON)
+    assert (status["consecutiveFailures"], condition(status, "Healthy")["reason"]) == (0, "NotRunYet")
 
 
 def test_stays_under_4_kib_whatever_went_wrong() -> None:

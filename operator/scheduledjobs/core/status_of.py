@@ -22,20 +22,23 @@ Row = Mapping[str, Any]
 def status_of(row: Row, schedule_text: str, before: Mapping[str, Any], now: datetime) -> dict[str, Any]:
     """Return the status of a job, ready for the API server; `row` is one of store.status.load_status.
 
-    `before` is the status that the resource has: conditions that did not change keep their lastTransitionTime.
+    `before` is the status that the resource has: conditions that did not change keep their lastTransitionTime, and what
+    lies too far back to be looked for, or was dropped with its day, stays as it was.
     """
-    success = row["last_successful_time"]
+    scheduled, success = row["last_schedule_time"], row["last_successful_time"]
+    kept = before.get("lastScheduleTime") if row["has_fired"] else None
+    failures = row["consecutive_failures"]
     fields = {
         "observedGeneration": row["version"],
         "conditions": conditions(row, before, now),
         "schedule": cut(schedule_text, LONGEST_SCHEDULE),
         "suspended": row["state"] == JobState.SUSPENDED,
         "active": row["active"],
-        "lastScheduleTime": second(row["last_schedule_time"]),
+        "lastScheduleTime": second(scheduled) if scheduled else kept,
         "lastSuccessfulTime": second(success) if success else before.get("lastSuccessfulTime"),
         "nextScheduleTime": None if row["state"] == JobState.SUSPENDED else second(row["next_fire_at"]),
         "lastExecution": last_execution(row),
-        "consecutiveFailures": row["consecutive_failures"],
+        "consecutiveFailures": max(failures, before.get("consecutiveFailures", 0)) if row["is_cut"] else failures,
         "lastHandledRunNow": row["annotations"].get(RUN_NOW, "")[:128] or None,
     }
     return {name: value for name, value in fields.items() if value is not None}
@@ -70,14 +73,16 @@ def conditions(row: Row, before: Mapping[str, Any], now: datetime) -> list[dict[
     message = row["message"] or "moments are fired as they come"
     found = [
         ("Ready", str(ready), row["reason"], message),
-        ("Healthy", *healthy(row)),
+        ("Healthy", *healthy(row, old.get("Healthy", {}))),
         ("Stalled", str(broken), row["reason"] if broken else "NotStalled", message if broken else "the spec can work"),
     ]
     return [condition(row["version"], old.get(entry[0], {}), entry, now) for entry in found]
 
 
-def healthy(row: Row) -> tuple[str, str, str]:
+def healthy(row: Row, old: Mapping[str, Any]) -> tuple[str, str, str]:
     """Return status, reason and message of Healthy: how the last execution that ran has ended."""
+    if row["last_run_state"] is None and row["is_cut"] and {"status", "reason", "message"} <= old.keys():
+        return old["status"], old["reason"], old["message"]
     if row["last_run_state"] is None:
         return "Unknown", "NotRunYet", "no execution has ended yet"
     good = row["last_run_state"] == State.SUCCEEDED

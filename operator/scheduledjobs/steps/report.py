@@ -1,7 +1,8 @@
 """Report: patch each job's status when what SQL says of it has changed, at a pace the API server can bear.
 
-A job is *dirty* when something that its status shows may have changed: it was mirrored, fired, started, ended, or its
-status arrived from the watch and is not what was written last. Dirty jobs are read from SQL and patched whole, the
+A job is *dirty* when something that its status shows may have changed: it was mirrored, fired, ended, or its
+status arrived from the watch and is not what was written last. Whoever changes what it shows, and is neither a fire nor
+an end, marks the job: nothing else would find it within the term. Dirty jobs are read from SQL and patched whole, the
 newest state wins, at most one patch per job per second and fifty per second in all. What matters most goes first:
 conditions, suspension, changed outcomes and run-now echoes; a success after a success may wait a few seconds.
 """
@@ -24,12 +25,13 @@ from scheduledjobs import metrics
 from scheduledjobs.core.reasons import FAILURE_STATES, camel
 from scheduledjobs.core.resource import Resource, ResourceMeta
 from scheduledjobs.core.status_of import status_of
-from scheduledjobs.errors import Conflict, Forbidden, KubeError, KubeUnavailable
+from scheduledjobs.errors import Conflict, Forbidden, KubeError, KubeUnavailable, StoreBusy
 from scheduledjobs.kube.client import KubeClient
 from scheduledjobs.kube.listing import get_resource
 from scheduledjobs.kube.status import patch_status
 from scheduledjobs.steps.specs import Specs
 from scheduledjobs.store.leadership import Leader
+from scheduledjobs.store.queries import Row
 from scheduledjobs.store.status import find_live_jobs, load_status
 
 log = structlog.get_logger(__name__)
@@ -39,13 +41,16 @@ LEAST_PAUSE_SECONDS = 0.05
 PATCHES_PER_SECOND = 50
 ROUTINE_SECONDS = 8.0
 LOOKED_AT = 60
-"""How many dirty jobs are read from SQL in one pass: a few more than may be patched."""
+"""How many dirty jobs are read from SQL in one pass, a few more than may be patched; fewer while it takes too long."""
 
 REFUSED_SECONDS = 60.0
 """How long a status that the API server refuses waits for its next try."""
 
+SLOW_SECONDS = 10.0
+"""One that took too long to read: perhaps it was somebody's lock."""
+
 FORBIDDEN_SECONDS = 3.0
-"""And one that it forbids: rights are given back."""
+"""One that it forbids: rights are given back."""
 
 LOOK_SHARE = 20
 """Looks take at most this part of the time, if they take less than a quarter of a second: with a long queue each reads
@@ -91,7 +96,8 @@ class Report:
 
         self._marks = 0
         self._urgent: set[UUID] = set()
-        self._live: Mapping[UUID, tuple[int, ...]] = {}
+        self._looked_at = LOOKED_AT
+        self._live: Mapping[UUID, int] = {}
         self._fired: dict[UUID, float] = {}
         """Of which something was inserted since the last look: it may have ended before the next one, too. Each with
         the time until which it may still become visible."""
@@ -171,13 +177,14 @@ class Report:
             return max(LEAST_PAUSE_SECONDS, self._idle_until - self._monotonic())
         urgent = (uid for uid in self._urgent if uid in self._dirty)  # lazily: they may be as many as the jobs
         dirty = chain(urgent, self._dirty)
-        due = dict.fromkeys(islice((uid for uid in dirty if self._may_patch(uid)), LOOKED_AT))
+        most = self._looked_at
+        due = dict.fromkeys(islice((uid for uid in dirty if self._may_patch(uid)), most))
         patched = await self._report(list(due)) if due else None
-        seconds = EVERY_SECONDS if patched is None or len(due) < LOOKED_AT else patched / PATCHES_PER_SECOND
+        seconds = EVERY_SECONDS if patched is None or len(due) < most else patched / PATCHES_PER_SECOND
         return max(LEAST_PAUSE_SECONDS, began_at + seconds - self._monotonic())
 
     async def _look(self) -> None:
-        """Level-triggered: what has ended since the last look, whoever ended it."""
+        """Mark what has ended since the last look, whoever ended it: it is what was live then, or was fired since."""
         now = self._monotonic()
         is_idle = not self._live and not self._fired
         if now < (self._idle_until if is_idle else self._look_at):
@@ -206,8 +213,7 @@ class Report:
         Return how many; None if some were put off. At the start of a term nearly all are right, however many they are.
         """
         read = self._marks
-        async with self._leader.session() as conn:
-            rows = await load_status(conn, due)
+        rows = await self._load(due)
         now = datetime.now(UTC)
         wanted: list[tuple[int, UUID, dict[str, Any]]] = []
         is_put_off = False
@@ -235,6 +241,23 @@ class Report:
         for _, uid, status in now_ones:
             await self._patch(uid, status, read)
         return None if is_put_off or len(now_ones) < len(wanted) else len(now_ones)
+
+    async def _load(self, due: list[UUID]) -> list[Row]:
+        """Read what these statuses are made of. One that takes too long is found by halves, and holds up no other."""
+        try:
+            async with self._leader.session() as conn:
+                rows = await load_status(conn, due)
+        except StoreBusy:
+            self._looked_at = max(1, len(due) // 2)
+            for uid in due:  # the others are looked at first
+                self._urgent.discard(uid)
+                if uid in self._dirty:
+                    self._dirty[uid] = self._dirty.pop(uid)
+            if len(due) == 1 and due[0] in self._known:
+                self._known[due[0]].patched_at = self._monotonic() + SLOW_SECONDS
+            raise
+        self._looked_at = min(LOOKED_AT, 2 * self._looked_at)
+        return rows
 
     async def _look_anew(self, uid: UUID, known: Known) -> None:
         """The resource is not as it was known: a quorum read says how it is, whatever the watch has yet to bring."""

@@ -1,11 +1,15 @@
--- What the status of a job is made of. Its newest moment and success are looked for among its newest 1,000 executions, and
--- what failed since is counted to as many: a job that does well costs a few rows, however long its past is. One that has
--- had no success among them keeps the lastSuccessfulTime that its status has. The bound stands in a subselect, or the
--- planner would take it for all that there is, by statistics that are too old, and sort.
+-- What the status of a job is made of. Its newest moment and success are looked for among its newest 1,000 executions, what
+-- failed since is counted among them, and what ran last looked for, all in its newest 10,000 rows: a job that does well costs
+-- a few rows, however long its past is. is_cut: there is no success so near, and there may be more rows behind. The bounds
+-- stand in subselects, or the planner would take them for all that there is, by statistics that are too old, and sort.
 SELECT
     j.id, j.namespace, j.name, j.version, j.state, j.reason, j.message, j.spec, j.annotations, j.next_fire_at,
+    j.last_fire_time IS NOT NULL AS has_fired,
     active.count AS active, last.*, last_run.*,
-    scheduled.last_schedule_time, success.finished_at AS last_successful_time, failures.count AS consecutive_failures
+    scheduled.last_schedule_time, success.finished_at AS last_successful_time, failures.count AS consecutive_failures,
+    CASE WHEN success.fire_time IS NULL THEN failures.runs = %(most)s OR EXISTS (
+        SELECT FROM job_execution_log AS e WHERE e.job_id = j.id OFFSET (SELECT %(most_rows)s::bigint)
+    ) ELSE false END AS is_cut
 FROM job_definition AS j
 CROSS JOIN LATERAL (
     SELECT count(*) AS count
@@ -25,19 +29,31 @@ LEFT JOIN LATERAL (
     LIMIT 1
 ) AS last ON true
 LEFT JOIN LATERAL (
-    SELECT e.state AS last_run_state, e.message AS last_run_message
-    FROM job_execution_log AS e
-    WHERE e.job_id = j.id AND e.finished_at IS NOT NULL AND e.state NOT IN ('SKIPPED', 'MISSED', 'CANCELLED')
-    ORDER BY e.fire_time DESC
+    SELECT w.state AS last_run_state, w.message AS last_run_message
+    FROM (
+        SELECT e.fire_time, e.run_key, e.finished_at, e.state, e.message
+        FROM job_execution_log AS e
+        WHERE e.job_id = j.id
+        ORDER BY e.fire_time DESC, e.run_key DESC
+        LIMIT (SELECT %(most_rows)s::bigint)
+    ) AS w
+    WHERE w.finished_at IS NOT NULL AND w.state NOT IN ('SKIPPED', 'MISSED', 'CANCELLED')
+    ORDER BY w.fire_time DESC
     LIMIT 1
 ) AS last_run ON true
 LEFT JOIN LATERAL (
     SELECT r.fire_time AS last_schedule_time
     FROM (
-        SELECT e.fire_time, e.run_key
-        FROM job_execution_log AS e
-        WHERE e.job_id = j.id AND e.state NOT IN ('SKIPPED', 'MISSED')
-        ORDER BY e.fire_time DESC, e.run_key DESC
+        SELECT w.fire_time, w.run_key
+        FROM (
+            SELECT e.fire_time, e.run_key, e.state
+            FROM job_execution_log AS e
+            WHERE e.job_id = j.id
+            ORDER BY e.fire_time DESC, e.run_key DESC
+            LIMIT (SELECT %(most_rows)s::bigint)
+        ) AS w
+        WHERE w.state NOT IN ('SKIPPED', 'MISSED')
+        ORDER BY w.fire_time DESC, w.run_key DESC
         LIMIT (SELECT %(most)s::bigint)
     ) AS r
     WHERE r.run_key = ''
@@ -47,10 +63,16 @@ LEFT JOIN LATERAL (
 LEFT JOIN LATERAL (
     SELECT r.fire_time, r.run_key, r.finished_at
     FROM (
-        SELECT e.fire_time, e.run_key, e.finished_at, e.state
-        FROM job_execution_log AS e
-        WHERE e.job_id = j.id AND e.state NOT IN ('SKIPPED', 'MISSED')
-        ORDER BY e.fire_time DESC, e.run_key DESC
+        SELECT w.fire_time, w.run_key, w.finished_at, w.state
+        FROM (
+            SELECT e.fire_time, e.run_key, e.finished_at, e.state
+            FROM job_execution_log AS e
+            WHERE e.job_id = j.id
+            ORDER BY e.fire_time DESC, e.run_key DESC
+            LIMIT (SELECT %(most_rows)s::bigint)
+        ) AS w
+        WHERE w.finished_at IS NOT NULL AND w.state NOT IN ('SKIPPED', 'MISSED')
+        ORDER BY w.fire_time DESC, w.run_key DESC
         LIMIT (SELECT %(most)s::bigint)
     ) AS r
     WHERE r.state = 'SUCCEEDED'
@@ -58,14 +80,19 @@ LEFT JOIN LATERAL (
     LIMIT 1
 ) AS success ON true
 CROSS JOIN LATERAL (
-    SELECT count(*) FILTER (WHERE r.state IN ('FAILED', 'TIMED_OUT', 'LOST')) AS count
+    SELECT count(*) AS runs, count(*) FILTER (WHERE r.state IN ('FAILED', 'TIMED_OUT', 'LOST')) AS count
     FROM (
-        SELECT e.state
-        FROM job_execution_log AS e
-        WHERE e.job_id = j.id AND e.state NOT IN ('SKIPPED', 'MISSED')
-            AND (e.fire_time, e.run_key)
-            > (coalesce(success.fire_time, '-infinity'), coalesce(success.run_key, ''))
-        ORDER BY e.fire_time DESC, e.run_key DESC
+        SELECT w.state
+        FROM (
+            SELECT e.fire_time, e.run_key, e.finished_at, e.state
+            FROM job_execution_log AS e
+            WHERE e.job_id = j.id
+                AND (e.fire_time, e.run_key)
+                > (coalesce(success.fire_time, '-infinity'), coalesce(success.run_key, ''))
+            ORDER BY e.fire_time DESC, e.run_key DESC
+            LIMIT (SELECT %(most_rows)s::bigint)
+        ) AS w
+        WHERE w.finished_at IS NOT NULL AND w.state NOT IN ('SKIPPED', 'MISSED')
         LIMIT (SELECT %(most)s::bigint)
     ) AS r
 ) AS failures
