@@ -90,13 +90,13 @@ audit: .venv/ready .venv/release/ready  ## Look for known vulnerabilities; fails
 sbom: .venv/ready .venv/release/ready  ## Write dist/scheduledjobs-VERSION.cdx.json from the pins (CycloneDX)
 	@$(BIN)/python -m dev.sbom
 
-bench: .venv/ready programs  ## Measure the floor, executions a second and lateness, and profile: 5 minutes
+bench: .venv/ready  ## Measure the floor, executions a second and lateness, and profile: 5 minutes
 	@$(BIN)/python -m benchmarks
 
-bench-units: .venv/ready programs  ## Measure one unit of the goals: UNIT=U5, OPTIONS="--count 1000" makes it small
+bench-units: .venv/ready  ## Measure one unit of the goals: UNIT=U5, OPTIONS="--count 1000" makes it small
 	@$(BIN)/python -m benchmarks.units $(or $(UNIT),--help) $(OPTIONS)
 
-bench-peers: .venv/ready programs  ## Measure beside other schedulers and job queues, two hours: tables at the end (ONLY=names)
+bench-peers: .venv/ready  ## Measure beside other schedulers and job queues, two hours: tables at the end (ONLY=names)
 	@$(BIN)/python -m benchmarks.peers $(if $(ONLY),--only $(ONLY))
 
 lock: .venv/ready  ## Pin the newest versions that pyproject.toml allows (needs uv)
