@@ -18,7 +18,7 @@ from scheduledjobs.core.plan import Judge
 from scheduledjobs.core.reasons import Reason
 from scheduledjobs.core.resource import Resource, ResourceMeta
 from scheduledjobs.core.spec import ConcurrencyPolicy
-from scheduledjobs.errors import TermLost
+from scheduledjobs.errors import StoreUnavailable, TermLost
 from scheduledjobs.handlers import Registry
 from scheduledjobs.kube.client import KubeClient
 from scheduledjobs.kube.feed import keep_feeding
@@ -109,34 +109,15 @@ class Leading:
         self.inbox = Inbox()
         self.announce = Announce(kube, replica.settings.hostname)
         self.report = Report(leader, kube, specs, lambda meta, last: self._tell.tell_outcome(meta, last))
-        self.fire = Fire(
-            leader,
-            replica.clock,
-            specs,
-            retention,
-            self._on_fired,
-            self._on_fire_failed,
-            replica.claim,
-            on_unheard=self._on_unheard,
-        )
-        self.release = Release(leader, specs, self._on_released, self._on_missed, self._work, self._stops)
+        self.fire = self._new_fire(retention)
+        self.release = self._new_release()
         surviving = replica.registry.surviving()
         self.rescue = Rescue(leader, leader.is_trusted, self._on_lost, self._on_handlers, specs, surviving=surviving)
         self._counted = Counted(replica.settings.quotas)
         self._judge = Judge(lambda name: name in self._handlers, replica.registry.check, self._counted.message)
-        self.mirror = Mirror(
-            leader,
-            self.inbox,
-            specs,
-            retention,
-            self._judge,
-            self._get,
-            self._on_written,
-            self._counted,
-            self._on_unheard,
-        )
+        self.mirror = self._new_mirror(retention)
         self.quota = JudgeQuota(leader, self._counted, self._judge_again, self.inbox.wake.set)
-        self.resume = Resume(leader, specs, retention, self._judge, self._on_written, self._on_unheard)
+        self.resume = self._new_resume(retention)
         self.judge = JudgeAgain(leader, self.inbox, lambda: self._handlers)
         self.compare = Compare(
             leader, kube, self.inbox, namespaces, self._on_listed, self._on_compared, is_all_news=was_restored
@@ -152,6 +133,52 @@ class Leading:
             name: Deliver(leader, name, webhook, source, settings.public_url)
             for name, webhook in settings.webhooks.items()
         }
+
+    def _new_fire(self, retention: timedelta) -> Fire:
+        return Fire(
+            self._leader,
+            self._replica.clock,
+            self._replica.specs,
+            retention,
+            self._on_fired,
+            self._on_fire_failed,
+            self._replica.claim,
+            on_unheard=self._on_unheard,
+        )
+
+    def _new_release(self) -> Release:
+        return Release(
+            self._leader,
+            self._replica.specs,
+            self._on_released,
+            self._on_missed,
+            self._work,
+            self._stops,
+            on_unheard=self._on_unheard,
+        )
+
+    def _new_mirror(self, retention: timedelta) -> Mirror:
+        return Mirror(
+            self._leader,
+            self.inbox,
+            self._replica.specs,
+            retention,
+            self._judge,
+            self._get,
+            self._on_written,
+            self._counted,
+            on_unheard=self._on_unheard,
+        )
+
+    def _new_resume(self, retention: timedelta) -> Resume:
+        return Resume(
+            self._leader,
+            self._replica.specs,
+            retention,
+            self._judge,
+            self._on_written,
+            on_unheard=self._on_unheard,
+        )
 
     async def run(self) -> None:
         """Run the term until cancelled; `TermLost` once another one is in force."""
@@ -319,8 +346,12 @@ class Leading:
 
     async def _mark_failed(self, job: JobName, error: Exception) -> None:
         message = str(error) or type(error).__name__
-        async with self._leader.write() as conn:
-            await fail_fire(conn, job.id, message[:512])
+        try:
+            async with self._leader.write() as conn:
+                await fail_fire(conn, job.id, message[:512])
+        except StoreUnavailable:
+            self._on_unheard([job.id])
+            raise
         self._changed()
         self.report.mark([job.id])
         meta = self.report.meta(job.id)

@@ -65,6 +65,7 @@ class Stage:
     offset: timedelta = timedelta(0)
     specs: Specs = field(default_factory=Specs)
     fired: list[NewExecution] = field(default_factory=list)
+    unheard: list[UUID] = field(default_factory=list)
     written: list[Written] = field(default_factory=list)
     living: dict[tuple[str, str], Resource] = field(default_factory=dict)
     on_failed: Callable[[JobName, Exception], None] = _fail
@@ -98,7 +99,8 @@ class Stage:
         """Mirror resources, as the watch brings them."""
         inbox = Inbox()
         async with self.leader() as leader:
-            mirror = Mirror(leader, inbox, self.specs, KEPT, self.judge, self._get, self._on_written)
+            hear = self.unheard.extend
+            mirror = Mirror(leader, inbox, self.specs, KEPT, self.judge, self._get, self._on_written, on_unheard=hear)
             for change in changes:
                 inbox.put(Seen(change) if isinstance(change, Resource) else change)
             while len(inbox):
@@ -112,7 +114,8 @@ class Stage:
     async def resume(self) -> None:
         """End the pauses whose time has come."""
         async with self.leader() as leader:
-            step = Resume(leader, self.specs, KEPT, self.judge, self._on_written)
+            hear = self.unheard.extend
+            step = Resume(leader, self.specs, KEPT, self.judge, self._on_written, on_unheard=hear)
             while await step.step() == 0.0:
                 pass
 
@@ -128,7 +131,8 @@ class Stage:
     async def firing(self, *, may_fire_old: bool = True) -> AsyncIterator[Fire]:
         """A leader that is about to fire, a step at a time."""
         async with self.leader() as leader:
-            step = Fire(leader, await self._clock(), self.specs, KEPT, self._on_fired, self.on_failed)
+            clock, hear = await self._clock(), self.unheard.extend
+            step = Fire(leader, clock, self.specs, KEPT, self._on_fired, self.on_failed, on_unheard=hear)
             step.may_fire_old = may_fire_old
             yield step
 
@@ -154,7 +158,9 @@ class Stage:
         async def nothing(_: Any) -> None: ...
 
         async with self.leader() as leader:
-            await Release(leader, self.specs, nothing, lambda _: None, lambda: None, lambda: None).step()
+            hear = self.unheard.extend
+            step = Release(leader, self.specs, nothing, lambda _: None, lambda: None, lambda: None, on_unheard=hear)
+            await step.step()
 
     async def rescue(self, surviving: frozenset[str] = frozenset()) -> None:
         """End what the dead have left; nobody is declared dead. `surviving`: handlers whose work goes on."""

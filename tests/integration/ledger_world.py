@@ -128,6 +128,9 @@ class World:
 async def _nothing(*_: Any) -> None: ...
 
 
+def _ignore(*_: Any) -> None: ...
+
+
 def _fail(job: Job, error: Exception) -> None:
     raise AssertionError(f"{job}: {error}")
 
@@ -144,11 +147,12 @@ class Process:
         self.specs = Specs()
         self.inbox = Inbox()
         judge = Judge(lambda name: name in REGISTRY.names(), REGISTRY.check)
-        self.fire = Fire(self.leader, self.clock, self.specs, KEPT, lambda *_: None, _fail)
+        self.fire = Fire(self.leader, self.clock, self.specs, KEPT, lambda *_: None, _fail, on_unheard=_ignore)
         self.fire.may_fire_old = is_compared
-        self.mirror = Mirror(self.leader, self.inbox, self.specs, KEPT, judge, self._get, self._on_written)
-        self.resume = Resume(self.leader, self.specs, KEPT, judge, self._on_written)
-        self.release = Release(self.leader, self.specs, self.fire.reload, *[lambda *_: None] * 3)
+        told = self._on_written
+        self.mirror = Mirror(self.leader, self.inbox, self.specs, KEPT, judge, self._get, told, on_unheard=_ignore)
+        self.resume = Resume(self.leader, self.specs, KEPT, judge, told, on_unheard=_ignore)
+        self.release = Release(self.leader, self.specs, self.fire.reload, *[_ignore] * 3, on_unheard=_ignore)
 
     async def _get(self, namespace: str, name: str) -> Resource | None:
         return self.living.get((namespace, name))

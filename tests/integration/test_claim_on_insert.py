@@ -51,6 +51,7 @@ async def firing(stage: Stage, slots: int = 5, limit: int = 0, jobs: int = 2) ->
                 lambda _jobs, _rows, to_claim: counted.append(to_claim),
                 stage.on_failed,
                 claim,
+                on_unheard=stage.unheard.extend,
             )
             fire.may_fire_old = True
             await claim.step()

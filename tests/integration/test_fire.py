@@ -158,7 +158,8 @@ def names_planned(step: Fire) -> list[str]:
 
 async def fire_of(stage: Stage, leader: Leader) -> Fire:
     """The fire step of a term that has been compared."""
-    step = Fire(leader, await stage._clock(), stage.specs, KEPT, lambda *_: None, stage.on_failed)
+    clock, hear = await stage._clock(), stage.unheard.extend
+    step = Fire(leader, clock, stage.specs, KEPT, lambda *_: None, stage.on_failed, on_unheard=hear)
     step.may_fire_old = True
     return step
 

@@ -76,7 +76,7 @@ async def test_a_leader_with_nothing_to_write_learns_that_its_term_is_over(datab
 
     async with take_over(database, "a", 0) as old:
         assert old is not None
-        release = Release(old, Specs(), nothing, lambda _: None, lambda: None, lambda: None)
+        release = Release(old, Specs(), nothing, *[lambda *_: None] * 3, on_unheard=lambda _: None)
         await release.step()
         assert await _take(database, 1) == 2
         with pytest.raises(TermLost):

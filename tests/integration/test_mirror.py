@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
-from uuid import UUID, uuid4
+from uuid import uuid4
 
 import pytest
 from tests.integration.conftest import KEPT, REGISTRY, Stage, resource
@@ -13,11 +15,11 @@ from tests.integration.conftest import KEPT, REGISTRY, Stage, resource
 from scheduledjobs.core.plan import Judge
 from scheduledjobs.core.reasons import Reason
 from scheduledjobs.core.resource import RUN_NOW, Resource
-from scheduledjobs.errors import KubeUnavailable, SpecError, StoreUnavailable
+from scheduledjobs.errors import KubeUnavailable, SpecError, StoreBusy, StoreUnavailable
 from scheduledjobs.steps.compare import differs
 from scheduledjobs.steps.judge import JudgeAgain
 from scheduledjobs.steps.mirror import Gone, Inbox, Mirror, Seen, read_anew
-from scheduledjobs.steps.mirror_batch import MirrorBatch
+from scheduledjobs.steps.mirror_batch import MirrorBatch, Written
 from scheduledjobs.steps.specs import Specs
 from scheduledjobs.store.mirror import cancel_orphans
 from scheduledjobs.store.sessions import connect
@@ -210,17 +212,63 @@ async def test_what_a_lost_commit_may_have_mirrored_is_told(stage: Stage, monkey
     async def fail(_: Any) -> None:
         raise StoreUnavailable("the answer was lost")
 
-    async def nothing(*_: Any) -> None: ...
+    async def wait(_: Any) -> None:
+        raise StoreBusy("the lost one still holds its locks")
 
-    monkeypatch.setattr(MirrorBatch, "write", fail)
-    inbox, found, unheard = Inbox(), resource(fixedRate="1s"), list[UUID]()
+    inbox, found, told = Inbox(), resource(fixedRate="1s"), list[Written]()
     inbox.put(Seen(found))
+    async with mirroring(stage, inbox, told) as mirror:
+        with monkeypatch.context() as patch:
+            patch.setattr(MirrorBatch, "write", fail)
+            with pytest.raises(StoreUnavailable):
+                await mirror.step()
+        assert stage.unheard == [found.meta.uid]
+        assert len(inbox) == 1
+        with monkeypatch.context() as patch:
+            patch.setattr(MirrorBatch, "write", wait)
+            with pytest.raises(StoreBusy):
+                await mirror.step()
+        await mirror.apply([Seen(resource("another"))])
+        await mirror.step()
+        await mirror.apply([Seen(resource("a third"))])
+    # Nor would it say that a version was rewritten.
+    assert [written.is_rewritten for written in told] == [False, True, False]
+
+
+async def test_all_parts_of_a_batch_are_told_of_at_once(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One after the other, a failure in telling of the first would leave the others untold."""
+    bad = resource("bad")
+    write = MirrorBatch._upsert
+
+    async def refuse(self: MirrorBatch, written: Written) -> None:
+        if bad.meta.uid in self._put:
+            raise ValueError("cannot be written")
+        await write(self, written)
+
+    monkeypatch.setattr(MirrorBatch, "_upsert", refuse)
+    inbox, told = Inbox(), list[Written]()
+    gone = resource("gone", fixedRate="1s")
+    await stage.mirror(gone)
+    found = [resource(f"job-{n}", fixedRate="1s", annotations={RUN_NOW: "a"} if n == 0 else {}) for n in range(3)]
+    for each in (*found[:1], Gone(gone.meta.uid, "default", "gone"), bad, *found[1:]):
+        inbox.put(each if isinstance(each, Gone) else Seen(each))
+    async with mirroring(stage, inbox, told) as mirror:
+        await mirror.step()
+    (written,) = told
+    assert set(written.jobs) == {each.meta.uid for each in found}
+    assert written.removed == [gone.meta.uid]
+    assert [request.token for request in written.requests] == ["a"]
+    assert not written.is_rewritten
+
+
+@asynccontextmanager
+async def mirroring(stage: Stage, inbox: Inbox, told: list[Written]) -> AsyncIterator[Mirror]:
+    async def written(one: Written) -> None:
+        told.append(one)
+
+    get, hear = stage._get, stage.unheard.extend
     async with stage.leader() as leader:
-        mirror = Mirror(leader, inbox, stage.specs, KEPT, stage.judge, nothing, nothing, on_unheard=unheard.extend)
-        with pytest.raises(StoreUnavailable):
-            await mirror.step()
-    assert unheard == [found.meta.uid]
-    assert len(inbox) == 1
+        yield Mirror(leader, inbox, stage.specs, KEPT, stage.judge, get, written, on_unheard=hear)
 
 
 async def test_a_read_that_was_overtaken_by_the_watch_is_made_again() -> None:
@@ -251,7 +299,8 @@ async def test_two_uids_under_one_name_are_disputed_until_there_is_an_answer(sta
     inbox = Inbox()
     inbox.put(Seen(new))
     async with stage.leader() as leader:
-        mirror = Mirror(leader, inbox, stage.specs, KEPT, stage.judge, get, stage._on_written)
+        hear = stage.unheard.extend
+        mirror = Mirror(leader, inbox, stage.specs, KEPT, stage.judge, get, stage._on_written, on_unheard=hear)
         with pytest.raises(KubeUnavailable):
             await mirror.step()
         while len(inbox):

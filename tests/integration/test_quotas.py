@@ -45,7 +45,8 @@ async def mirror(stage: Stage, quotas: Quotas, *changes: Resource | Gone | Seen)
         async with leader.session() as conn:
             await counted.load(conn)
         judge = Judge(stage.handlers.__contains__, REGISTRY.check, counted.message)
-        step = Mirror(leader, inbox, stage.specs, KEPT, judge, stage._get, stage._on_written, counted)
+        get, told, hear = stage._get, stage._on_written, stage.unheard.extend
+        step = Mirror(leader, inbox, stage.specs, KEPT, judge, get, told, counted, on_unheard=hear)
         again = JudgeQuota(leader, counted, lambda found: inbox.put(Seen(found, judge_again=True)))
         for change in changes:
             inbox.put(Seen(change) if isinstance(change, Resource) else change)
@@ -69,7 +70,7 @@ async def test_the_newest_jobs_over_a_quota_are_not_ready_and_say_why(stage: Sta
     await mirror(stage, THREE, *(job(n) for n in range(5)), *(job(n, "sales") for n in range(3)))
     assert over(stage) == ["job-3", "job-4"]
     (row,) = stage.rows("SELECT * FROM job_definition WHERE name = 'job-4'")
-    ready = conditions({**row, "last_run_state": None}, {}, NEW_YEAR)[0]
+    ready = conditions({**row, "last_run_state": None, "is_cut": False}, {}, NEW_YEAR)[0]
     assert (ready["status"], ready["reason"]) == ("False", "QuotaExceeded")
     assert ready["message"] == "namespace finance may have 3 jobs, counted from the oldest"
 
@@ -184,7 +185,8 @@ async def test_a_doubted_job_is_judged_by_whatever_is_seen_of_it(stage: Stage) -
         async with leader.session() as conn:
             await counted.load(conn)
         judge = Judge(stage.handlers.__contains__, REGISTRY.check, counted.message)
-        step = Mirror(leader, inbox, stage.specs, KEPT, judge, stage._get, stage._on_written, counted)
+        get, told, hear = stage._get, stage._on_written, stage.unheard.extend
+        step = Mirror(leader, inbox, stage.specs, KEPT, judge, get, told, counted, on_unheard=hear)
         newer = job(3)
         inbox.put(Seen(replace(newer, meta=replace(newer.meta, resource_version=2))))
         inbox.put(Seen(newer, judge_again=True))
@@ -202,7 +204,8 @@ async def test_a_doubted_job_is_not_judged_by_an_event_of_the_past(stage: Stage)
     inbox, counted = Inbox(), Counted(Quotas())
     async with stage.leader() as leader:
         judge = Judge(stage.handlers.__contains__, REGISTRY.check, counted.message)
-        step = Mirror(leader, inbox, stage.specs, KEPT, judge, stage._get, stage._on_written, counted)
+        get, told, hear = stage._get, stage._on_written, stage.unheard.extend
+        step = Mirror(leader, inbox, stage.specs, KEPT, judge, get, told, counted, on_unheard=hear)
         await step.apply([Seen(of(2, "1m"))])
         (row,) = stage.rows("SELECT * FROM job_definition WHERE name = 'job-3'")
         assert (row["version"], row["spec"]["fixedRate"]) == (3, "5m")

@@ -9,12 +9,15 @@ from uuid import UUID, uuid4
 
 import psycopg
 import pytest
+from structlog.testing import capture_logs
 from tests.integration.conftest import KEPT, Stage, resource
 
+from scheduledjobs.core.resource import Resource
 from scheduledjobs.errors import StoreUnavailable
+from scheduledjobs.steps import release
 from scheduledjobs.steps.mirror import Gone
 from scheduledjobs.steps.mirror_batch import MirrorBatch
-from scheduledjobs.steps.resume import Resume
+from scheduledjobs.steps.resume import RETRY_SECONDS, Resume
 from scheduledjobs.steps.specs import Specs
 from scheduledjobs.store.executions import cancel_execution, find_stops, return_abandoned
 from scheduledjobs.store.sessions import connect
@@ -438,30 +441,80 @@ async def test_the_end_of_a_pause_is_looked_for_ahead_and_not_slept_through(stag
     assert 0 < wait <= 0.5
 
 
-@pytest.mark.parametrize("error", [ValueError("cannot be read"), StoreUnavailable("the answer was lost")])
-async def test_a_pause_that_could_not_be_ended_is_tried_again_soon(
-    stage: Stage, monkeypatch: pytest.MonkeyPatch, error: Exception
+async def test_an_end_of_a_pause_whose_commit_may_have_landed_unheard_is_told(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     until = await stage.now() + 60 * SECOND
     await stage.mirror(resource(fixedRate="10s", annotations={UNTIL: at(until)}))
     stage.tick(seconds=61)
 
     async def fail(_: Any) -> None:
-        raise error
+        raise StoreUnavailable("the answer was lost")
 
     monkeypatch.setattr(MirrorBatch, "write", fail)
-    unheard: list[UUID] = []
-    if isinstance(error, StoreUnavailable):
-        with pytest.raises(StoreUnavailable):
-            await resume_once(stage, unheard)
-    else:
-        assert await resume_once(stage, unheard) == 1.0
-    assert unheard == [stage.job()["id"]]
+    with pytest.raises(StoreUnavailable):
+        await resume_once(stage)
+    assert stage.unheard == [stage.job()["id"]]
 
 
-async def resume_once(stage: Stage, unheard: list[UUID] | None = None) -> float | None:
-    async def written(_: Any) -> None: ...
+async def test_a_pause_that_cannot_be_ended_holds_up_none_behind_it_and_is_told_of_once(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    until = await stage.now() + 60 * SECOND
+    names = [*(f"bad-{number}" for number in range(201)), "good"]  # a look takes 200
+    ends = [*[until] * 201, until + SECOND]
+    await stage.mirror(
+        *(resource(name, fixedRate="10s", annotations={UNTIL: at(end)}) for name, end in zip(names, ends, strict=True))
+    )
+    stage.tick(seconds=62)
+    active = "SELECT name FROM job_definition WHERE state = 'ACTIVE'"
+    put, now = MirrorBatch.put, 0.0
 
+    def refuse(self: MirrorBatch, found: Resource) -> None:
+        if found.meta.name.startswith("bad"):
+            raise ValueError("cannot be read")
+        put(self, found)
+
+    monkeypatch.setattr(MirrorBatch, "put", refuse)
     async with stage.leader() as leader:
-        told = [] if unheard is None else unheard
-        return await Resume(leader, stage.specs, KEPT, stage.judge, written, told.extend).step()
+        hear = stage.unheard.extend
+        step = Resume(leader, stage.specs, KEPT, stage.judge, stage._on_written, lambda: now, on_unheard=hear)
+        with capture_logs() as said:
+            while await step.step() == 0.0:
+                pass
+            assert stage.rows(active) == [{"name": "good"}]
+            now += RETRY_SECONDS + 1
+            while await step.step() == 0.0:
+                pass
+        assert sum(each["event"] == "pause cannot be ended" for each in said) == 201
+        assert stage.unheard == []
+        monkeypatch.undo()
+        now += RETRY_SECONDS + 1
+        while await step.step() == 0.0:
+            pass
+    assert len(stage.rows(active)) == 202
+
+
+async def test_a_release_whose_commit_may_have_landed_unheard_is_told(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The job waits no more then, so no later pass would come to it, and its status would stay as it was."""
+    await stage.mirror(resource(fixedDelay="24h"))
+
+    async def fail(*_: Any) -> None:
+        raise StoreUnavailable("the answer was lost")
+
+    stage.tick(hours=25)
+    await stage.fire()
+    (claimed,) = await stage.claim(replica := await stage.replica())
+    await stage.complete(replica, {**claimed, "claimed_by": replica})
+    monkeypatch.setattr(release, "release_jobs", fail)
+    with pytest.raises(StoreUnavailable):
+        await stage.release()
+    assert stage.unheard == [stage.job()["id"]]
+
+
+async def resume_once(stage: Stage) -> float | None:
+    async with stage.leader() as leader:
+        hear = stage.unheard.extend
+        return await Resume(leader, stage.specs, KEPT, stage.judge, stage._on_written, on_unheard=hear).step()

@@ -19,7 +19,6 @@ from scheduledjobs.core.resource import ResourceMeta
 from scheduledjobs.kube.client import KubeClient
 from scheduledjobs.kube.events import post_event
 
-EVERY_SECONDS = 1.0
 MOST_QUEUED = 1000
 MOST_REMEMBERED = 10_000
 PER_STEP = 20

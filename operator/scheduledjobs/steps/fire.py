@@ -84,7 +84,7 @@ class Fire:
         on_failed: Callable[[JobName, Exception], None],
         claimant: Claimant | None = None,
         *,
-        on_unheard: Callable[[list[UUID]], None] = lambda _: None,
+        on_unheard: Callable[[Sequence[UUID]], None],
     ) -> None:
         """`claimant` may claim what is inserted; `on_fired(jobs, rows, to_claim)` is told how many it did not.
 
@@ -298,12 +298,14 @@ class Fire:
     async def _fire_halving(self, jobs: Sequence[Job]) -> None:
         try:
             await halving(
-                jobs, self.fire, lambda job, error: self._put_off(JobName(job.id, job.namespace, job.name), error)
+                jobs,
+                self.fire,
+                lambda job, error: self._put_off(JobName(job.id, job.namespace, job.name), error),
+                lambda part: self._on_unheard([job.id for job in part]),
             )
         except (TermLost, StoreUnavailable):
             self._due.clear()
             self._reload_at = self._reload_late_at = 0.0
-            self._on_unheard([job.id for job in jobs])
             raise
 
     def _put_off(self, job: JobName, error: Exception) -> None:

@@ -19,10 +19,14 @@ not, the whole table is locked."""
 
 
 async def halving(
-    items: Sequence[T], write: Callable[[Sequence[T]], Awaitable[None]], on_bad: Callable[[T, Exception], None]
+    items: Sequence[T],
+    write: Callable[[Sequence[T]], Awaitable[None]],
+    on_bad: Callable[[T, Exception], None],
+    on_unheard: Callable[[Sequence[T]], None],
 ) -> None:
     """Await `write(items)`; if it raises, write each half; `on_bad(item, error)` is told of one that fails alone.
 
+    `on_unheard(items)` is told of those of which a COMMIT may have landed though its answer was lost, or may land yet.
     Raises `StoreBusy` at the end if one could not be written for now, and before it where more than a few are locked.
     """
     parts = [items]
@@ -40,6 +44,7 @@ async def halving(
                 locked = error
                 continue
         except (TermLost, StoreUnavailable):
+            on_unheard(part)
             raise
         except Exception as error:  # noqa: BLE001 a defect that one object meets must not stop the others
             if len(part) == 1:

@@ -78,7 +78,7 @@ def report_failure(step: str, error: Exception, failures: int) -> None:
 def together(seconds: float, now: float) -> float:
     """Return about `seconds`, at unix time `now`: loops that wait for nothing in particular wake at the same moments.
 
-    A waking costs more than most of them do in it. The moments are half-way between those at which most jobs are due.
+    A waking costs more than most of them do in it. The moments lie off whole seconds, at which most jobs are due.
     """
     if seconds < 2 * GRID_SECONDS:
         return seconds

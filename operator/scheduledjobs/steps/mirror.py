@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
+from functools import reduce
 from itertools import islice
 from typing import Any
 from uuid import UUID
@@ -183,9 +184,10 @@ class Mirror:
         get_resource: Callable[[str, str], Any],
         on_written: Callable[[Written], Any],
         counted: Counted | None = None,
-        on_unheard: Callable[[list[UUID]], None] = lambda _: None,
+        *,
+        on_unheard: Callable[[Sequence[UUID]], None],
     ) -> None:
-        """`get_resource(namespace, name)` awaits a quorum GET; `on_written` is awaited after each COMMIT.
+        """`get_resource(namespace, name)` awaits a quorum GET; `on_written` is awaited after the COMMITs of a batch.
 
         `counted` is what `judge` knows of quotas; `on_unheard` is told of jobs for which a COMMIT may have landed
         unheard.
@@ -199,6 +201,7 @@ class Mirror:
         self._get_resource = get_resource
         self._on_written = on_written
         self._counted = counted or Counted(Quotas())
+        self._unheard: set[UUID] = set()
         self._days = Days()
 
     async def step(self) -> float | None:
@@ -211,27 +214,36 @@ class Mirror:
                 await self.apply(changes)
             except (TermLost, StoreUnavailable):
                 self._inbox.put_back(changes)
-                self._on_unheard([_uid(change) for change in changes])
                 raise
         return 0.0 if len(self._inbox) else None
 
     async def apply(self, changes: Sequence[Change]) -> None:
         """Mirror these changes, halving the batch around one that cannot be."""
         done: list[tuple[Written, list[Seen]]] = []
+        told: set[UUID] = set()
 
         async def write(part: Sequence[Change]) -> None:
             try:
                 done.append(await self._write(part))
+                told.update(_uids(part))
             except BaseException:
                 self._days.forget()
                 raise
 
         try:
-            await halving(changes, write, _tell_bad)
+            await halving(changes, write, _tell_bad, self._tell_unheard)
         finally:
-            for written, _ in done:
-                await self._on_written(written)
+            if done:  # all at once: none is told of less because telling of another failed
+                written = reduce(joined, [written for written, _ in done])
+                may_be_rewritten = written.is_rewritten or not told.isdisjoint(self._unheard)
+                self._unheard -= told
+                await self._on_written(replace(written, is_rewritten=may_be_rewritten))
         await self._settle_disputes([change for _, disputed in done for change in disputed])
+
+    def _tell_unheard(self, changes: Sequence[Change]) -> None:
+        """Their COMMIT may have landed: put back they bring no news then, not even that a version was rewritten."""
+        self._unheard.update(_uids(changes))
+        self._on_unheard(_uids(changes))
 
     async def _write(self, changes: Sequence[Change]) -> tuple[Written, list[Seen]]:
         async with self._leader.write() as conn:

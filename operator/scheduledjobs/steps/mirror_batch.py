@@ -48,17 +48,19 @@ class Written:
     settled: list[tuple[Job, NewExecution]] = field(default_factory=list)
     requests: list[RunRequest] = field(default_factory=list)
     is_rewritten: bool = False
-    """A version was there with another spec: etcd was restored."""
+    """A version was there with another spec, or may have been: etcd was restored."""
 
 
 def joined(first: Written, second: Written) -> Written:
-    """Return what two batches of one transaction wrote, one after the other."""
+    """Return what two batches wrote, one after the other."""
     jobs = {uid: entry for uid, entry in first.jobs.items() if uid not in second.removed}
     return replace(
         second,
         jobs=jobs | second.jobs,
         before={**second.before, **first.before},
+        removed=first.removed + second.removed,
         settled=first.settled + second.settled,
+        requests=first.requests + second.requests,
         is_rewritten=first.is_rewritten or second.is_rewritten,
     )
 

@@ -38,7 +38,6 @@ from scheduledjobs.store.releases import (
 
 log = structlog.get_logger(__name__)
 
-EVERY_SECONDS = 1.0
 LOCKED_SECONDS = 0.1
 """A job that somebody has locked is not waited for, but looked at again so soon."""
 
@@ -57,8 +56,14 @@ class Release:
         on_missed: Callable[[Sequence[Row]], None],
         on_claimable: Callable[[], None],
         on_stops: Callable[[], None],
+        *,
+        on_unheard: Callable[[Sequence[UUID]], None],
     ) -> None:
-        """`on_claimable` is told when held runs may be claimed, `on_stops` when running ones were asked to stop."""
+        """`on_claimable` is told when held runs may be claimed, `on_stops` when running ones were asked to stop.
+
+        `on_unheard` is told of jobs for which a COMMIT may have landed unheard.
+        """
+        self._on_unheard = on_unheard
         self._on_claimable = on_claimable
         self._on_stops = on_stops
         self._leader = leader
@@ -80,7 +85,7 @@ class Release:
                 raise lost(self._leader.term, self._leader.holder)
             waiting = await find_waiting_jobs(conn) if there["is_any_waiting"] else []
         if waiting:
-            await halving(waiting, self.release, self._tell_bad)
+            await halving(waiting, self.release, self._tell_bad, self._on_unheard)
         if there["is_any_late"]:
             await self._miss()
         if there["is_any_held"]:

@@ -113,7 +113,7 @@ class Restored:
 
     async def _find_resuming(self) -> list[str]:
         async with self._leader.session() as conn:
-            ended = await find_expiring_pauses(conn, 0.0)
+            ended = await find_expiring_pauses(conn, 0.0, [])
             rows = await load_jobs(conn, [row["id"] for row in ended])
         return sorted(f"{row['namespace']}/{row['name']}" for row in rows)
 

@@ -7,6 +7,7 @@ what becomes of the moments in between.
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
 from typing import Any
@@ -32,6 +33,8 @@ AHEAD_SECONDS = 8.0
 One that is set meanwhile wakes this step."""
 
 AGAIN_SECONDS = 1.0
+RETRY_SECONDS = 30.0
+"""A pause that could not be ended is tried again so much later: those behind it need not wait."""
 
 
 class Resume:
@@ -44,7 +47,9 @@ class Resume:
         retention: timedelta,
         judge: Judge,
         on_written: Callable[[Written], Any],
-        on_unheard: Callable[[list[UUID]], None] = lambda _: None,
+        monotonic: Callable[[], float] = time.monotonic,
+        *,
+        on_unheard: Callable[[Sequence[UUID]], None],
     ) -> None:
         """`on_unheard` is told of jobs for which a COMMIT may have landed unheard."""
         self._on_unheard = on_unheard
@@ -53,26 +58,33 @@ class Resume:
         self._retention = retention
         self._judge = judge
         self._on_written = on_written
+        self._monotonic = monotonic
+        self._not_before: dict[UUID, float] = {}
         self._days = Days()
         self.wake = asyncio.Event()
 
     async def step(self) -> float | None:
         """End what is due to end; return the seconds until the next end if it is near, 0 if there may be more."""
         async with self._leader.session() as conn:
-            soon = await find_expiring_pauses(conn, AHEAD_SECONDS)
+            soon = await find_expiring_pauses(conn, AHEAD_SECONDS, self._excluded())
         if not soon:
             return None
         waits = float(soon[0]["seconds"])
         if waits > 0:
             return min(waits, AGAIN_SECONDS)  # so a small step of the database's clock is not slept through
-        bad: list[UUID] = []
+        await halving([row["id"] for row in soon if row["seconds"] <= 0], self._end, self._put_off, self._on_unheard)
+        return 0.0
 
-        def put_off(job_id: UUID, error: Exception) -> None:
-            bad.append(job_id)
+    def _excluded(self) -> list[UUID]:
+        now = self._monotonic()
+        for job_id in [job_id for job_id, at in self._not_before.items() if at + RETRY_SECONDS < now]:
+            del self._not_before[job_id]  # ended by a change, or the resource is gone: this step comes to it no more
+        return [job_id for job_id, at in self._not_before.items() if at > now]
+
+    def _put_off(self, job_id: UUID, error: Exception) -> None:
+        if job_id not in self._not_before:  # once: it is tried again and again
             log.error("pause cannot be ended", job_id=str(job_id), exc_info=error)
-
-        await halving([row["id"] for row in soon if row["seconds"] <= 0], self._end, put_off)
-        return AGAIN_SECONDS if bad else 0.0
+        self._not_before[job_id] = self._monotonic() + RETRY_SECONDS
 
     async def _end(self, ids: Sequence[UUID]) -> None:
         try:
@@ -87,8 +99,9 @@ class Resume:
                 written = await batch.write()
         except BaseException:
             self._days.forget()
-            self._on_unheard(list(ids))
             raise
+        for job_id in ids:
+            self._not_before.pop(job_id, None)
         await self._on_written(written)
 
 

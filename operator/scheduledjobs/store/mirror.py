@@ -83,6 +83,6 @@ async def find_living(conn: Connection, after: UUID, namespaces: Sequence[str] |
     return [row["id"] for row in await fetch_all(conn, "find_living", after=after, namespaces=names, most=most)]
 
 
-async def find_expiring_pauses(conn: Connection, ahead_seconds: float) -> list[Row]:
+async def find_expiring_pauses(conn: Connection, ahead_seconds: float, excluded: Sequence[UUID]) -> list[Row]:
     """Return id and seconds (until the end, negative if past) of pauses that end soon, at most 200."""
-    return await fetch_all(conn, "find_expiring_pauses", ahead_seconds=ahead_seconds)
+    return await fetch_all(conn, "find_expiring_pauses", ahead_seconds=ahead_seconds, excluded=list(excluded))

@@ -1,6 +1,6 @@
 -- What ended since the last look that may be told to a webhook, oldest first: failures, misses, and successes of jobs
--- whose failure was noticed. BRIN on finished_at: reads the newest pages, not the day, and a further page of rows no page
--- before it again.
+-- whose failure was noticed. BRIN on finished_at: reads what was written since the last VACUUM, not the day, and a further
+-- page of rows no page before it again.
 SELECT
     e.id, e.fire_time, e.job_id, e.namespace, e.job_name, e.state, e.reason, e.message, e.attempt, e.moment_count,
     e.finished_at, e.abandoned, e.cancel_reason,
