@@ -20,7 +20,8 @@ def measure(shape: Shape, mode: str, ground: Ground) -> Figures:
     late = controller.measure(ground.run_folder(), count=shape.count, minutes=minutes, lifted=mode == "best")
     if not late:
         raise RunFailed("no Job appeared")
-    return {**lateness(late), "left": float(controller.expected(shape.count, minutes) - len(late))}
+    expected = controller.expected(shape.count, minutes)
+    return {**lateness(late), "left": float(expected - len(late)), "of": float(expected)}
 
 
 SUBJECTS = [

@@ -75,7 +75,8 @@ def cells(row: Row, unit: str) -> list[str]:
 
 def note(row: Row) -> str:
     """Say what else there is to know of the runs of a row."""
-    left = [f"{run['left']:,.0f} of {row.case.shape.count:,} jobs had not run" for run in row.runs if run["left"]]
+    count = row.case.shape.count
+    left = [f"{run['left']:,.0f} of {run.get('of', count):,.0f} jobs had not run" for run in row.runs if run["left"]]
     own = [run["own p99"] for run in row.runs if "own p99" in run]
     said = [f"p99 by the handler's own clock: {shown(summarise(own).median)} ms"] if own else []
     said += [*left[:1], *(f"failed: {failure}" for failure in dict.fromkeys(row.failures))]

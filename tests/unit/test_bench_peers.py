@@ -199,6 +199,8 @@ def test_a_table_has_the_median_the_range_and_why_a_run_failed() -> None:
 
 def test_a_table_says_what_had_not_run_at_the_cap() -> None:
     assert layout(U1, [row(RIVER, U1, {"rate": 10.0, "left": 400})])[1][-1] == "400 of 20,000 jobs had not run"
+    minutes = row(RIVER, U1, {"rate": 10.0, "left": 1_488, "of": 3_000})  # of jobs that come more than once
+    assert layout(U1, [minutes])[1][-1] == "1,488 of 3,000 jobs had not run"
 
 
 def test_tables_as_text_and_as_markdown() -> None:
