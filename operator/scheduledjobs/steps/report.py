@@ -46,11 +46,11 @@ LOOKED_AT = 60
 REFUSED_SECONDS = 60.0
 """How long a status that the API server refuses waits for its next try."""
 
-SLOW_SECONDS = 10.0
-"""One that took too long to read: perhaps it was somebody's lock."""
-
 FORBIDDEN_SECONDS = 3.0
-"""One that it forbids: rights are given back."""
+"""And one that it forbids: rights are given back."""
+
+SLOW_SECONDS = 10.0
+"""And one that took too long to read from SQL: it may have been somebody's lock."""
 
 LOOK_SHARE = 20
 """Looks take at most this part of the time, if they take less than a quarter of a second: with a long queue each reads
