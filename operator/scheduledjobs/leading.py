@@ -288,7 +288,7 @@ class Leading:
 
     def _on_compared(self) -> None:
         self.is_synced = True
-        self.fire.allow_old()
+        self.inbox.once_mirrored(self.fire.allow_old)  # until then the mirror has jobs that are gone, or suspended
 
     async def _get(self, namespace: str, name: str) -> Resource | None:
         return await get_resource(self._replica.kube, namespace, name)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import signal
@@ -13,7 +14,7 @@ from typing import Any
 
 import psycopg
 import pytest
-from tests.acceptance.conftest import until
+from tests.acceptance.conftest import create, job, until
 
 from scheduledjobs import __version__
 
@@ -120,6 +121,26 @@ def test_a_job_deleted_and_one_created_while_nobody_watched_are_noticed(replicas
     replicas.start("two")
     until(lambda: "SUCCEEDED" in states(replicas, "new"))
     until(lambda: replicas.rows("SELECT 1 FROM job_definition WHERE name = 'old' AND state = 'DELETED'"))
+
+
+def test_of_many_jobs_deleted_while_nobody_watched_none_runs_what_it_missed(
+    replicas: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What the compare finds is mirrored 200 at a time: until it is, the jobs stand there as if they lived."""
+    monkeypatch.setenv("KUBECONFIG", str(replicas.cluster.kubeconfig))
+    many = [job(f"job-{n}", fixedRate="1h") for n in range(700)]
+    asyncio.run(create(replicas.namespace, many))
+    replicas.start("one")
+    count = "SELECT count(*) AS n FROM job_definition WHERE state = %s"
+    until(lambda: replicas.row(count, "ACTIVE")["n"] == len(many), seconds=60)
+    replicas.stop()
+    ago = "next_fire_at - interval '3 hours'"
+    with psycopg.connect(replicas.url, autocommit=True) as conn:
+        conn.execute(f"UPDATE job_definition SET next_fire_at = {ago}, next_due_at = {ago}")
+    replicas.cluster.kubectl("delete", "sjob", "--all", "--wait=false", "-n", replicas.namespace)
+    replicas.start("two")
+    until(lambda: replicas.row(count, "DELETED")["n"] == len(many), seconds=60)
+    assert {row["state"] for row in replicas.rows("SELECT state FROM job_execution_log")} <= {"MISSED", "SKIPPED"}
 
 
 def test_a_drained_replica_lets_its_work_finish_and_exits_0(replicas: Any) -> None:

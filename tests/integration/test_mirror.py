@@ -197,6 +197,35 @@ def test_what_comes_while_a_quorum_read_waits_does_not_take_its_weight() -> None
     assert inbox.take(9) == [Seen(mirrored, judge_again=True)]  # an event of long ago
 
 
+async def test_what_waits_is_mirrored_before_it_is_said_to_be(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def fail(_: Any) -> None:
+        raise StoreUnavailable("the connection was lost")
+
+    monkeypatch.setattr("scheduledjobs.steps.mirror.BATCH", 2)
+    inbox, said = Inbox(), list[int]()
+    inbox.once_mirrored(lambda: said.append(0))
+    assert said == [0]
+    for number in range(3):
+        inbox.put(Seen(resource(f"job-{number}")))
+    inbox.once_mirrored(lambda: said.append(3))
+    async with mirroring(stage, inbox, []) as mirror:
+        with monkeypatch.context() as patch:
+            patch.setattr(MirrorBatch, "write", fail)
+            with pytest.raises(StoreUnavailable):
+                await mirror.step()
+        inbox.put(Seen(resource("later")))
+        await mirror.step()  # the two that were put back stand behind the third, and before what came later
+        assert (said, len(inbox)) == ([0], 2)
+        await mirror.step()
+    assert said == [0, 3]
+    inbox.put(Seen(resource("last")))
+    inbox.take(1)
+    inbox.once_mirrored(lambda: said.append(1))
+    assert said == [0, 3]  # it is in hand
+    inbox.done()
+    assert said == [0, 3, 1]
+
+
 async def test_whoever_brings_much_in_does_not_wait_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("scheduledjobs.steps.mirror.ROOM_SECONDS", 0.0)
     inbox = Inbox()

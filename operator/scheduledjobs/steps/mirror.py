@@ -74,6 +74,8 @@ class Inbox:
     _changes: dict[UUID, Change] = field(default_factory=dict)
     _notes: list[set[UUID]] = field(default_factory=list)
     _taken: asyncio.Event = field(default_factory=asyncio.Event)
+    _in_hand: set[UUID] = field(default_factory=set)
+    _awaited: list[tuple[set[UUID], Callable[[], None]]] = field(default_factory=list)
 
     def put(self, change: Change) -> None:
         """Take a change in; it replaces what is known of the uid, unless that is newer and as good."""
@@ -109,10 +111,28 @@ class Inbox:
             self._notes[:] = [each for each in self._notes if each is not note]
 
     def take(self, most: int) -> list[Change]:
-        """Return and remove up to `most` changes, oldest first."""
+        """Return and remove up to `most` changes, oldest first; `done` is to be called once they are mirrored."""
         taken = list(islice(self._changes, most))
+        self._in_hand.update(taken)
         self._taken.set()
         return [self._changes.pop(uid) for uid in taken]
+
+    def done(self) -> None:
+        """What was taken has been mirrored, but for what was put back."""
+        self._in_hand.clear()
+        waiting, self._awaited = self._awaited, []
+        for uids, act in waiting:
+            self._await(uids, act)
+
+    def once_mirrored(self, act: Callable[[], None]) -> None:
+        """Call `act()` as soon as all that waits now, or is being mirrored, has been: at once if nothing is."""
+        self._await({*self._changes, *self._in_hand}, act)
+
+    def _await(self, uids: set[UUID], act: Callable[[], None]) -> None:
+        if left := {uid for uid in uids if uid in self._changes or uid in self._in_hand}:
+            self._awaited.append((left, act))
+        else:
+            act()
 
     async def room(self, most: int) -> None:
         """Return once fewer than so many changes wait: whoever brings many in waits for those who take them out.
@@ -215,6 +235,8 @@ class Mirror:
             except (TermLost, StoreUnavailable):
                 self._inbox.put_back(changes)
                 raise
+            finally:
+                self._inbox.done()
         return 0.0 if len(self._inbox) else None
 
     async def apply(self, changes: Sequence[Change]) -> None:
