@@ -197,6 +197,21 @@ def test_what_comes_while_a_quorum_read_waits_does_not_take_its_weight() -> None
     assert inbox.take(9) == [Seen(mirrored, judge_again=True)]  # an event of long ago
 
 
+def test_what_is_gone_stays_gone_though_it_is_to_be_judged_again() -> None:
+    """It is judged as the mirror has it, which has not heard of its end; nothing would tell of that again."""
+    inbox, seen = Inbox(), resource(fixedRate="1s")
+    gone = Gone(seen.meta.uid, "default", "job")
+    inbox.put(gone)
+    inbox.put(Seen(seen, judge_again=True))
+    assert inbox.take(9) == [gone]
+    inbox.put(Seen(seen, judge_again=True))
+    inbox.put_back([gone])
+    assert inbox.take(9) == [gone]
+    inbox.put(gone)
+    inbox.put(Seen(seen, is_quorum=True))  # a restored etcd has it again
+    assert inbox.take(9) == [Seen(seen, is_quorum=True)]
+
+
 async def test_what_waits_is_mirrored_before_it_is_said_to_be(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
     async def fail(_: Any) -> None:
         raise StoreUnavailable("the connection was lost")

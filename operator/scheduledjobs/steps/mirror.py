@@ -175,8 +175,11 @@ def _joined(known: Change | None, change: Change) -> Change:
     """Return what is to be mirrored of an object of which one change waits, and another has come.
 
     What came after a quorum read counts as one itself: after etcd was restored both are older by their numbers than
-    what the mirror has. And so is what is judged again, which is as the mirror has it: a quorum read says more.
+    what the mirror has. And so is what is judged again, which is as the mirror has it: a quorum read says more, and so
+    does its end, which nothing will tell again.
     """
+    if isinstance(known, Gone) and isinstance(change, Seen) and change.judge_again and not change.is_quorum:
+        return known
     if not (isinstance(known, Seen) and isinstance(change, Seen)):
         return change
     newest = known if _is_older(change, known) or (known.is_quorum and change.judge_again) else change
