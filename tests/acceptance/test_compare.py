@@ -243,22 +243,37 @@ async def test_what_is_being_deleted_is_no_news_once_its_job_is(
         cluster.kubectl("patch", "scheduledjob", "a", "-n", namespace, "--type=merge", "-p", json.dumps(free))
 
 
-async def test_a_list_that_is_older_than_a_new_watch_is_left(
+async def test_a_compare_comes_to_its_end_however_often_watches_break(
     cluster: ControlPlane, namespace: str, stage: Stage
 ) -> None:
+    """One that began anew with each break would never reach its last page, and who has waited for it would wait on."""
     async with comparing(cluster, namespace, stage, "a", "b", "c", "d", "e") as found:
+        before = metrics.MIRROR_DRIFT._value.get()
 
-        async def watch_begins(page: int) -> None:
-            if page == 2:
-                found.step.ask()
+        async def watch_breaks(_: int) -> None:
+            found.step.ask()
 
-        found.kube.after_page = watch_begins
-        assert await found.step.step() == 0.0
-        assert found.differing() == ["a", "b"]
-        assert (found.kube.pages, found.kube.reads, found.compared) == (2, 0, 0)
-        await found.mirror()
+        await found.compare_and_mirror()
+        assert found.compared == 1
+        found.differing()
+        found.kube.after_page = watch_breaks
+        await found.edit("e", fixedRate="2h")
         await found.step.step()
-        assert found.differing() == ["c", "d", "e"]
+        assert found.differing() == ["e"]
+        assert found.compared == 2
+        assert found.step.wake.is_set()  # and another one follows
+        assert metrics.MIRROR_DRIFT._value.get() == before
+
+
+async def test_one_that_was_asked_for_already_does_not_wait_for_the_watch(
+    cluster: ControlPlane, namespace: str, stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with comparing(cluster, namespace, stage, "a") as found:
+        monkeypatch.setattr(compare, "WATCH_WITHIN_SECONDS", 60.0)
+        found.step.ask()
+        found.step.wake.clear()  # as the loop does before each pass
+        async with asyncio.timeout(10):
+            await found.step.step()
         assert found.compared == 1
 
 
@@ -417,6 +432,19 @@ async def test_only_what_no_compare_was_asked_for_counts_as_missed_by_the_watch(
         found.kube.after_page = None
         await found.compare_and_mirror()
         assert metrics.MIRROR_DRIFT._value.get() == before
-        await found.edit("a", fixedRate="3h")
+        cluster.kubectl("delete", "sjob", "a", "-n", namespace)
+        read = compare.get_resource
+
+        async def refused(*_: Any) -> None:
+            raise KubeUnavailable("too many requests")
+
+        found.step.ask()
+        monkeypatch.setattr(compare, "get_resource", refused)
+        with pytest.raises(KubeUnavailable):
+            await found.step.step()
+        monkeypatch.setattr(compare, "get_resource", read)
+        await found.compare_and_mirror()
+        assert metrics.MIRROR_DRIFT._value.get() == before
+        await create(namespace, [job("a", fixedRate="3h")])
         await found.step.step()
         assert metrics.MIRROR_DRIFT._value.get() == before + 1
