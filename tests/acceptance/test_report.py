@@ -337,6 +337,34 @@ async def test_a_look_that_took_long_is_not_the_last_one_for_long(
         assert (await found.status())["lastExecution"]["outcome"] == "Succeeded"
 
 
+async def test_a_look_that_does_not_end_in_time_holds_up_no_status(
+    cluster: ControlPlane, namespace: str, stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with telling(cluster, namespace, stage) as found:
+        find, looks = report.find_live_jobs, 0
+
+        async def find_too_slowly(*_: Any) -> Any:
+            nonlocal looks
+            looks += 1
+            found.now += 4.0
+            raise StoreBusy("canceling statement due to statement timeout")
+
+        claimed = await found.fire()
+        monkeypatch.setattr(report, "find_live_jobs", find_too_slowly)
+        await found.step()
+        assert (await found.status())["active"] == 1
+        await found.mirror(await found.edit(suspend=True))
+        for _ in range(4):
+            await found.step()
+        assert (await found.status())["suspended"] is True
+        assert looks == 1  # nor is it tried at once again
+        await stage.complete(claimed["claimed_by"], claimed)
+        monkeypatch.setattr(report, "find_live_jobs", find)
+        found.now += report.ROUTINE_SECONDS
+        await found.step()
+        assert (await found.status())["lastExecution"]["outcome"] == "Succeeded"
+
+
 async def test_nothing_is_looked_for_while_nothing_can_have_ended(
     cluster: ControlPlane, namespace: str, stage: Stage, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -192,14 +192,19 @@ class Report:
         async with self._leader.session() as conn:
             began, fired = self._monotonic(), self._fired
             self._fired = {uid: until for uid, until in fired.items() if until > began}
+            live: Mapping[UUID, int] | None = None
             try:
                 live = await find_live_jobs(conn)
-            except BaseException:
-                self._fired = fired | self._fired
-                raise
+            except StoreBusy as error:
+                log.warning("what has ended was not found in time", error=str(error))
+            finally:
+                if live is None:
+                    self._fired = fired | self._fired
         done = self._monotonic()
         self._look_at = done + min(LOOK_SHARE * (done - began), IDLE_SECONDS)
         self._idle_until = done + IDLE_SECONDS
+        if live is None:  # what is known to have changed is told all the same
+            return
         self.mark(uid for uid in live.keys() | self._live.keys() if live.get(uid) != self._live.get(uid))
         self.mark(fired)
         self._live = live
