@@ -116,20 +116,22 @@ async def test_the_run_that_skipped_a_thousand_moments_is_found_behind_them(stag
     assert seen == (("FAILED", 1, False) if count <= MOST_ROWS else (None, 0, True))
 
 
-async def test_executions_that_wait_hide_no_end(stage: Stage) -> None:
+@pytest.mark.parametrize("count", [2 * MOST_RUNS, MOST_ROWS + 2])
+async def test_executions_that_wait_hide_no_end(stage: Stage, count: int) -> None:
     """Of a job that may overlap the oldest are run first: its ends stand behind all that waits."""
     await stage.mirror(resource(fixedRate="1s"))
     job = stage.job()["id"]
     with psycopg.connect(stage.url, autocommit=True) as conn:
-        conn.execute(PAST, {"job": job, "state": "SUCCEEDED", "count": 2 * MOST_RUNS})
+        conn.execute(PAST, {"job": job, "state": "SUCCEEDED", "count": count})
         conn.execute(
             "UPDATE job_execution_log SET state = 'PENDING', started_at = NULL, finished_at = NULL"
             " WHERE fire_time > (SELECT min(fire_time) FROM job_execution_log)"
         )
     async with connect(stage.url, "test") as conn:
         (row,) = await load_status(conn, [job])
-    assert (row["last_run_state"], row["active"]) == ("SUCCEEDED", 2 * MOST_RUNS - 1)
+    assert (row["last_run_state"], row["active"]) == ("SUCCEEDED", count - 1)
     assert row["last_successful_time"] is not None
+    assert not row["is_cut"]
 
 
 async def rows_of_status(stage: Stage, state: str, *, is_analyzed: bool, count: int = 5000) -> dict[str, int]:

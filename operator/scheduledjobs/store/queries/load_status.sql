@@ -1,14 +1,17 @@
--- What the status of a job is made of. Its newest moment and success are looked for among its newest 1,000 executions, what
--- failed since is counted among them, and what ran last looked for, all in its newest 10,000 rows: a job that does well costs
--- a few rows, however long its past is. is_cut: there is no success so near, and there may be more rows behind. The bounds
--- stand in subselects, or the planner would take them for all that there is, by statistics that are too old, and sort.
+-- What the status of a job is made of. Its newest success is looked for among its newest 1,000 executions that ended, what
+-- failed since is counted among them, and what ran last looked for, all in its newest 10,000 rows that are closed (what waits
+-- may be more, and stand before them), its newest moment in its newest 10,000: a job that does well costs a few rows, however
+-- long its past is. is_cut: there is no success so near, and there may be more behind. The bounds stand in subselects, or the
+-- planner would take them for all that there is, by statistics that are too old, and sort.
 SELECT
     j.id, j.namespace, j.name, j.version, j.state, j.reason, j.message, j.spec, j.annotations, j.next_fire_at,
     j.last_fire_time IS NOT NULL AS has_fired,
     active.count AS active, last.*, last_run.*,
     scheduled.last_schedule_time, success.finished_at AS last_successful_time, failures.count AS consecutive_failures,
     CASE WHEN success.fire_time IS NULL THEN failures.runs = %(most)s OR EXISTS (
-        SELECT FROM job_execution_log AS e WHERE e.job_id = j.id OFFSET (SELECT %(most_rows)s::bigint)
+        SELECT FROM job_execution_log AS e
+        WHERE e.job_id = j.id AND e.finished_at IS NOT NULL
+        OFFSET (SELECT %(most_rows)s::bigint)
     ) ELSE false END AS is_cut
 FROM job_definition AS j
 CROSS JOIN LATERAL (
@@ -31,13 +34,13 @@ LEFT JOIN LATERAL (
 LEFT JOIN LATERAL (
     SELECT w.state AS last_run_state, w.message AS last_run_message
     FROM (
-        SELECT e.fire_time, e.run_key, e.finished_at, e.state, e.message
+        SELECT e.fire_time, e.run_key, e.state, e.message
         FROM job_execution_log AS e
-        WHERE e.job_id = j.id
+        WHERE e.job_id = j.id AND e.finished_at IS NOT NULL
         ORDER BY e.fire_time DESC, e.run_key DESC
         LIMIT (SELECT %(most_rows)s::bigint)
     ) AS w
-    WHERE w.finished_at IS NOT NULL AND w.state NOT IN ('SKIPPED', 'MISSED', 'CANCELLED')
+    WHERE w.state NOT IN ('SKIPPED', 'MISSED', 'CANCELLED')
     ORDER BY w.fire_time DESC
     LIMIT 1
 ) AS last_run ON true
@@ -67,11 +70,11 @@ LEFT JOIN LATERAL (
         FROM (
             SELECT e.fire_time, e.run_key, e.finished_at, e.state
             FROM job_execution_log AS e
-            WHERE e.job_id = j.id
+            WHERE e.job_id = j.id AND e.finished_at IS NOT NULL
             ORDER BY e.fire_time DESC, e.run_key DESC
             LIMIT (SELECT %(most_rows)s::bigint)
         ) AS w
-        WHERE w.finished_at IS NOT NULL AND w.state NOT IN ('SKIPPED', 'MISSED')
+        WHERE w.state NOT IN ('SKIPPED', 'MISSED')
         ORDER BY w.fire_time DESC, w.run_key DESC
         LIMIT (SELECT %(most)s::bigint)
     ) AS r
@@ -84,15 +87,15 @@ CROSS JOIN LATERAL (
     FROM (
         SELECT w.state
         FROM (
-            SELECT e.fire_time, e.run_key, e.finished_at, e.state
+            SELECT e.fire_time, e.run_key, e.state
             FROM job_execution_log AS e
-            WHERE e.job_id = j.id
+            WHERE e.job_id = j.id AND e.finished_at IS NOT NULL
                 AND (e.fire_time, e.run_key)
                 > (coalesce(success.fire_time, '-infinity'), coalesce(success.run_key, ''))
             ORDER BY e.fire_time DESC, e.run_key DESC
             LIMIT (SELECT %(most_rows)s::bigint)
         ) AS w
-        WHERE w.finished_at IS NOT NULL AND w.state NOT IN ('SKIPPED', 'MISSED')
+        WHERE w.state NOT IN ('SKIPPED', 'MISSED')
         LIMIT (SELECT %(most)s::bigint)
     ) AS r
 ) AS failures
