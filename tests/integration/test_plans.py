@@ -134,6 +134,22 @@ async def test_executions_that_wait_hide_no_end(stage: Stage, count: int) -> Non
     assert not row["is_cut"]
 
 
+async def test_a_status_is_made_of_few_rows_though_statistics_say_that_nothing_has_ended(stage: Stage) -> None:
+    await stage.mirror(resource(fixedRate="1s"), *(resource(f"job-{n}", fixedRate="1s") for n in range(20)))
+    (job, *_) = jobs = [row["id"] for row in stage.rows("SELECT id FROM job_definition")]
+    with psycopg.connect(stage.url, autocommit=True) as conn:
+        for each in jobs:
+            conn.execute(PAST, {"job": each, "state": "PENDING", "count": 2000})
+        conn.execute("UPDATE job_execution_log SET started_at = NULL, finished_at = NULL")
+        conn.execute("VACUUM ANALYZE")
+        conn.execute(
+            "UPDATE job_execution_log SET state = 'SUCCEEDED', started_at = fire_time, finished_at = fire_time"
+        )
+    async with connect(stage.url, "test") as conn:
+        read = await rows_read(conn, "load_status", ids=[job], most=MOST_RUNS, most_rows=MOST_ROWS)
+    assert read["job_execution_log"] <= 20
+
+
 async def rows_of_status(stage: Stage, state: str, *, is_analyzed: bool, count: int = 5000) -> dict[str, int]:
     await stage.mirror(resource(fixedRate="1s"))
     job = stage.job()["id"]

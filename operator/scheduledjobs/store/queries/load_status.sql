@@ -10,7 +10,7 @@ SELECT
     scheduled.last_schedule_time, success.finished_at AS last_successful_time, failures.count AS consecutive_failures,
     CASE WHEN success.fire_time IS NULL THEN failures.runs = %(most)s OR EXISTS (
         SELECT FROM job_execution_log AS e
-        WHERE e.job_id = j.id AND e.finished_at IS NOT NULL
+        WHERE e.job_id = j.id AND e.finished_at IS NOT NULL AND e.fire_time <= last.last_fire_time
         OFFSET (SELECT %(most_rows)s::bigint)
     ) ELSE false END AS is_cut
 FROM job_definition AS j
@@ -36,7 +36,7 @@ LEFT JOIN LATERAL (
     FROM (
         SELECT e.fire_time, e.run_key, e.state, e.message
         FROM job_execution_log AS e
-        WHERE e.job_id = j.id AND e.finished_at IS NOT NULL
+        WHERE e.job_id = j.id AND e.finished_at IS NOT NULL AND e.fire_time <= last.last_fire_time
         ORDER BY e.fire_time DESC, e.run_key DESC
         LIMIT (SELECT %(most_rows)s::bigint)
     ) AS w
@@ -70,7 +70,7 @@ LEFT JOIN LATERAL (
         FROM (
             SELECT e.fire_time, e.run_key, e.finished_at, e.state
             FROM job_execution_log AS e
-            WHERE e.job_id = j.id AND e.finished_at IS NOT NULL
+            WHERE e.job_id = j.id AND e.finished_at IS NOT NULL AND e.fire_time <= last.last_fire_time
             ORDER BY e.fire_time DESC, e.run_key DESC
             LIMIT (SELECT %(most_rows)s::bigint)
         ) AS w
@@ -89,7 +89,7 @@ CROSS JOIN LATERAL (
         FROM (
             SELECT e.fire_time, e.run_key, e.state
             FROM job_execution_log AS e
-            WHERE e.job_id = j.id AND e.finished_at IS NOT NULL
+            WHERE e.job_id = j.id AND e.finished_at IS NOT NULL AND e.fire_time <= last.last_fire_time
                 AND (e.fire_time, e.run_key)
                 > (coalesce(success.fire_time, '-infinity'), coalesce(success.run_key, ''))
             ORDER BY e.fire_time DESC, e.run_key DESC
