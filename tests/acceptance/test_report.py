@@ -22,7 +22,7 @@ from scheduledjobs.steps import report
 from scheduledjobs.steps.report import Report
 from scheduledjobs.store.executions import return_abandoned
 from scheduledjobs.store.queries import Row
-from scheduledjobs.store.sessions import connect
+from scheduledjobs.store.sessions import Connection, connect
 
 
 class Meanwhile:
@@ -343,14 +343,18 @@ async def test_a_look_that_does_not_end_in_time_holds_up_no_status(
     async with telling(cluster, namespace, stage) as found:
         find, looks = report.find_live_jobs, 0
 
-        async def find_too_slowly(*_: Any) -> Any:
+        async def find_too_slowly(conn: Connection) -> Any:
             nonlocal looks
             looks += 1
             found.now += 4.0
-            raise StoreBusy("canceling statement due to statement timeout")
+            await conn.execute("SET statement_timeout = '1ms'")
+            try:
+                await conn.execute("SELECT pg_sleep(10)")
+            finally:
+                await conn.execute("RESET statement_timeout")
 
+        monkeypatch.setattr(report, "find_live_jobs", find_too_slowly)  # from the term's first look on
         claimed = await found.fire()
-        monkeypatch.setattr(report, "find_live_jobs", find_too_slowly)
         await found.step()
         assert (await found.status())["active"] == 1
         await found.mirror(await found.edit(suspend=True))
@@ -359,6 +363,7 @@ async def test_a_look_that_does_not_end_in_time_holds_up_no_status(
         assert (await found.status())["suspended"] is True
         assert looks == 1  # nor is it tried at once again
         await stage.complete(claimed["claimed_by"], claimed)
+        found.report._fired.clear()  # as of what another leader has fired
         monkeypatch.setattr(report, "find_live_jobs", find)
         found.now += report.ROUTINE_SECONDS
         await found.step()

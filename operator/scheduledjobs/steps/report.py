@@ -97,7 +97,7 @@ class Report:
         self._marks = 0
         self._urgent: set[UUID] = set()
         self._looked_at = LOOKED_AT
-        self._live: Mapping[UUID, int] = {}
+        self._live: Mapping[UUID, int] | None = None
         self._fired: dict[UUID, float] = {}
         """Of which something was inserted since the last look: it may have ended before the next one, too. Each with
         the time until which it may still become visible."""
@@ -189,23 +189,28 @@ class Report:
         is_idle = not self._live and not self._fired
         if now < (self._idle_until if is_idle else self._look_at):
             return
-        async with self._leader.session() as conn:
-            began, fired = self._monotonic(), self._fired
-            self._fired = {uid: until for uid, until in fired.items() if until > began}
-            live: Mapping[UUID, int] | None = None
-            try:
+        began, fired = now, self._fired
+        live: Mapping[UUID, int] | None = None
+        try:
+            async with self._leader.session() as conn:
+                began = self._monotonic()
+                self._fired = {uid: until for uid, until in fired.items() if until > began}
                 live = await find_live_jobs(conn)
-            except StoreBusy as error:
-                log.warning("what has ended was not found in time", error=str(error))
-            finally:
-                if live is None:
-                    self._fired = fired | self._fired
+        except StoreBusy as error:  # what is known to have changed is told all the same
+            log.warning("what has ended was not found in time", error=str(error))
+        finally:
+            if live is None:
+                self._fired = fired | self._fired
         done = self._monotonic()
         self._look_at = done + min(LOOK_SHARE * (done - began), IDLE_SECONDS)
         self._idle_until = done + IDLE_SECONDS
-        if live is None:  # what is known to have changed is told all the same
+        if live is None:
             return
-        self.mark(uid for uid in live.keys() | self._live.keys() if live.get(uid) != self._live.get(uid))
+        before = self._live
+        if before is None:  # the term's first: what has ended since the statuses were read is not known
+            self.mark(self._known)
+            before = live
+        self.mark(uid for uid in live.keys() | before.keys() if live.get(uid) != before.get(uid))
         self.mark(fired)
         self._live = live
 
