@@ -65,7 +65,6 @@ log = structlog.get_logger(__name__)
 Step = Callable[[], Awaitable[float | None]]
 
 SWEEP_SECONDS = 10.0
-COMPARE_WITHIN_SECONDS = 30.0
 UNCOUNTED_SECONDS = 1.0
 LONG_SECONDS = 1800.0
 LONG = frozenset({"compare", "judge", "prune"})
@@ -262,7 +261,7 @@ class Leading:
 
     async def _compare_overdue(self) -> None:
         """Without an API server the mirror has to do, after a while: firing outlives its outage."""
-        await asyncio.sleep(COMPARE_WITHIN_SECONDS)
+        await self.compare.overdue()
         self.fire.allow_old()
 
     def _on_event(self, resource: Resource, is_gone: bool) -> None:  # noqa: FBT001 the feed's signature

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from types import SimpleNamespace
@@ -62,7 +63,7 @@ class Comparing:
         self.compared = 0
         self.step = self.made()
 
-    def made(self, *, is_all_news: bool = False) -> Compare:
+    def made(self, *, is_all_news: bool = False, monotonic: Callable[[], float] = time.monotonic) -> Compare:
         """A compare of a term that has its watch."""
         made = Compare(
             self.leader,
@@ -72,6 +73,7 @@ class Comparing:
             self._on_seen,
             self._on_compared,
             is_all_news=is_all_news,
+            monotonic=monotonic,
         )
         made.wake.set()
         return made
@@ -263,6 +265,52 @@ async def test_a_compare_comes_to_its_end_however_often_watches_break(
         assert found.compared == 2
         assert found.step.wake.is_set()  # and another one follows
         assert metrics.MIRROR_DRIFT._value.get() == before
+
+
+async def test_old_moments_wait_for_a_first_compare_that_goes_on_but_not_for_ever(
+    cluster: ControlPlane, namespace: str, stage: Stage
+) -> None:
+    """With very many jobs, or many that are gone, it takes over half a minute while the API server answers."""
+    now = 1000.0
+    async with comparing(cluster, namespace, stage, "a", "b", "c") as found:
+        found.step = found.made(monotonic=lambda: now)
+
+        async def page_by_page(_: int) -> None:
+            nonlocal now
+            now += 20.0
+            left.append(found.step.overdue_in())
+
+        left: list[float] = []
+        found.kube.after_page = page_by_page
+        await found.step.step()
+        assert left == [10.0, 10.0]
+        assert found.step.overdue_in() == compare.QUIET_SECONDS
+        await found.mirror()
+        cluster.kubectl("delete", "sjob", "a", "-n", namespace)
+        await found.step.step()
+        left.clear()
+        now += 1.0 + compare.QUIET_SECONDS
+        await found.step.overdue()  # nothing more is heard
+        for _ in range(20):
+            await found.step.step()
+        assert now < 1000.0 + 2 * compare.OVERDUE_SECONDS
+        assert found.step.overdue_in() < 0 < found.kube.reads
+
+
+async def test_what_the_watch_has_told_meanwhile_is_not_counted_as_missed_by_it(
+    cluster: ControlPlane, namespace: str, stage: Stage
+) -> None:
+    async with comparing(cluster, namespace, stage, "a", "b", "c") as found:
+        await found.compare_and_mirror()
+        before = metrics.MIRROR_DRIFT._value.get()
+        gone = {name: (await found.read(name)).meta.uid for name in ("a", "b", "c")}
+        for name in gone:
+            cluster.kubectl("delete", "sjob", name, "-n", namespace)
+        for name in ("a", "b"):
+            found.inbox.put(Gone(gone[name], namespace, name))
+        found.inbox.take(1)  # one of them is being mirrored
+        await found.step.step()
+        assert metrics.MIRROR_DRIFT._value.get() == before + 1
 
 
 async def test_one_that_was_asked_for_already_does_not_wait_for_the_watch(

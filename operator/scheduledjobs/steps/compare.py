@@ -11,6 +11,7 @@ meanwhile, another compare follows at once.
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
 from itertools import islice
@@ -24,6 +25,7 @@ from scheduledjobs.core.reasons import JobState
 from scheduledjobs.core.resource import Resource
 from scheduledjobs.kube.client import KubeClient
 from scheduledjobs.kube.listing import get_resource, list_resources
+from scheduledjobs.steps.loop import pause
 from scheduledjobs.steps.mirror import Gone, Inbox, read_anew
 from scheduledjobs.store.leadership import Leader
 from scheduledjobs.store.mirror import find_living, load_mirrored, load_resources
@@ -36,6 +38,12 @@ SECONDS_A_JOB = 0.006
 
 WATCH_WITHIN_SECONDS = 2.0
 """How long the first compare waits for the watch, which asks for one when it begins."""
+
+QUIET_SECONDS = 30.0
+"""The API server may be silent for so long before moments older than their grace fire from the mirror as it is."""
+
+OVERDUE_SECONDS = 300.0
+"""And they wait so long at most, for one that answers now and then, and for a compare that takes long."""
 
 MOST_WAITING = 1_000
 """Changes that wait to be mirrored before more is listed: a cold start would hold every resource in memory."""
@@ -58,6 +66,7 @@ class Compare:
         on_compared: Callable[[], None],
         *,
         is_all_news: bool = False,
+        monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         """`on_seen(resource, differs)` is called with each that is listed, and whether it is to be mirrored.
 
@@ -70,6 +79,8 @@ class Compare:
         self._on_seen = on_seen
         self._on_compared = on_compared
         self._is_all_news = is_all_news
+        self._monotonic = monotonic
+        self._began_at = self._heard_at = monotonic()
         self._is_first = True
         self._is_asked = False
         self.wake = asyncio.Event()
@@ -79,6 +90,16 @@ class Compare:
         self._is_asked = True
         self.wake.set()
 
+    async def overdue(self) -> None:
+        """Return once the mirror has to do as it is, since the first compare does not come to its end."""
+        while (seconds := self.overdue_in()) > 0:
+            await pause(seconds, None)
+
+    def overdue_in(self) -> float:
+        """Return the seconds until then, if nothing more is heard of the API server."""
+        until = min(self._heard_at + QUIET_SECONDS, self._began_at + OVERDUE_SECONDS)
+        return until - self._monotonic()
+
     async def step(self) -> float:
         """Compare once; what differs goes to the mirror's inbox. Return the seconds until the next."""
         if self._is_first and not self._is_asked:
@@ -86,15 +107,15 @@ class Compare:
                 async with asyncio.timeout(WATCH_WITHIN_SECONDS):
                     await self.wake.wait()
             self.wake.clear()
-        is_expected, self._is_asked = self._is_asked or self._is_first, False
+        was_asked, self._is_asked = self._is_asked, False
         try:
             unseen = await self._living()
             listed, changed = await self._list(unseen)
             gone = await self._remove(unseen)
         except BaseException:
-            self._is_asked = self._is_asked or is_expected
+            self._is_asked = self._is_asked or was_asked
             raise
-        if not (is_expected or self._is_asked):
+        if not (was_asked or self._is_asked or self._is_first):
             metrics.MIRROR_DRIFT.inc(changed + gone)
         metrics.repairs("mirrored").inc(changed)
         metrics.repairs("deleted").inc(gone)
@@ -126,6 +147,7 @@ class Compare:
         on_its_way = self._inbox.waiting()
         with self._inbox.noting() as news:
             async for page in list_resources(self._kube, self._namespaces):
+                self._heard_at = self._monotonic()
                 unseen.difference_update(resource.meta.uid for resource in page)
                 async with self._leader.session() as conn:
                     rows = await load_mirrored(conn, [resource.meta.uid for resource in page])
@@ -151,9 +173,10 @@ class Compare:
         """Remove those of these jobs that are gone; return how many."""
         count = 0
         for absent in _pages(unseen, ABSENT_PAGE):
+            leaving = self._inbox.leaving()  # told by the watch, or by the compare before
             async with self._leader.session() as conn:
                 rows = await load_resources(conn, absent)
-            gone = [row for row in rows if await self._is_gone(row)]
+            gone = [row for row in rows if row["id"] not in leaving and await self._is_gone(row)]
             for row in gone:
                 self._inbox.put(Gone(row["id"], row["namespace"], row["name"]))
             count += len(gone)
@@ -167,7 +190,9 @@ class Compare:
 
     async def _read(self, namespace: str, name: str) -> Resource | None:
         async def get(namespace: str, name: str) -> Resource | None:
-            return await get_resource(self._kube, namespace, name)
+            found = await get_resource(self._kube, namespace, name)
+            self._heard_at = self._monotonic()
+            return found
 
         return await read_anew(self._inbox, get, namespace, name)
 

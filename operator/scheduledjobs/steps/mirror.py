@@ -74,7 +74,7 @@ class Inbox:
     _changes: dict[UUID, Change] = field(default_factory=dict)
     _notes: list[set[UUID]] = field(default_factory=list)
     _taken: asyncio.Event = field(default_factory=asyncio.Event)
-    _in_hand: set[UUID] = field(default_factory=set)
+    _in_hand: dict[UUID, Change] = field(default_factory=dict)
     _awaited: list[tuple[set[UUID], Callable[[], None]]] = field(default_factory=list)
 
     def put(self, change: Change) -> None:
@@ -97,8 +97,12 @@ class Inbox:
         self.wake.set()
 
     def waiting(self) -> set[UUID]:
-        """Return the objects of which something waits."""
-        return set(self._changes)
+        """Return the objects of which something waits, or is being mirrored."""
+        return {*self._changes, *self._in_hand}
+
+    def leaving(self) -> set[UUID]:
+        """Return those of them that are known to be gone."""
+        return {uid for known in (self._changes, self._in_hand) for uid, change in known.items() if _is_gone(change)}
 
     @contextmanager
     def noting(self) -> Iterator[set[UUID]]:
@@ -112,10 +116,10 @@ class Inbox:
 
     def take(self, most: int) -> list[Change]:
         """Return and remove up to `most` changes, oldest first; `done` is to be called once they are mirrored."""
-        taken = list(islice(self._changes, most))
+        taken = {uid: self._changes.pop(uid) for uid in list(islice(self._changes, most))}
         self._in_hand.update(taken)
         self._taken.set()
-        return [self._changes.pop(uid) for uid in taken]
+        return list(taken.values())
 
     def done(self) -> None:
         """What was taken has been mirrored, but for what was put back."""
@@ -126,10 +130,10 @@ class Inbox:
 
     def once_mirrored(self, act: Callable[[], None]) -> None:
         """Call `act()` as soon as all that waits now, or is being mirrored, has been: at once if nothing is."""
-        self._await({*self._changes, *self._in_hand}, act)
+        self._await(self.waiting(), act)
 
     def _await(self, uids: set[UUID], act: Callable[[], None]) -> None:
-        if left := {uid for uid in uids if uid in self._changes or uid in self._in_hand}:
+        if left := uids & self.waiting():
             self._awaited.append((left, act))
         else:
             act()
@@ -165,6 +169,10 @@ async def read_anew(
         if found is None or found.meta.uid not in news:
             return found
     raise KubeUnavailable(f"{namespace}/{name} changes faster than it can be read")
+
+
+def _is_gone(change: Change) -> bool:
+    return isinstance(change, Gone)
 
 
 def _uid(change: Change) -> UUID:
