@@ -95,6 +95,37 @@ async def test_replace_asks_again_for_a_stop_that_was_not_written(stage: Stage) 
         assert len(await find_stops(found, replica)) == 1
 
 
+async def test_replace_does_not_wait_for_the_retry_of_what_it_replaces(stage: Stage) -> None:
+    """Its attempt failed after the newcomer had found it running, and before it was asked to stop."""
+    replica, claimed = await running(stage, concurrencyPolicy="Replace")
+    stage.tick(seconds=1)
+    await stage.fire()
+    with psycopg.connect(stage.url, autocommit=True) as conn:
+        conn.execute("UPDATE job_execution_log SET cancel_reason = NULL")
+    await stage.complete(replica, claimed, "FAILED", retry_seconds=600)
+    assert summary(stage) == [("PENDING", "Retrying"), ("PENDING", "Replacing")]
+    await stage.release()
+    await stage.release()
+    assert summary(stage)[0] == ("CANCELLED", "Replaced")
+    (second,) = await stage.claim(replica)
+    assert second["fire_time"] == claimed["fire_time"] + SECOND
+
+
+async def test_what_is_replaced_is_not_tried_again_once_its_abandoned_code_returns(stage: Stage) -> None:
+    replica, claimed = await running(stage, concurrencyPolicy="Replace")
+    await stage.complete(replica, claimed, "TIMED_OUT", abandoned=True)
+    stage.tick(seconds=1)
+    await stage.fire()
+    await stage.release()
+    assert await stage.claim(replica) == []  # its code goes on
+    key = {name: claimed[name] for name in ("id", "fire_time", "claim_no", "job_id")}
+    async with connect(stage.url, "test") as conn:
+        assert await return_abandoned(conn, replica, [{**key, "retry_seconds": 600.0}]) == {claimed["id"]: "TIMED_OUT"}
+    await stage.release()
+    (second,) = await stage.claim(replica)
+    assert second["fire_time"] == claimed["fire_time"] + SECOND
+
+
 async def test_forbid_ends_a_run_that_only_waits_for_backoff(stage: Stage) -> None:
     replica, claimed = await running(stage)
     await stage.complete(replica, claimed, "FAILED", retry_seconds=600)

@@ -20,7 +20,7 @@ from scheduledjobs.core.job import Job
 from scheduledjobs.core.schedule import first_fire, following_fire
 from scheduledjobs.steps.halve import halving
 from scheduledjobs.steps.specs import Specs
-from scheduledjobs.store.executions import miss_unstarted, request_stops
+from scheduledjobs.store.executions import end_waiting, miss_unstarted, request_stops
 from scheduledjobs.store.leadership import Leader, lost
 from scheduledjobs.store.mirror import cancel_orphans
 from scheduledjobs.store.queries import Row
@@ -136,10 +136,17 @@ class Release:
         """Level-triggered: a run in the way of a newer one is asked to stop, whatever became of the first request."""
         async with self._leader.session() as conn:
             unasked = await find_unasked_stops(conn)
-        if unasked:
-            async with self._leader.write() as conn:
-                await request_stops(conn, unasked)
-            self._on_stops()
+        if not unasked:
+            return
+        waiting = [row for row in unasked if row["is_waiting"]]
+        async with self._leader.write() as conn:
+            if waiting:  # its attempt failed before it was asked; its next one would come before the newer run
+                await end_waiting(conn, [row["id"] for row in waiting], [row["job_id"] for row in waiting])
+            await request_stops(conn, [row["id"] for row in unasked if not row["is_waiting"]])
+        if waiting:
+            self._has_locked = True  # what waited for it may go on at once
+            self._on_missed(waiting)
+        self._on_stops()
 
     async def release(self, ids: Sequence[UUID]) -> None:
         """Set the next moment of those of `ids` that still wait and have nothing live."""

@@ -56,6 +56,6 @@ async def release_executions(conn: Connection, job_ids: Sequence[UUID]) -> list[
     return await fetch_all(conn, "release_executions", job_ids=list(job_ids))
 
 
-async def find_unasked_stops(conn: Connection) -> list[int]:
-    """Return the running executions that stand in the way of a newer one and were not asked to stop."""
-    return [row["id"] for row in await fetch_all(conn, "find_unasked_stops")]
+async def find_unasked_stops(conn: Connection) -> list[Row]:
+    """Return id, job_id and is_waiting of runs that stand in the way of one that replaces them."""
+    return await fetch_all(conn, "find_unasked_stops")
