@@ -42,6 +42,16 @@ async def test_a_step_that_fails_is_tried_again(error: Exception) -> None:
     assert [log["failures"] for log in logs][:2] == [1, 2]
 
 
+async def test_a_step_that_fails_for_hours_is_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """At the 1,024th failure in a row the wait was too large a number, which ended the loop, and the leader's term."""
+
+    async def pause(_seconds: float, _wake: Any) -> None:
+        await asyncio.sleep(0)
+
+    monkeypatch.setattr("scheduledjobs.steps.loop.pause", pause)
+    assert await run_until(1100, StoreUnavailable("no connection")) >= 1100
+
+
 async def test_each_pass_that_fails_is_counted_by_its_step() -> None:
     before = REGISTRY.get_sample_value("scheduledjobs_step_failures_total", {"step": "test"}) or 0
     calls = await run_until(3, StoreUnavailable("no connection"))

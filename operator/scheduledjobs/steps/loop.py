@@ -24,6 +24,7 @@ Step = Callable[[], Awaitable[float | None]]
 """One pass; it returns the seconds until its next one is due by itself, or None for the loop's own interval."""
 
 LONGEST_WAIT_SECONDS = 1.0
+MOST_DOUBLINGS = 10
 PATIENCE_SECONDS = 60.0
 """How long a pass may take before its loop counts as standing still."""
 
@@ -59,7 +60,7 @@ async def keep(
         except Exception as error:  # noqa: BLE001 one defect must not end scheduling
             failures += 1
             failed.inc()
-            wait = min(0.1 * 2**failures, LONGEST_WAIT_SECONDS)
+            wait = min(0.1 * 2 ** min(failures, MOST_DOUBLINGS), LONGEST_WAIT_SECONDS)
             if failures & (failures - 1) == 0:  # the 1st, 2nd, 4th, 8th...: an outage must not fill the log
                 report_failure(name, error, failures)
         wait = together(every_seconds, time.time()) if wait is None else wait
