@@ -9,9 +9,13 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 
 import pytest
+from aiohttp import ClientResponseError, RequestInfo
 from kopf._core.reactor.inventory import ResourceMemories
 from kubernetes.aio import client
+from multidict import CIMultiDict, CIMultiDictProxy
+from structlog.testing import capture_logs
 from tests.acceptance.fake_api import FakeApi, serve, thing
+from yarl import URL
 
 from scheduledjobs.core.resource import Resource
 from scheduledjobs.kube import feed
@@ -93,6 +97,25 @@ async def test_watches_under_a_user_id_that_has_no_name(monkeypatch: pytest.Monk
     async with serve() as api, feeding(api) as found:
         await until(lambda: api.watchers)
         assert found.broken == 0
+
+
+async def test_what_the_watch_gave_up_for_is_told_without_the_token(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The repr of an answer that is none has the headers of its request."""
+    url = URL("http://127.0.0.1/")
+    headers = CIMultiDictProxy(CIMultiDict({"Authorization": "Bearer hush-hush"}))
+    error = ClientResponseError(RequestInfo(url, "GET", headers, url), (), status=400, message="invalid header")
+
+    async def fail(*_: object) -> None:
+        raise error
+
+    monkeypatch.setattr(feed, "feed", fail)
+    assert "hush-hush" in repr(error)
+    with capture_logs() as logs:
+        async with serve() as api, feeding(api) as found:
+            await until(lambda: found.broken)
+    (told,) = [log for log in logs if log["event"] == "the watch gave up"]
+    assert "invalid header" in told["error"]
+    assert "hush-hush" not in str(logs)
 
 
 async def test_an_object_that_cannot_be_read_does_not_block_the_others() -> None:
