@@ -13,7 +13,8 @@ from dev.postgres import Postgres
 from psycopg._queries import PostgresQuery
 from psycopg.adapt import Transformer
 
-from scheduledjobs.errors import SchemaError, StoreUnavailable
+from scheduledjobs import metrics
+from scheduledjobs.errors import SchemaError, StoreBusy, StoreError, StoreUnavailable
 from scheduledjobs.steps.clock import Clock
 from scheduledjobs.steps.prune import Prune
 from scheduledjobs.store import migrate as migrations
@@ -78,6 +79,23 @@ async def days(url: str) -> set[str]:
 
 WEB = ["0003_web", "0006_comments"]
 """What brings tables and indexes of REST, and the comments on them."""
+
+
+async def test_a_migration_waits_for_a_reader_no_longer_than_others_can_wait_for_it(
+    database: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All that comes after it waits behind it: fires, and the heartbeats of all replicas, while somebody dumps."""
+    later = migrations.Migration(9999, "9999_later", b"ALTER TABLE job_definition ADD COLUMN later integer")
+    known = migrations.load_migrations()
+    monkeypatch.setattr(migrations, "load_migrations", lambda: [*known, later])
+    monkeypatch.setattr(migrations, "LOCK_LIMIT", "50ms")
+    async with connect(database, "test") as reader:
+        async with reader.transaction():
+            await reader.execute("SELECT FROM job_definition")
+            async with asyncio.timeout(10):
+                with pytest.raises(StoreBusy):
+                    await migrate(database)
+        assert await migrate(database) == ["9999_later"]
 
 
 async def test_an_index_that_comes_later_is_on_the_days_that_are_there_and_on_those_to_come(
@@ -184,6 +202,25 @@ async def test_old_terms_are_forgotten_but_for_the_newest_hundred(database: str)
         async with connect(database, "test") as conn:
             cursor = await conn.execute("SELECT count(*), max(term) FROM leadership_term")
             assert await cursor.fetchone() == (kept, 150)
+
+
+async def test_days_that_cannot_be_made_are_told_and_keep_no_old_ones(database: str) -> None:
+    """They run out unseen otherwise, and a disk that is full stays so."""
+    now = datetime.now(UTC)
+    await prune(database, now)
+    assert metrics.DAYS_AHEAD._value.get() == 7
+    async with connect(database, "test") as conn:
+        await conn.execute(
+            "CREATE FUNCTION refuse() RETURNS event_trigger LANGUAGE plpgsql AS $$ BEGIN RAISE 'full'; END $$"
+        )
+        await conn.execute(
+            "CREATE EVENT TRIGGER full_disk ON ddl_command_start WHEN TAG IN ('CREATE TABLE') EXECUTE FUNCTION refuse()"
+        )
+    with pytest.raises(StoreError, match="full"):
+        await prune(database, now + 5 * DAY)
+    assert metrics.DAYS_AHEAD._value.get() == 2
+    async with connect(database, "test") as conn:
+        assert min(await list_partitions(conn)) == now.date() + 3 * DAY
 
 
 async def test_a_day_with_live_rows_waits(database: str) -> None:

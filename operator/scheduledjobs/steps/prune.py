@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 import structlog
 
 from scheduledjobs import metrics
+from scheduledjobs.errors import StoreError
 from scheduledjobs.steps.clock import Clock
 from scheduledjobs.store.instances import forget_instances
 from scheduledjobs.store.leadership import forget_terms
@@ -43,8 +44,13 @@ class Prune:
     async def prune(self, now: datetime) -> None:
         """Make the days from yesterday to a week ahead of `now`; drop those wholly past the retention."""
         today = now.date()
+        failed: StoreError | None = None
+        try:
+            async with self._sessions.session() as conn:
+                await ensure_days(conn, today - timedelta(days=1), today + timedelta(days=DAYS_AHEAD))
+        except StoreError as error:  # the alert of days that run out, and what frees a disk, are for just that
+            failed = error
         async with self._sessions.session() as conn:
-            await ensure_days(conn, today - timedelta(days=1), today + timedelta(days=DAYS_AHEAD))
             metrics.DAYS_AHEAD.set(sum(day > today for day in await list_partitions(conn)))
             dropped = await drop_expired(conn, today - timedelta(days=self._retention_days))
             await forget_instances(conn, self._retention_days)
@@ -57,3 +63,5 @@ class Prune:
             await merge_notices(conn)
         if dropped:
             log.info("dropped days past the retention", days=[str(day) for day in dropped])
+        if failed is not None:
+            raise failed

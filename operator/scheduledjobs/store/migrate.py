@@ -21,6 +21,9 @@ from scheduledjobs.store.roles import grant_runtime
 from scheduledjobs.store.sessions import Connection, connect
 
 LOCK = 0x534A_4D49
+LOCK_LIMIT = "2s"
+"""How long a migration waits for a table that somebody reads, a dump even: all who come later wait behind it."""
+
 ROLES = "see docs/howto/database-roles.md for users who may not"
 RECORD = """
 CREATE TABLE IF NOT EXISTS schema_migration (
@@ -58,7 +61,8 @@ async def migrate(url: str, tell: Callable[[str], None] = lambda _: None, runtim
     """Bring the database's schema up to this program's; return the names of what was applied.
 
     `tell` is given a line for each. `runtime` is the user that replicas have, where that is another one: it is granted
-    what they need. `SchemaError` where the schema is newer, has been changed, or may not be made.
+    what they need. `SchemaError` where the schema is newer, has been changed, or may not be made; `StoreBusy` where a
+    table is in use: to be tried again.
     """
     async with connect(url, "scheduledjobs migrate") as conn:
         await conn.execute("SELECT pg_advisory_lock(%s)", [LOCK])
@@ -88,6 +92,7 @@ async def _apply_all(conn: Connection, migrations: list[Migration], tell: Callab
     for migration in pending:
         tell(f"applying migration {migration.name}")
         async with conn.transaction():
+            await conn.execute("SELECT set_config('lock_timeout', %s, true)", [LOCK_LIMIT])
             await conn.execute(migration.text)
             record = "INSERT INTO schema_migration (number, name, checksum) VALUES (%s, %s, %s)"
             await conn.execute(record, [migration.number, migration.name, migration.checksum])
