@@ -14,6 +14,7 @@ import pytest
 from tests.integration.conftest import KEPT, Stage, resource
 from tests.integration.ledger_world import Shaky
 
+from scheduledjobs import metrics
 from scheduledjobs.core.decide import decide, decide_if_due
 from scheduledjobs.core.job import Decision, Job
 from scheduledjobs.core.reasons import JobState, Reason
@@ -306,8 +307,11 @@ async def test_a_moment_that_waited_past_its_deadline_is_missed(stage: Stage) ->
     await stage.fire()
     stage.tick(seconds=10)
     assert await stage.claim(await stage.replica()) == []
+    missed = metrics.fires("MISSED", "StartingDeadlineExceeded")
+    before = missed._value.get()
     await stage.release()
     assert summary(stage) == [("MISSED", "StartingDeadlineExceeded")]
+    assert missed._value.get() == before + 1  # an alert takes the increase of it
 
 
 async def test_claims_take_what_is_on_time_before_catch_ups(stage: Stage) -> None:

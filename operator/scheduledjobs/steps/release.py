@@ -17,6 +17,7 @@ import structlog
 from scheduledjobs import metrics
 from scheduledjobs.core.decide import due
 from scheduledjobs.core.job import Job
+from scheduledjobs.core.reasons import State, camel
 from scheduledjobs.core.schedule import first_fire, following_fire
 from scheduledjobs.steps.halve import halving
 from scheduledjobs.steps.specs import Specs
@@ -97,6 +98,11 @@ class Release:
     async def _miss(self) -> None:
         async with self._leader.write() as conn:
             missed = await miss_unstarted(conn)
+        for row in missed:  # when they were inserted nobody knew
+            if row["state"] == State.MISSED:
+                metrics.fires(row["state"], row["reason"]).inc()
+            else:
+                metrics.executions(row["handler"], camel(row["state"])).inc()
         if missed:
             self._on_missed(missed)
 

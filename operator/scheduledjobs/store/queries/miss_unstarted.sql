@@ -15,4 +15,4 @@ SET state = CASE WHEN e.reason = 'HandedOver' THEN 'LOST' ELSE 'MISSED' END,
     finished_at = scheduler_now()
 FROM late
 WHERE e.id = late.id AND e.fire_time = late.fire_time
-RETURNING e.id, e.job_id, e.fire_time
+RETURNING e.id, e.job_id, e.fire_time, e.handler, e.state, e.reason
