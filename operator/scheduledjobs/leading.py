@@ -110,8 +110,15 @@ class Leading:
         self.report = Report(leader, kube, specs, lambda meta, last: self._tell.tell_outcome(meta, last))
         self.fire = self._new_fire(retention)
         self.release = self._new_release()
-        surviving = replica.registry.surviving()
-        self.rescue = Rescue(leader, leader.is_trusted, self._on_lost, self._on_handlers, specs, surviving=surviving)
+        self.rescue = Rescue(
+            leader,
+            leader.is_trusted,
+            self._on_lost,
+            self._on_handlers,
+            specs,
+            surviving=replica.registry.surviving(),
+            own=lambda: replica.claim.replica,
+        )
         self._counted = Counted(replica.settings.quotas)
         self._judge = Judge(lambda name: name in self._handlers, replica.registry.check, self._counted.message)
         self.mirror = self._new_mirror(retention)
@@ -254,7 +261,7 @@ class Leading:
             replica.kube,
             self._on_event,
             self.compare.ask,
-            self._on_watching,
+            self.compare.ask,
             replica.settings.watch_namespaces,
             replica.restore_signals,
         )
@@ -281,9 +288,6 @@ class Leading:
         if differs:
             self._seen[resource.meta.uid] = _mark_of(resource.meta)
             self.inbox.put(Seen(resource, is_quorum=True))
-
-    def _on_watching(self) -> None:
-        self.compare.ask()
 
     def _on_compared(self) -> None:
         self.is_synced = True

@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from typing import Any
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import pytest
 from tests.integration.conftest import Stage, resource
 
+from scheduledjobs import metrics
 from scheduledjobs.steps.clock import Clock
 from scheduledjobs.steps.heartbeat import Heartbeat
 from scheduledjobs.steps.rescue import Rescue
@@ -97,7 +98,16 @@ class Watch:
         self.now = 0.0
         self.is_trusted = True
         self.lost: list[int] = []
-        self.step = Rescue(leader, lambda: self.is_trusted, self._on_lost, lambda _: None, Specs(), lambda: self.now)
+        self.own: UUID | None = None
+        self.step = Rescue(
+            leader,
+            lambda: self.is_trusted,
+            self._on_lost,
+            lambda _: None,
+            Specs(),
+            lambda: self.now,
+            own=lambda: self.own,
+        )
 
     def _on_lost(self, rows: Sequence[Any]) -> None:
         self.lost.append(len(rows))
@@ -121,6 +131,29 @@ async def test_a_silent_replica_is_dead_after_ten_seconds_of_unbroken_sight(
     assert watch.lost == ([0] if is_dead else [])  # told once, though it ran nothing
     (row,) = stage.rows("SELECT dead_at FROM scheduler_instance")
     assert (row["dead_at"] is not None) is is_dead
+
+
+async def test_what_is_lost_with_its_replica_is_counted_among_what_has_ended(stage: Stage) -> None:
+    """Replicas count what they end themselves: one that its handler has killed would not raise the alert of it."""
+    lost = metrics.executions("log", "Lost")
+    before = lost._value.get()
+    await stage.mirror(resource(fixedRate="1h"))
+    stage.tick(hours=1, seconds=1)
+    await stage.fire()
+    assert len(await stage.claim(uuid4())) == 1
+    await stage.rescue()
+    assert lost._value.get() == before + 1
+
+
+async def test_a_leader_does_not_bury_itself(stage: Stage) -> None:
+    """While it leads its work goes on without a heartbeat, since nobody else may rescue it."""
+    own = await stage.replica()
+    async with stage.leader() as leader:
+        watch = Watch(leader)
+        watch.own = own
+        await watch.look(12)
+    assert stage.rows("SELECT dead_at FROM scheduler_instance") == [{"dead_at": None}]
+    assert watch.lost == []
 
 
 async def test_a_leader_that_does_not_trust_its_lease_buries_nobody(stage: Stage) -> None:

@@ -20,7 +20,7 @@ import structlog
 
 from scheduledjobs import metrics
 from scheduledjobs.core.backoff import next_attempt_in
-from scheduledjobs.core.reasons import Reason, State
+from scheduledjobs.core.reasons import Reason, State, camel
 from scheduledjobs.core.spec import Retry
 from scheduledjobs.steps.specs import Specs
 from scheduledjobs.store.executions import insert_attempts
@@ -57,9 +57,12 @@ class Rescue:
         monotonic: Callable[[], float] = time.monotonic,
         randomness: Callable[[], float] = random,
         surviving: frozenset[str] = frozenset(),
+        own: Callable[[], UUID | None] = lambda: None,
     ) -> None:
         """`on_lost` is told of what a dead replica left, which may be nothing; `on_handlers` is told the names of all
-        handlers that live replicas have, whenever they change; `surviving` are those whose work survives."""
+        handlers that live replicas have, whenever they change; `surviving` are those whose work survives. `own` says
+        which replica this is: while it leads nobody can rescue, so its work goes on without a heartbeat."""
+        self._own = own
         self._surviving = surviving
         self._leader = leader
         self._is_trusted = is_trusted
@@ -103,6 +106,10 @@ class Rescue:
         if lost:
             log.warning("executions lost with their replica", count=len(lost), retried=len(retried))
             metrics.repairs("lost").inc(len(lost))
+        handlers = {row["id"]: row["handler"] for row in ended}
+        for row in lost:  # its replica, which counts how its attempts end, is no more
+            if row["state"] == State.LOST:
+                metrics.executions(handlers[row["id"]], camel(State.LOST)).inc()
         if buried or lost or over:
             self._on_lost([*lost, *over])
 
@@ -136,7 +143,8 @@ class Rescue:
             heartbeat, since = self._seen.get(row["id"], (None, now))
             seen[row["id"]] = (row["heartbeat_at"], since if heartbeat == row["heartbeat_at"] else now)
         self._seen = seen
-        return [row for row in instances if now - seen[row["id"]][1] >= DEAD_AFTER_SECONDS]
+        own = self._own()
+        return [row for row in instances if row["id"] != own and now - seen[row["id"]][1] >= DEAD_AFTER_SECONDS]
 
     def _may_judge(self, now: float) -> bool:
         if not self._is_trusted():
