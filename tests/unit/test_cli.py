@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 import sys
@@ -10,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from scheduledjobs.cli import asking
 from scheduledjobs.cli import main as cli
 from scheduledjobs.cli.main import exit_code, main
 
@@ -20,6 +22,21 @@ def run(monkeypatch: pytest.MonkeyPatch, *arguments: str, url: str = NOWHERE) ->
     monkeypatch.setenv("SCHEDULEDJOBS_DATABASE_URL", url)
     monkeypatch.setattr(sys, "argv", ["scheduledjobs", *arguments])
     return exit_code("scheduledjobs")
+
+
+@pytest.mark.parametrize("error", [KeyError("getpwuid(): uid not found: 65532"), OSError("no username")])
+def test_a_user_id_that_has_no_name_cancels_as_its_number(
+    error: Exception, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As in the operator's pod, where nobody has a name."""
+
+    def nameless() -> str:
+        raise error
+
+    monkeypatch.setattr("getpass.getuser", nameless)
+    assert asking.local_user() == f"uid {os.getuid()}"
+    assert run(monkeypatch, "cancel", "1") == 3
+    assert capsys.readouterr().err.startswith("scheduledjobs: connection failed")
 
 
 @pytest.mark.parametrize("arguments", [["verify", "--since", "1h"], ["why", "a/b", "--at", "2026-01-01T00:00:00Z"]])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import getpass
+import os
 from collections.abc import Callable, Mapping
 
 import click
@@ -29,7 +30,15 @@ def name_of(job: str, namespace: str | None) -> tuple[str, str]:
 
 def person() -> str:
     """Return who asks: the user of the kubeconfig's context, else the one of this machine."""
-    return context()[1] or getpass.getuser()
+    return context()[1] or local_user()
+
+
+def local_user() -> str:
+    """Return the user of this machine: by name, or by number where it has none, as in a pod."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # OSError since Python 3.13
+        return f"uid {os.getuid()}"
 
 
 async def read(kube: KubeClient, namespace: str, name: str) -> Resource:

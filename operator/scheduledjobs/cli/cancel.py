@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import getpass
 import time
 
 import click
 
+from scheduledjobs.cli.asking import local_user
 from scheduledjobs.settings import load
 from scheduledjobs.store.executions import CHANGED, STOP, cancel_execution, find_execution, notify
 from scheduledjobs.store.queries import Row
@@ -19,7 +19,7 @@ ENDED = frozenset({"SUCCEEDED", "FAILED", "TIMED_OUT", "CANCELLED", "LOST", "SKI
 
 @click.command()
 @click.argument("execution", type=int, metavar="ID")
-@click.option("--by", default=getpass.getuser, help="Who cancels, for the history.  [default: the user]")
+@click.option("--by", default=local_user, help="Who cancels, for the history.  [default: the user]")
 @click.option("--wait", default=10.0, show_default=True, help="Seconds to wait for a running one to stop.")
 def command(execution: int, by: str, wait: float) -> None:
     """Cancel the execution of this ID (column id of job_execution_log): it is not retried.
