@@ -129,12 +129,21 @@ def test_a_cluster_with_the_prometheus_operator_gets_monitor_and_rules(name: str
     assert [one["expr"] for one in group["rules"]] == [
         one["expr"] for one in yaml.safe_load((CHART / "files" / "alerts.yaml").read_text())["groups"][0]["rules"]
     ]
+    scraped = [key for key in pod_of(items)["metadata"]["annotations"] if key.startswith("prometheus.io/")]
+    assert scraped == []  # twice, it would count two leaders
     (dashboard,) = [item for item in of(items, "ConfigMap") if item["metadata"]["name"].endswith("-dashboard")]
     assert json.loads(dashboard["data"]["scheduledjobs.json"])["title"] == "ScheduledJobs"
 
 
 def test_a_cluster_without_the_prometheus_operator_gets_neither() -> None:
     assert {item["kind"] for item in rendered(SECRET)} & {"ServiceMonitor", "PrometheusRule"} == set()
+
+
+@pytest.mark.parametrize(("storage", "policy"), [("1Gi", "keep"), ("", None)])
+def test_the_password_of_the_demo_database_is_kept_with_its_volume(storage: str, policy: str | None) -> None:
+    """The volume outlives the release; with a new password nobody would come in when it is installed again."""
+    (secret,) = of(rendered((*DEMO, "--set", f"demoPostgres.storage={storage}")), "Secret")
+    assert secret["metadata"].get("annotations", {}).get("helm.sh/resource-policy") == policy
 
 
 def test_the_chart_has_a_byte_equal_copy_of_the_crd() -> None:

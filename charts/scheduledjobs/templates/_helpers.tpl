@@ -44,6 +44,10 @@ app.kubernetes.io/component: operator
 {{- end }}
 {{- end }}
 
+{{- define "scheduledjobs.hasServiceMonitor" -}}
+{{- if and .Values.monitoring.enabled (.Capabilities.APIVersions.Has "monitoring.coreos.com/v1/ServiceMonitor") }}true{{ end }}
+{{- end }}
+
 {{- define "scheduledjobs.image" -}}
 {{- if .Values.image.digest }}
 {{- printf "%s@%s" .Values.image.repository .Values.image.digest }}
