@@ -7,7 +7,6 @@ cancel what still runs at the end of the grace; write the last completions; say 
 from __future__ import annotations
 
 import asyncio
-import os
 import signal
 import time
 from collections.abc import Sequence
@@ -35,6 +34,8 @@ from scheduledjobs.steps.claim import POLL_SECONDS, Claim
 from scheduledjobs.steps.clock import Clock
 from scheduledjobs.steps.complete import Complete
 from scheduledjobs.steps.elect import PROBE_SECONDS, Elect
+from scheduledjobs.steps.give_up import EVERY_SECONDS as GIVE_UP_SECONDS
+from scheduledjobs.steps.give_up import GiveUp
 from scheduledjobs.steps.heartbeat import EVERY_SECONDS as BEAT_SECONDS
 from scheduledjobs.steps.heartbeat import Heartbeat
 from scheduledjobs.steps.lag import EVERY_SECONDS as LAG_SECONDS
@@ -89,6 +90,7 @@ class App:
         self._claim = self._new_claim()
         self._stops = Stops(self._control, self._runner)
         self._tail = Tail(self._work, self._runner)
+        self._give_up = GiveUp(self._runner, lambda: self._trust.may_go_on(time.monotonic()))
         self._heartbeat = Heartbeat(
             self._control,
             self._clock,
@@ -207,7 +209,7 @@ class App:
     def _loops(self) -> dict[str, tuple[Any, float, asyncio.Event | None]]:
         return {
             "heartbeat": (self._heartbeat.step, BEAT_SECONDS, None),
-            "trust": (self._check_trust, 0.5, None),
+            "trust": (self._give_up.step, GIVE_UP_SECONDS, None),
             "lag": (self._lag.step, LAG_SECONDS, None),
             "elect": (self._elect.step, PROBE_SECONDS, self._elect.wake),
             "claim": (self._claim.step, POLL_SECONDS, self._claim.wake),
@@ -299,9 +301,8 @@ class App:
         metrics.BEATEN.set(time.time())
 
     def _on_dead(self) -> None:
-        """Declared dead, for good: stop what runs, its claims are another's by now."""
         self._claim.replica = None
-        self._runner.stop_attempts(Stop(State.LOST, Reason.TRUST_LOST, "this replica was declared dead"))
+        self._give_up.on_dead()
 
     def _on_clock_step(self) -> None:
         metrics.CLOCK_STEPS.inc()
@@ -324,19 +325,6 @@ class App:
             "term": term.number if term and self._elect.is_leader else None,
             "loop_lag_ms": lag_ms,
         }
-
-    async def _check_trust(self) -> None:
-        """Past its trust, a replica may be declared dead at any moment: its attempts must not run beside others'."""
-        if self._heartbeat.replica is None or self._trust.may_go_on(time.monotonic()) or not self._runner.running:
-            return
-        log.error("no heartbeat for too long: stopping what runs", running=len(self._runner.running))
-        self._runner.stop_attempts(
-            Stop(State.LOST, Reason.TRUST_LOST, "the replica lost its connection to the database")
-        )
-        await asyncio.sleep(1.0)
-        if self._runner.running and not self._trust.may_go_on(time.monotonic()):
-            log.error("a handler cannot be stopped: exiting", running=len(self._runner.running))
-            os._exit(1)
 
     def _checks(self) -> dict[str, bool]:
         beaten = time.monotonic() - self._trust.beat_sent_at < READY_WITHIN_SECONDS
