@@ -167,12 +167,15 @@ class Failed(HandlerError):
         self.is_permanent = is_permanent
 
 
+LONGEST_DELAY = timedelta(days=30)
+
+
 class Retry(HandlerError):
     """Fails the attempt; the next one, if the spec's retry.limit allows one, starts after `delay`."""
 
     def __init__(self, delay: timedelta, message: str = "") -> None:
         """`ValueError` for a delay that is negative or longer than 30 days."""
         super().__init__(message or f"to be tried again after {delay}")
-        if not timedelta(0) <= delay <= timedelta(days=30):
+        if not timedelta(0) <= delay <= LONGEST_DELAY:
             raise ValueError("the delay of Retry must be between 0 and 30 days")
         self.delay = delay

@@ -70,6 +70,20 @@ async def test_an_ending_that_cannot_be_written_does_not_hold_up_the_others(stag
     assert "could not be recorded" in stage.rows()[0]["message"]
 
 
+async def test_an_ending_that_makes_an_error_of_its_own_does_not_hold_up_the_others(stage: Stage) -> None:
+    async with Sessions(stage.url, "test", size=1) as sessions:
+        bench = Bench(sessions)
+        bad, good = await two(stage, bench)
+        failed = ending(bad, State.FAILED, reason=Reason.ERROR, retry_after=30)  # of seconds: no wait at all
+        bench.complete.add([failed, ending(good)])
+        await bench.write()
+    assert [(row["state"], row["reason"]) for row in stage.rows()] == [
+        ("PENDING", "Retrying"),
+        ("SUCCEEDED", "Success"),
+    ]
+    assert bench.complete.unwritten == 0
+
+
 async def test_an_ending_that_is_refused_bare_goes_behind_the_others(stage: Stage) -> None:
     async with Sessions(stage.url, "test", size=1) as sessions:
         bench = Bench(sessions)

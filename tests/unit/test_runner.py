@@ -256,6 +256,63 @@ async def test_retry_names_its_delay(bench: Bench) -> None:
     assert (ending.state, ending.reason, ending.retry_after) == (State.FAILED, Reason.ERROR, timedelta(seconds=7))
 
 
+class Delayed(errors.Retry):
+    """A Retry of somebody who sets its delay himself."""
+
+    def __init__(self, delay: Any) -> None:
+        super().__init__(timedelta(seconds=1))
+        self.delay = delay
+
+
+@pytest.mark.parametrize("delay", [30, "30s", None, timedelta(seconds=-1), timedelta(days=31)], ids=repr)
+async def test_a_delay_that_is_none_is_ignored_and_that_is_said(bench: Bench, delay: Any) -> None:
+    async def handle(_execution: Execution, _payload: Any) -> None:
+        raise Delayed(delay)
+
+    ending = await bench.run(handle)
+    assert (ending.state, ending.reason, ending.retry_after) == (State.FAILED, Reason.ERROR, None)
+    assert ending.output.endswith("the delay of Retry must be a timedelta between 0 and 30 days: it is ignored")
+
+
+class BareRetry(errors.Retry):
+    def __init__(self) -> None:
+        """Without the base's."""
+
+
+class BareFailed(errors.Failed):
+    def __init__(self) -> None:
+        """Without the base's."""
+
+
+class OddSpecError(errors.SpecError):
+    def __init__(self) -> None:
+        self.reason, self.message = object(), object()  # type: ignore[assignment]
+
+
+class Closed(errors.Failed):
+    @property  # type: ignore[misc]
+    def is_permanent(self) -> bool:  # type: ignore[override]
+        sys.exit(3)
+
+    @is_permanent.setter
+    def is_permanent(self, value: bool) -> None: ...
+
+
+@pytest.mark.parametrize(
+    "error", [BareRetry(), BareFailed(), OddSpecError(), Closed("no")], ids=lambda e: type(e).__name__
+)
+async def test_an_error_that_its_class_left_without_what_is_read_of_it_fails_that_attempt(
+    bench: Bench, error: Exception
+) -> None:
+    async def handle(_execution: Execution, _payload: Any) -> None:
+        raise error
+
+    ending = await bench.run(handle)
+    assert (ending.state, ending.reason, ending.retry_after) == (State.FAILED, Reason.ERROR, None)
+    assert (ending.message or "").startswith(type(error).__name__)
+    assert bench.runner.free_slots == 4
+
+
 async def test_an_async_handler_is_cancelled_at_its_timeout(bench: Bench) -> None:
     async def handle(_execution: Execution, _payload: Any) -> None:
         await asyncio.sleep(60)

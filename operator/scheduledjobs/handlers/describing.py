@@ -1,10 +1,12 @@
-"""What an error says, for people: whatever job code made of it, this does not fail."""
+"""What an error says, for people, whatever job code made of it; and the wait that it asks for."""
 
 from __future__ import annotations
 
 import traceback
+from datetime import timedelta
 
 from scheduledjobs.core.hidden import Hidden
+from scheduledjobs.errors import LONGEST_DELAY, Retry
 
 LONGEST_TRACEBACK = 16 * 1024
 
@@ -26,3 +28,9 @@ def describe(error: BaseException) -> str:
         text = "it cannot be printed"
     first = text.splitlines()[0] if text else ""
     return f"{type(error).__name__}: {first}" if first else type(error).__name__
+
+
+def delay_of(error: Retry) -> timedelta | None:
+    """Return the wait that an error asks for; None where a class of its own has left it out, or holds no such wait."""
+    delay = getattr(error, "delay", None)
+    return delay if isinstance(delay, timedelta) and timedelta(0) <= delay <= LONGEST_DELAY else None

@@ -25,7 +25,7 @@ from scheduledjobs.errors import Failed, Permanent, Retry, SpecError
 from scheduledjobs.handlers import tracing
 from scheduledjobs.handlers.assignment import Assignment, Ending, Stop
 from scheduledjobs.handlers.attempt import Attempt, execution_of, outcome
-from scheduledjobs.handlers.describing import describe, trace_of
+from scheduledjobs.handlers.describing import delay_of, describe, trace_of
 from scheduledjobs.handlers.execution import captured, install_capture
 from scheduledjobs.handlers.forks import Guarded, Threads, guard
 from scheduledjobs.handlers.registry import Registry
@@ -295,10 +295,17 @@ class Runner:
         return self._ending(attempt, State.SUCCEEDED, Reason.SUCCESS, None, result=encoded)
 
     def _raised(self, attempt: Attempt, error: BaseException) -> Ending:
+        try:
+            return self._failed(attempt, error)
+        except BaseException as own:  # noqa: BLE001 job code wrote what is asked of the error
+            message = f"{describe(error)} (it cannot be read: {describe(own)})"
+            return self._ending(attempt, State.FAILED, Reason.ERROR, message)
+
+    def _failed(self, attempt: Attempt, error: BaseException) -> Ending:
         if attempt.stop is not None:
             return self._stopped(attempt)
         if isinstance(error, SpecError):
-            return self._ending(attempt, State.FAILED, error.reason, error.message)
+            return self._ending(attempt, State.FAILED, Reason(error.reason), error.message)
         if isinstance(error, Failed):
             reason = Reason.PERMANENT_ERROR if error.is_permanent else Reason.ERROR
             result = self._succeeded(attempt, error.result).result
@@ -306,7 +313,9 @@ class Runner:
         reason = Reason.PERMANENT_ERROR if isinstance(error, Permanent) else Reason.ERROR
         told = trace_of(error, attempt.output.hidden)
         attempt.output.add(told.rstrip())
-        asked = error.delay if isinstance(error, Retry) else None
+        asked = delay_of(error) if isinstance(error, Retry) else None
+        if isinstance(error, Retry) and asked is None:
+            attempt.output.add("the delay of Retry must be a timedelta between 0 and 30 days: it is ignored")
         ending = self._ending(attempt, State.FAILED, reason, describe(error), trace=told)
         return replace(ending, retry_after=asked)
 

@@ -22,7 +22,7 @@ import structlog
 from scheduledjobs.core.backoff import next_attempt_in
 from scheduledjobs.core.reasons import Reason, State
 from scheduledjobs.core.result import plain
-from scheduledjobs.errors import StoreError, StoreUnavailable
+from scheduledjobs.errors import StoreUnavailable
 from scheduledjobs.handlers.assignment import Assignment, Ending, Key
 from scheduledjobs.store.executions import (
     complete_executions,
@@ -104,7 +104,7 @@ class Complete:
             written = await self._complete(replica, endings)
         except StoreUnavailable:
             raise
-        except (StoreError, TypeError, ValueError) as error:  # the latter two: what JSON cannot say
+        except Exception as error:  # noqa: BLE001 what one ending holds must not stop the others, whatever it is
             self._set_apart(endings, error)
             return
         stale = [ending for ending in endings if ending.assignment.id not in written]
@@ -159,7 +159,8 @@ class Complete:
     def _set_apart(self, endings: Sequence[Ending], error: Exception) -> None:
         """One ending that cannot be written must not hold up the others: find it, then write its state alone.
 
-        If even that is refused, it goes behind the others and is tried again.
+        If even that is refused, so is the wait that its handler asked for; then it goes behind the others and is tried
+        again.
         """
         if len(endings) > 1:
             self._batch = 1
@@ -173,8 +174,10 @@ class Complete:
             error=plain(str(error)),
         )
         message = plain(f"its result or output could not be recorded: {error}")[:512]
-        bare = replace(ending, result=None, output="", traceback=None, message=message)
-        if ending.result is None and not ending.output and ending.traceback is None:
+        is_bare = ending.result is None and not ending.output and ending.traceback is None
+        asked = None if is_bare else ending.retry_after
+        bare = replace(ending, result=None, output="", traceback=None, message=message, retry_after=asked)
+        if is_bare and ending.retry_after is None:
             self._endings.append((replica, bare))
             raise error
         self._endings.appendleft((replica, bare))
