@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
+import psycopg
 import pytest
 from tests.integration.conftest import Stage, resource
 
 from scheduledjobs.core.reasons import Reason, State, Trigger
 from scheduledjobs.core.spec import Retry
-from scheduledjobs.errors import StoreError
+from scheduledjobs.errors import StoreBusy, StoreError
 from scheduledjobs.handlers.assignment import Assignment, Ending
+from scheduledjobs.steps import complete
 from scheduledjobs.steps.complete import Complete
 from scheduledjobs.store.sessions import Sessions
 
+NAMES = ("one", "two")
 ONCE_MORE = Retry(limit=1, backoff=timedelta(seconds=1))
 
 
@@ -37,11 +42,16 @@ def ending(of: Assignment, state: State = State.SUCCEEDED, **changes: Any) -> En
 
 
 class Bench:
-    """A writer, two claimed executions of two jobs, and what it told of them."""
+    """A writer, claimed executions of two jobs, and what it told of them; its seconds are the test's."""
 
     def __init__(self, sessions: Sessions) -> None:
+        self.now = 0.0
+        self.written: list[int] = []
         self.returned: list[tuple[list[int], set[int]]] = []
-        self.complete = Complete(sessions, lambda *_: None, self._on_returned, lambda: 0.5)
+        self.complete = Complete(sessions, self._on_written, self._on_returned, lambda: 0.5, lambda: self.now)
+
+    def _on_written(self, endings: Any, _stale: Any, _retried: Any) -> None:
+        self.written += [ending.assignment.id for ending in endings]
 
     def _on_returned(self, assignments: Any, retried: Any) -> None:
         self.returned.append(([assignment.id for assignment in assignments], set(retried)))
@@ -51,8 +61,8 @@ class Bench:
             pass
 
 
-async def two(stage: Stage, bench: Bench, retry: Retry = ONCE_MORE) -> list[Assignment]:
-    await stage.mirror(resource("one", fixedRate="1s"), resource("two", fixedRate="1s"))
+async def two(stage: Stage, bench: Bench, retry: Retry = ONCE_MORE, names: Sequence[str] = NAMES) -> list[Assignment]:
+    await stage.mirror(*(resource(name, fixedRate="1s") for name in names))
     stage.tick(seconds=1.5)
     await stage.fire()
     replica = await stage.replica()
@@ -95,6 +105,75 @@ async def test_an_ending_that_is_refused_bare_goes_behind_the_others(stage: Stag
             await bench.write()
     assert [row["state"] for row in stage.rows()] == ["RUNNING", "SUCCEEDED"]
     assert bench.complete.unwritten == 1
+
+
+@contextmanager
+def locked(stage: Stage, of: Assignment) -> Iterator[None]:
+    """Somebody's transaction that has locked a row and stays open."""
+    with psycopg.connect(stage.url) as conn:
+        conn.execute("SELECT FROM job_execution_log WHERE id = %(id)s FOR UPDATE", {"id": of.id})
+        yield
+
+
+IMPATIENT = {"lock_timeout": "50ms"}
+
+
+async def test_an_ending_whose_row_somebody_has_locked_does_not_hold_up_the_others(stage: Stage) -> None:
+    async with Sessions(stage.url, "test", size=1, **IMPATIENT) as sessions:
+        bench = Bench(sessions)
+        first, second, third, fourth = await two(stage, bench, names=("one", "two", "three", "four"))
+        with locked(stage, second):
+            bench.complete.add([ending(first), ending(second), ending(third)])
+            await bench.write()
+            assert bench.written == [first.id, third.id]
+            bench.complete.add([ending(fourth)])
+            bench.now += 60
+            assert await bench.complete.step() == complete.LOOK_SECONDS  # at once, waiting for no lock
+            assert bench.written == [first.id, third.id, fourth.id]
+            assert [row["state"] for row in stage.rows()] == ["SUCCEEDED", "RUNNING", "SUCCEEDED", "SUCCEEDED"]
+            assert bench.complete.unwritten_claims == {second.key}  # its slot is not free
+            assert bench.complete.unwritten == 1
+        await bench.write()
+        assert bench.complete.unwritten == 1  # it has not been looked at since
+        bench.now += 60
+        await bench.write()
+    assert {row["state"] for row in stage.rows()} == {"SUCCEEDED"}
+    assert (bench.written[-1], bench.complete.unwritten) == (second.id, 0)
+
+
+async def test_a_row_that_somebody_has_locked_does_not_hold_up_abandoned_code_that_returns(stage: Stage) -> None:
+    async with Sessions(stage.url, "test", size=1, **IMPATIENT) as sessions:
+        bench = Bench(sessions)
+        first, second = await two(stage, bench, Retry())
+        late = {"reason": Reason.TIMEOUT_EXCEEDED, "abandoned": True}
+        bench.complete.add([ending(first, State.TIMED_OUT, **late), ending(second, State.TIMED_OUT, **late)])
+        await bench.write()
+        with locked(stage, first):
+            bench.complete.add_returned([first, second])
+            await bench.write()
+            assert [row["abandoned"] for row in stage.rows()] == [True, False]
+        bench.now += 60
+        await bench.write()
+    assert [row["abandoned"] for row in stage.rows()] == [False, False]
+    assert bench.returned == [([second.id], set()), ([first.id], set())]
+
+
+async def test_endings_wait_for_a_lock_that_is_on_no_row_of_theirs_and_none_is_lost(stage: Stage) -> None:
+    async with Sessions(stage.url, "test", size=1, **IMPATIENT) as sessions:
+        bench = Bench(sessions)
+        both = await two(stage, bench)
+        with psycopg.connect(stage.url) as conn:
+            conn.execute("LOCK TABLE job_execution_output IN SHARE MODE")
+            bench.complete.add([ending(of, output="said") for of in both])
+            assert await bench.complete.step() == 0.0  # tries one alone
+            with pytest.raises(StoreBusy):
+                await bench.complete.step()
+            with pytest.raises(StoreBusy):
+                await bench.complete.step()
+        assert bench.complete.unwritten_claims == {of.key for of in both}
+        await bench.write()
+    assert [row["state"] for row in stage.rows()] == ["SUCCEEDED", "SUCCEEDED"]
+    assert len(stage.rows("SELECT FROM job_execution_output")) == 2
 
 
 async def test_abandoned_code_that_returns_before_its_ending_is_written_is_not_forgotten(stage: Stage) -> None:

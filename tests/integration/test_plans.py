@@ -48,6 +48,7 @@ ENDING = {
         ("write_outputs", "RUNNING"),
         ("write_notes", "RUNNING"),
         ("find_ended_claims", "TIMED_OUT"),
+        ("find_locked", "RUNNING"),
         ("return_abandoned", "TIMED_OUT"),
     ],
 )

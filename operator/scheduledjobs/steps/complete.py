@@ -2,13 +2,13 @@
 
 One writer: while a batch is on its way the next one gathers, so batches are small when the replica is idle and large
 when it is busy, without a timer. What cannot be written is kept and tried again; the claim number decides whether it
-still counts.
+still counts. One whose row somebody else has locked waits aside, and holds its slot; the others do not wait for it.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections import deque
+import time
 from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import replace
 from itertools import islice, takewhile
@@ -22,11 +22,12 @@ import structlog
 from scheduledjobs.core.backoff import next_attempt_in
 from scheduledjobs.core.reasons import Reason, State
 from scheduledjobs.core.result import plain
-from scheduledjobs.errors import StoreUnavailable
+from scheduledjobs.errors import StoreBusy, StoreUnavailable
 from scheduledjobs.handlers.assignment import Assignment, Ending, Key
 from scheduledjobs.store.executions import (
     complete_executions,
     find_ended_claims,
+    find_locked,
     hand_over_executions,
     insert_attempts,
     insert_outputs,
@@ -37,6 +38,8 @@ from scheduledjobs.store.sessions import Sessions
 log = structlog.get_logger(__name__)
 
 BATCH = 500
+LOOK_SECONDS = 1.0
+"""How often rows that somebody else has locked are looked at again."""
 
 
 class Complete:
@@ -48,17 +51,22 @@ class Complete:
         on_written: Callable[[Sequence[Ending], Sequence[Ending], Set[int]], None],
         on_returned: Callable[[Sequence[Assignment], Set[int]], None],
         randomness: Callable[[], float] = random,
+        monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         """`on_written(endings, stale, retried)` is told what was written, what came too late and was discarded, and
         the ids of those that wait for another attempt; `on_returned(assignments, retried)` likewise, when the log knows
         that abandoned code has returned."""
         self._random = randomness
+        self._monotonic = monotonic
         self._on_returned = on_returned
         self._waiting: dict[Key, tuple[Ending, float]] = {}
         self._sessions = sessions
         self._on_written = on_written
-        self._endings: deque[tuple[UUID, Ending]] = deque()
+        self._endings: dict[Key, tuple[UUID, Ending]] = {}
         self._returned: dict[Key, tuple[UUID, Assignment]] = {}
+        self._locked: dict[Key, dict[str, Any]] = {}
+        """The guards of those whose row somebody else has locked."""
+        self._look_at = 0.0
         self._batch = BATCH
         self.wake = asyncio.Event()
         self.replica: UUID | None = None
@@ -72,12 +80,12 @@ class Complete:
     @property
     def unwritten_claims(self) -> set[Key]:
         """The (id, claim_no) of the endings that are not in the log yet."""
-        return {ending.assignment.key for _, ending in self._endings}
+        return set(self._endings)
 
     def add(self, endings: Sequence[Ending]) -> None:
         """Take endings from the runner."""
         if self.replica is not None:
-            self._endings.extend((self.replica, ending) for ending in endings)
+            self._endings.update((ending.assignment.key, (self.replica, ending)) for ending in endings)
         self.wake.set()
 
     def add_returned(self, assignments: Sequence[Assignment]) -> None:
@@ -88,20 +96,36 @@ class Complete:
 
     async def step(self) -> float | None:
         """Write one batch; return 0 while there is more."""
-        if self._endings:
-            await self._write(*self._next_batch())
-        if self._returned:
-            await self._write_returned()
-        return 0.0 if self._endings or self._returned else None
+        if self._locked and self._monotonic() >= self._look_at:
+            await self._look_at_locked()
+        if batch := self._next_batch():
+            await self._write(*batch)
+        if ready := self._next_returned():
+            await self._write_returned(*ready)
+        if any(key not in self._locked for key in self._endings) or self._next_returned():
+            return 0.0
+        return LOOK_SECONDS if self._locked else None
 
-    def _next_batch(self) -> tuple[UUID, list[Ending]]:
-        replica = self._endings[0][0]
-        same = takewhile(lambda entry: entry[0] == replica, self._endings)
-        return replica, [ending for _, ending in islice(same, self._batch)]
+    def _next_batch(self) -> tuple[UUID, list[Ending]] | None:
+        free = (entry for key, entry in self._endings.items() if key not in self._locked)
+        first = next(free, None)
+        if first is None:
+            return None
+        same = takewhile(lambda entry: entry[0] == first[0], free)
+        return first[0], [first[1], *(ending for _, ending in islice(same, self._batch - 1))]
 
     async def _write(self, replica: UUID, endings: Sequence[Ending]) -> None:
         try:
             written = await self._complete(replica, endings)
+        except StoreBusy:
+            if await self._set_locked_aside([ending.assignment for ending in endings]):
+                return
+            if len(endings) == 1:
+                key = endings[0].assignment.key
+                self._endings[key] = self._endings.pop(key)  # behind the others
+                raise
+            self._batch = len(endings) // 2  # a lock on something else, or so many at once take too long
+            return
         except StoreUnavailable:
             raise
         except Exception as error:  # noqa: BLE001 what one ending holds must not stop the others, whatever it is
@@ -112,10 +136,26 @@ class Complete:
             async with self._sessions.session() as conn:
                 ended = await find_ended_claims(conn, replica, [ending.assignment.guard for ending in stale])
             stale = [ending for ending in stale if ending.assignment.id not in ended]
-        for _ in endings:
-            self._endings.popleft()
+        for ending in endings:
+            del self._endings[ending.assignment.key]
         self._batch = BATCH
         self._on_written(endings, stale, {key for key, state in written.items() if state == State.PENDING})
+
+    async def _set_locked_aside(self, assignments: Sequence[Assignment]) -> bool:
+        """Set those aside whose row is locked; return whether there are any: it may be another lock, or be gone."""
+        async with self._sessions.session() as conn:
+            found = await find_locked(conn, [assignment.guard for assignment in assignments])
+        if found:
+            self._locked |= {assignment.key: assignment.guard for assignment in assignments if assignment.id in found}
+            self._look_at = self._monotonic() + LOOK_SECONDS
+            log.warning("somebody else has locked rows: how they ended waits", count=len(found))
+        return bool(found)
+
+    async def _look_at_locked(self) -> None:
+        self._look_at = self._monotonic() + LOOK_SECONDS
+        async with self._sessions.session() as conn:
+            found = await find_locked(conn, list(self._locked.values()))
+        self._locked = {key: guard for key, guard in self._locked.items() if guard["id"] in found}
 
     async def _complete(self, replica: UUID, endings: Sequence[Ending]) -> dict[int, str]:
         handed = [ending for ending in endings if ending.state is State.PENDING]
@@ -165,7 +205,9 @@ class Complete:
         if len(endings) > 1:
             self._batch = 1
             return
-        replica, ending = self._endings.popleft()
+        (ending,) = endings
+        key = ending.assignment.key
+        replica, _ = self._endings[key]
         log.error(
             "ending cannot be recorded",
             namespace=ending.assignment.namespace,
@@ -178,23 +220,30 @@ class Complete:
         asked = None if is_bare else ending.retry_after
         bare = replace(ending, result=None, output="", traceback=None, message=message, retry_after=asked)
         if is_bare and ending.retry_after is None:
-            self._endings.append((replica, bare))
+            del self._endings[key]
+            self._endings[key] = replica, bare
             raise error
-        self._endings.appendleft((replica, bare))
+        self._endings[key] = replica, bare
 
-    async def _write_returned(self) -> None:
-        """Record that abandoned code has returned; not before its ending is in the log, or nothing would change."""
-        unwritten = self.unwritten_claims
-        ready = [entry for key, entry in self._returned.items() if key not in unwritten]
+    def _next_returned(self) -> tuple[UUID, list[Assignment]] | None:
+        """Abandoned code that has returned, and whose ending is in the log: before it is, nothing would change."""
+        ready = [one for key, one in self._returned.items() if key not in self._endings and key not in self._locked]
         if not ready:
-            return
+            return None
         replica = ready[0][0]
-        batch = [assignment for owner, assignment in ready if owner == replica]
-        async with self._sessions.transaction() as conn:
-            states = await return_abandoned(conn, replica, [self._returned_row(assignment) for assignment in batch])
-            followed = self._followed(replica, batch, states)
-            if followed:
-                await insert_attempts(conn, followed)
+        return replica, [assignment for owner, assignment in ready if owner == replica]
+
+    async def _write_returned(self, replica: UUID, batch: Sequence[Assignment]) -> None:
+        try:
+            async with self._sessions.transaction() as conn:
+                states = await return_abandoned(conn, replica, [self._returned_row(assignment) for assignment in batch])
+                followed = self._followed(replica, batch, states)
+                if followed:
+                    await insert_attempts(conn, followed)
+        except StoreBusy:
+            if not await self._set_locked_aside(batch):
+                raise
+            return
         for assignment in batch:
             self._returned.pop(assignment.key)
             self._waiting.pop(assignment.key, None)

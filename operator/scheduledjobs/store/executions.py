@@ -128,6 +128,11 @@ async def complete_executions(conn: Connection, replica: UUID, rows: Iterable[Ma
     return {row["id"]: row["state"] for row in found}
 
 
+async def find_locked(conn: Connection, rows: Iterable[Mapping[str, Any]]) -> set[int]:
+    """Return the ids of those of these executions (id, fire_time) that somebody else has locked at this moment."""
+    return {row["id"] for row in await fetch_all(conn, "find_locked", rows=batch(rows))}
+
+
 async def lock_live_until(conn: Connection, until: datetime, most: int) -> list[Row]:
     """Lock up to `most` executions that have not ended and whose fire time is `until` or older; return them."""
     return await fetch_all(conn, "lock_live_until", until=until, most=most)
