@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import sys
 import threading
+import weakref
 from collections.abc import AsyncIterator, Callable
 from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, cast
 from uuid import UUID
 
 import pytest
@@ -354,6 +356,24 @@ async def test_an_async_handler_that_ignores_its_cancel_for_five_seconds_is_aban
     release.set()
     assert (await asyncio.wait_for(bench.returned.get(), 5)).id == ending.assignment.id
     assert bench.runner.free_slots == 4
+
+
+async def test_an_attempt_that_was_stopped_is_not_kept_until_its_timeout(bench: Bench) -> None:
+    begun = threading.Event()
+
+    async def handle(_execution: Execution, _payload: Any) -> None:
+        begun.set()
+        await asyncio.sleep(60)
+
+    assignment = bench.begin(handle, timeout=3600)
+    assert await asyncio.to_thread(begun.wait, 5)
+    kept = weakref.ref(cast("asyncio.Task[None]", bench.runner._attempts[assignment.key].task))
+    bench.runner.stop_attempt(assignment.id, 1, Stop(State.CANCELLED, Reason.CANCEL_REQUESTED, "cancelled by somebody"))
+    assert (await asyncio.wait_for(bench.endings.get(), 5)).state is State.CANCELLED
+    async with asyncio.timeout(5):
+        while kept() is not None:
+            gc.collect()
+            await asyncio.sleep(0.001)
 
 
 async def test_a_handler_that_blocks_its_loop_does_not_block_ours(bench: Bench) -> None:

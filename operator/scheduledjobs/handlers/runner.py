@@ -259,6 +259,8 @@ class Runner:
             attempt.task.cancel()  # and waited for, however long: it ends when what it runs outside is gone
         elif attempt.handler is not None and attempt.handler.is_async:
             attempt.task.cancel()
+            if attempt.timer is not None:
+                attempt.timer.cancel()  # or the loop would keep the attempt until its timeout
             attempt.timer = self._loop.call_later(CANCEL_SECONDS, self._abandon, attempt)
         else:
             self._abandon(attempt)
