@@ -94,6 +94,8 @@ async def test_what_no_replica_goes_on_with_is_lost_after_the_longest_timeout(st
     stage.tick(days=1)
     await stage.release()
     assert the(stage, "state", "reason", "message") == ("LOST", "ReplicaDied", "no replica went on with it")
+    (row,) = stage.rows()
+    assert timedelta(milliseconds=row["duration_ms"]) == row["finished_at"] - row["started_at"]
 
 
 @pytest.mark.parametrize("policy", ["Forbid", "Queue", "Replace"])

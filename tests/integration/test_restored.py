@@ -13,6 +13,7 @@ from tests.integration.conftest import KEPT, Stage, resource
 from scheduledjobs.core.resource import RUN_NOW
 from scheduledjobs.ledger.verify import verify
 from scheduledjobs.steps.restored import Closed, Restored, find_beating
+from scheduledjobs.store.executions import hand_over_executions
 from scheduledjobs.store.instances import beat_instance
 from scheduledjobs.store.sessions import connect
 
@@ -76,6 +77,24 @@ async def test_what_waited_or_ran_in_the_backup_is_lost_and_not_retried(stage: S
     await stage.rescue()
     assert [(row["state"], row["reason"]) for row in stage.rows()] == [("LOST", "Restored")] * 2
     assert all(row["finished_at"] for row in stage.rows())
+
+
+async def test_how_long_a_run_of_the_backup_took_is_told_of_its_last_attempt(stage: Stage) -> None:
+    await stage.mirror(resource("again", fixedRate="1h"))
+    await stage.mirror(resource("over", fixedRate="1h"))
+    stage.tick(hours=1)
+    await stage.fire()
+    replica = await stage.replica()
+    for claimed in await stage.claim(replica):
+        await stage.complete(replica, claimed, "FAILED", retry_seconds=0)  # at once
+    second = {row["job_name"]: row for row in await stage.claim(replica)}
+    async with connect(stage.url, "test") as conn:
+        over = {**second["over"], "note": None}
+        assert await hand_over_executions(conn, replica, [over]) == {over["id"]}
+    stage.tick(minutes=10)
+    await restored(stage, await stage.now())
+    for row in stage.rows():
+        assert (row["state"], row["duration_ms"] // 60_000) == ("LOST", 10), row["job_name"]
 
 
 async def test_a_fixed_delay_whose_run_is_lost_goes_on(stage: Stage) -> None:

@@ -162,15 +162,19 @@ async def test_a_lost_attempt_is_retried_where_budget_remains(stage: Stage) -> N
     stage.tick(hours=1, seconds=1)
     await stage.fire()
     (lost,) = await stage.claim(uuid4())
+    stage.tick(seconds=100)
     await stage.rescue()
     assert summary(stage) == [("PENDING", "Retrying")]
+    assert stage.rows()[0]["duration_ms"] // 60_000 == 1
     (attempt,) = stage.rows("SELECT * FROM job_execution_attempt")
     assert (attempt["attempt"], attempt["state"], attempt["execution_id"]) == (1, "LOST", lost["id"])
     stage.tick(seconds=5)
     (again,) = await stage.claim(uuid4())
     assert again["attempt"] == 2
+    stage.tick(seconds=1000)
     await stage.rescue()
     assert summary(stage) == [("LOST", "ReplicaDied")]
+    assert stage.rows()[0]["duration_ms"] // 60_000 == 16  # of this attempt, not of the first
 
 
 async def test_the_retry_of_an_abandoned_attempt_waits_for_its_thread(stage: Stage) -> None:

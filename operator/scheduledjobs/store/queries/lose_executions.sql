@@ -20,7 +20,9 @@ SET state = CASE WHEN r.may_retry AND e.cancel_reason IS NULL THEN 'PENDING' ELS
     claimed_by = CASE WHEN r.may_retry AND e.cancel_reason IS NULL THEN NULL ELSE e.claimed_by END,
     finished_at = CASE WHEN r.may_retry AND e.cancel_reason IS NULL
         THEN NULL ELSE coalesce(e.finished_at, scheduler_now()) END,
-    duration_ms = coalesce(e.duration_ms, extract(epoch FROM scheduler_now() - e.started_at) * 1000),
+    -- While it runs, or its work goes on, the row has what an earlier attempt took.
+    duration_ms = CASE WHEN e.state = 'RUNNING' OR e.reason = 'HandedOver'
+        THEN extract(epoch FROM scheduler_now() - e.started_at) * 1000 ELSE e.duration_ms END,
     abandoned = false
 FROM lost AS r
 WHERE e.id = r.id AND e.fire_time = r.fire_time
