@@ -168,6 +168,7 @@ async def test_a_lost_attempt_is_retried_where_budget_remains(stage: Stage) -> N
     assert stage.rows()[0]["duration_ms"] // 60_000 == 1
     (attempt,) = stage.rows("SELECT * FROM job_execution_attempt")
     assert (attempt["attempt"], attempt["state"], attempt["execution_id"]) == (1, "LOST", lost["id"])
+    assert (attempt["finished_at"] - attempt["started_at"]).total_seconds() // 60 == 1
     stage.tick(seconds=5)
     (again,) = await stage.claim(uuid4())
     assert again["attempt"] == 2
