@@ -127,7 +127,7 @@ async def test_specs_that_cannot_work_say_why_and_leave_the_others_alone(stage: 
     }
     for reason, spec in bad.items():
         await stage.mirror(resource(reason.lower(), **spec))
-    await stage.mirror(resource("good", schedule="0 0 * * *"))
+    await stage.mirror(resource("good", schedule="0 0 * * *", payload={"message": r"tr -d '\u0000'"}))  # no NUL
     jobs = {row["name"]: row for row in stage.rows("SELECT * FROM job_definition")}
     for reason in bad.keys() - {"InvalidSpec"}:
         assert (jobs[reason.lower()]["state"], jobs[reason.lower()]["reason"]) == ("INVALID", reason)

@@ -99,6 +99,12 @@ def test_the_same_token_with_another_payload_is_refused(before: dict[str, str]) 
     assert refused.value.reason is Refusal.RUN_REQUEST_DIFFERS
 
 
+@pytest.mark.parametrize("token", ["x" * 129, "a\0b"])
+def test_a_request_that_no_leader_takes_stands_in_nobodys_way(token: str) -> None:
+    """Written with kubectl; it would never be recorded, and no other one could be made until it was removed."""
+    assert run_now(job(run_now=token, handled=token[:128]), "next", None)[RUN_NOW] == "next"
+
+
 def test_a_request_waits_until_the_one_before_is_recorded() -> None:
     with pytest.raises(RequestError, match="the request s is not recorded yet") as refused:
         run_now(job(run_now="s", handled="r"), "t", None)
@@ -131,6 +137,10 @@ def test_a_payload_that_no_leader_takes_is_refused(text: str, sentence: str) -> 
     with pytest.raises(RequestError, match=sentence) as refused:
         check_payload(text)
     assert refused.value.reason is Refusal.INVALID_PAYLOAD
+
+
+def test_a_payload_may_speak_of_nul() -> None:
+    check_payload(r'{"a": "tr -d \\u0000"}')
 
 
 def test_a_payload_as_deep_as_is_read_is_taken() -> None:

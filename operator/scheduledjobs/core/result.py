@@ -10,6 +10,11 @@ MOST_RESULT = 16 * 1024
 NUL = re.compile(rb"(?<!\\)((?:\\\\)*)\\u0000")
 
 
+def has_nul(encoded: bytes) -> bool:
+    """Return whether a JSON text has the character NUL, which Postgres cannot hold; one that speaks of it has none."""
+    return b"\\u0000" in encoded and NUL.search(encoded) is not None
+
+
 def plain(text: str) -> str:
     """Return text without NUL and lone surrogates: any file name that is not UTF-8 brings these into a message."""
     return text.replace("\0", "").encode(errors="replace").decode()

@@ -17,6 +17,7 @@ from pydantic.alias_generators import to_camel
 from scheduledjobs.core.duration import parse_duration
 from scheduledjobs.core.nesting import is_deeper
 from scheduledjobs.core.reasons import Reason
+from scheduledjobs.core.result import has_nul
 from scheduledjobs.core.schedule import YEARS, is_askable
 from scheduledjobs.errors import SpecError
 
@@ -110,7 +111,7 @@ class JobSpec(BaseModel):
 def parse_spec(raw: Mapping[str, Any]) -> JobSpec:
     """Return the typed spec; `SpecError` InvalidSpec, with a sentence that names the field."""
     encoded = orjson.dumps(dict(raw))
-    if b"\\u0000" in encoded:
+    if has_nul(encoded):
         raise SpecError(Reason.INVALID_SPEC, "spec: must not contain the character NUL, which Postgres cannot hold")
     try:
         spec = JobSpec.model_validate(raw)

@@ -15,6 +15,7 @@ from scheduledjobs.core.plan import Judge, Plan
 from scheduledjobs.core.reasons import Reason, State, Trigger
 from scheduledjobs.core.requests import LONGEST_TOKEN
 from scheduledjobs.core.resource import RUN_NOW, RUN_NOW_PAYLOAD, Resource
+from scheduledjobs.core.result import has_nul
 from scheduledjobs.core.spec import ConcurrencyPolicy
 from scheduledjobs.errors import SpecError
 from scheduledjobs.steps.overlap import settle_overlaps
@@ -118,7 +119,7 @@ def _object(text: str) -> dict[str, Any] | None:
         value = orjson.loads(text)
     except orjson.JSONDecodeError:
         return None
-    return value if isinstance(value, dict) and "\\u0000" not in text else None
+    return value if isinstance(value, dict) and not has_nul(text.encode()) else None
 
 
 def _refused(request: RunRequest, reason: Reason, message: str) -> RunRequest:
