@@ -20,7 +20,7 @@ async def post_event(
     body = {
         "apiVersion": "events.k8s.io/v1",
         "kind": "Event",
-        "metadata": {"name": f"{meta.name[:40]}.{uuid4().hex[:16]}", "namespace": meta.namespace},
+        "metadata": {"name": f"{meta.name[:40].rstrip('-.')}.{uuid4().hex[:16]}", "namespace": meta.namespace},
         "eventTime": micro_time(now),
         "type": type_,
         "reason": reason,
