@@ -118,6 +118,21 @@ def test_what_the_handler_refuses_is_named_field_by_field() -> None:
     }
 
 
+def test_a_job_that_another_controller_was_to_begin_is_named() -> None:
+    """Made suspended, with a label by which a queue knows it: without both it would begin at once, past the queue."""
+    raw = load("cronjobs.yaml")[0]
+    before = read_cronjob(raw, None, NOW).notes
+    raw["spec"]["jobTemplate"]["spec"]["suspend"] = True
+    raw["spec"]["jobTemplate"]["metadata"] = {"labels": {"kueue.x-k8s.io/queue-name": "q"}, "annotations": {"a/b": "c"}}
+    added = [note for note in read_cronjob(raw, None, NOW).notes if note not in before]
+    assert {note.difference for note in added} == {Difference.TEMPLATE}
+    words = ("jobTemplate.spec.suspend", "labels kueue.x-k8s.io/queue-name", "annotations a/b")
+    assert all(any(word in note.text for note in added) for word in words)
+    raw["spec"]["jobTemplate"] = {**raw["spec"]["jobTemplate"], "metadata": {}}
+    raw["spec"]["jobTemplate"]["spec"]["suspend"] = False
+    assert read_cronjob(raw, None, NOW).notes == before
+
+
 def test_the_handler_takes_what_no_note_says_it_refuses() -> None:
     rules = pytest.importorskip("scheduledjobs.handlers.job_payload", reason="the handler kubernetes-job is not here")
     for job in read("cronjobs.yaml"):

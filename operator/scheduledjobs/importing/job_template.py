@@ -15,7 +15,7 @@ from scheduledjobs.importing.imported import Difference, Note
 
 LONGEST_TIMEOUT = timedelta(hours=168)
 KEPT = frozenset({"template", "backoffLimit", "ttlSecondsAfterFinished", "activeDeadlineSeconds"})
-EMPTY = frozenset({"suspend", "manualSelector", "selector"})
+EMPTY = frozenset({"manualSelector", "selector"})
 """Fields of a Job's spec that say nothing of a Job that is run once."""
 
 ONE = frozenset({"parallelism", "completions"})
@@ -53,11 +53,22 @@ def read_template(template: Mapping[str, Any], notes: list[Note]) -> tuple[dict[
     payload: dict[str, Any] = {"template": pod, "backoffLimit": _bounded(spec, "backoffLimit", 6, notes)}
     if spec.get("ttlSecondsAfterFinished") is not None:
         payload["ttlSecondsAfterFinished"] = _bounded(spec, "ttlSecondsAfterFinished", 0, notes)
-    sentence = "has no equivalent: one pod at a time runs"
-    notes += [Note(Difference.TEMPLATE, f"jobTemplate.spec.{lost} {sentence}") for lost in sorted(_lost(spec))]
+    notes += [Note(Difference.TEMPLATE, f"jobTemplate.spec.{lost} {_why(lost)}") for lost in sorted(_lost(spec))]
+    metadata = _mapping(template.get("metadata"))
+    for kind in ("labels", "annotations"):
+        if names := sorted(_mapping(metadata.get(kind))):
+            what = f"jobTemplate.metadata.{kind} {', '.join(names)}: a Job of the handler has its own alone"
+            notes.append(Note(Difference.TEMPLATE, what))
     refusals = _refusals(_mapping(pod.get("spec")))
     notes += [Note(Difference.REFUSED, f"template.{where}: {what}") for where, what in refusals]
     return payload, _timeout(spec, notes)
+
+
+def _why(lost: str) -> str:
+    """Return why a field of a Job's spec is lost."""
+    if lost == "suspend":
+        return "is lost: each Job begins at once, and waits for no queue that would begin it"
+    return "has no equivalent: one pod at a time runs"
 
 
 def _bounded(spec: Mapping[str, Any], name: str, default: int, notes: list[Note]) -> int:
@@ -71,7 +82,7 @@ def _bounded(spec: Mapping[str, Any], name: str, default: int, notes: list[Note]
 
 def _lost(spec: Mapping[str, Any]) -> Iterator[str]:
     for name, value in spec.items():
-        if name in KEPT | EMPTY or value is None or (name in ONE and value == 1):
+        if name in KEPT | EMPTY or value is None or (name in ONE and value == 1) or (name == "suspend" and not value):
             continue
         if (name, value) not in (("completionMode", "NonIndexed"), ("podReplacementPolicy", "TerminatingOrFailed")):
             yield name
