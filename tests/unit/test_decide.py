@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from scheduledjobs.core import decide as decide_module
 from scheduledjobs.core.decide import AT_ONCE, TICK, _one_on_time, decide, decide_if_due, due, newest_due, settle
-from scheduledjobs.core.job import Job, NewExecution
+from scheduledjobs.core.job import Decision, Job, NewExecution
 from scheduledjobs.core.reasons import JobState, Reason, State, Trigger
 from scheduledjobs.core.schedule import FixedDelay, FixedRate, OneShot, Schedule, Window, parse_schedule
 from scheduledjobs.core.spec import ConcurrencyPolicy, Misfire
@@ -207,6 +207,11 @@ def test_a_fixed_delay_waits_for_the_end_of_its_run() -> None:
     decision = decide(job(schedule=FixedDelay(MINUTE)), LONG_AGO, NOON)
     assert decision.next_fire_at is None
     assert not decision.is_completed
+
+
+def test_a_fixed_delay_whose_moment_is_older_than_the_history_counts_from_the_present() -> None:
+    decision = decide(job(schedule=FixedDelay(MINUTE)), NOON + DAY, NOON + 2 * DAY)
+    assert decision == Decision((), NOON + 2 * DAY + MINUTE, NOON + 2 * DAY + MINUTE, NOON, is_completed=False)
 
 
 def test_a_window_that_has_closed_completes_the_job() -> None:

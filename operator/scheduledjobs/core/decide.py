@@ -31,7 +31,7 @@ from itertools import islice
 from scheduledjobs.core.jitter import due_at
 from scheduledjobs.core.job import Decision, Job, NewExecution
 from scheduledjobs.core.reasons import JobState, Reason, ScheduleKind, State, Trigger
-from scheduledjobs.core.schedule import moments, next_fire
+from scheduledjobs.core.schedule import FixedDelay, following_fire, moments, next_fire
 from scheduledjobs.core.spec import ConcurrencyPolicy, MisfirePolicy
 
 TICK = timedelta(microseconds=1)
@@ -153,11 +153,16 @@ def _decided(job: Job, keep_from: datetime, newest: datetime, now: datetime, cha
     assert job.next_fire_at is not None  # noqa: S101 the callers looked
     start = max(job.next_fire_at, keep_from)
     rows = tuple(_rows(job, start, newest, now, change)) if newest >= start else ()
-    single = job.schedule.kind in SINGLE_MOMENT
-    following = None if single else next_fire(job.schedule, newest, job.anchor_at)
+    following = _following(job, newest, now, has_row=bool(rows))
     completed = following is None and job.schedule.kind is not ScheduleKind.FIXED_DELAY
     next_due_at = None if following is None else due(job, following)
     return Decision(tuple(_with_due(job, row) for row in rows), following, next_due_at, newest, completed)
+
+
+def _following(job: Job, newest: datetime, now: datetime, *, has_row: bool) -> datetime | None:
+    if isinstance(job.schedule, FixedDelay) and not has_row:  # no end will come that the next moment could follow
+        return following_fire(job.schedule, now, newest, job.effective_from)
+    return None if job.schedule.kind in SINGLE_MOMENT else next_fire(job.schedule, newest, job.anchor_at)
 
 
 def _with_due(job: Job, row: NewExecution) -> NewExecution:

@@ -18,10 +18,11 @@ from scheduledjobs import metrics
 from scheduledjobs.core.decide import due
 from scheduledjobs.core.job import Job
 from scheduledjobs.core.reasons import State, camel
-from scheduledjobs.core.schedule import first_fire, following_fire
+from scheduledjobs.core.schedule import following_fire
 from scheduledjobs.steps.halve import halving
 from scheduledjobs.steps.specs import Specs
 from scheduledjobs.store.executions import end_waiting, miss_unstarted, request_stops
+from scheduledjobs.store.jobs import database_now
 from scheduledjobs.store.leadership import Leader, lost
 from scheduledjobs.store.mirror import cancel_orphans
 from scheduledjobs.store.queries import Row
@@ -160,11 +161,8 @@ class Release:
             jobs = [self._specs.job(row) for row in await lock_waiting_jobs(conn, ids)]
             self._has_locked |= len(jobs) < len(ids)
             ended = await find_last_runs(conn, [job.id for job in jobs])
-            rows = [
-                _row(job, following(job, ended.get(job.id)))
-                for job in jobs
-                if ended.get(job.id, job.effective_from) is not None
-            ]
+            now = await database_now(conn)
+            rows = [_row(job, following(job, at)) for job in jobs if (at := ended.get(job.id, now)) is not None]
             if rows:
                 await release_jobs(conn, rows)
         await self._on_released([UUID(str(row["id"])) for row in rows])
@@ -174,8 +172,10 @@ def _row(job: Job, fire_time: datetime | None) -> dict[str, Any]:
     return {"id": job.id, "next_fire_at": fire_time, "next_due_at": None if fire_time is None else due(job, fire_time)}
 
 
-def following(job: Job, ended_at: datetime | None) -> datetime | None:
-    """Return the next moment of a fixedDelay job: its delay after the end of the last run, or its first moment."""
-    if ended_at is None:
-        return first_fire(job.schedule, job.effective_from, job.anchor_at)
+def following(job: Job, ended_at: datetime) -> datetime | None:
+    """Return the next moment of a fixedDelay job: its delay after the end of the last run.
+
+    `ended_at` is the present where the history no longer has that run: what is planned from a time before the history
+    gets no row when it is due, so nothing would ever follow it.
+    """
     return following_fire(job.schedule, ended_at, job.last_fire_time or ended_at, job.effective_from)

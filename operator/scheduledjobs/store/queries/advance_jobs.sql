@@ -19,7 +19,7 @@ WITH wanted AS (
 UPDATE job_definition AS j
 SET next_fire_at = w.next_fire_at,
     next_due_at = w.next_due_at,
-    last_fire_time = w.last_fire_time,
+    last_fire_time = greatest(j.last_fire_time, w.last_fire_time),
     state = CASE WHEN w.is_completed THEN 'COMPLETED' ELSE j.state END,
     reason = CASE WHEN w.is_completed THEN 'Completed' WHEN j.reason = 'FireFailed' THEN 'Scheduled' ELSE j.reason END,
     message = CASE WHEN w.is_completed THEN 'no fire time is left' WHEN j.reason = 'FireFailed' THEN '' ELSE j.message END,
