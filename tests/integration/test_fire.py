@@ -47,17 +47,6 @@ async def test_a_due_moment_gets_one_row_and_the_plan_moves_on(stage: Stage) -> 
     assert stage.job()["last_fire_time"] == row["fire_time"]
 
 
-async def test_nothing_fires_early_whatever_the_leader_believes(stage: Stage) -> None:
-    await stage.mirror(resource(fixedRate="10s"))
-    async with stage.leader() as leader, leader.write() as conn:
-        (row,) = await load_jobs(conn, [stage.job()["id"]])
-        job = stage.specs.job(row)
-        assert job.next_fire_at is not None
-        decision = decide(job, job.next_fire_at - timedelta(days=1), job.next_fire_at)
-        assert await advance_jobs(conn, [advance_row(job, decision)]) == set()
-    assert stage.rows() == []
-
-
 async def test_two_fires_of_one_moment_are_one(stage: Stage) -> None:
     await stage.mirror(resource(fixedRate="10s"))
     stage.tick(seconds=11)

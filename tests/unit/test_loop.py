@@ -112,6 +112,27 @@ def test_a_step_of_the_database_clock_is_noticed_and_followed() -> None:
     assert clock.now() == 1000.0
 
 
+def test_a_clock_that_was_set_back_by_less_than_a_step_is_followed_as_soon_as_an_answer_proves_it() -> None:
+    now = 100.0
+    clock = Clock(lambda: now)
+    clock.sample(1000.0)
+    now = 101.0
+    assert not clock.sample(1000.6, asked_at=100.5)  # the answer took long: it was 1000.5, which is no proof
+    assert clock.now() == 1001.0
+    now = 102.0
+    assert not clock.sample(1000.5, asked_at=101.9)
+    assert clock.now() == 1000.5
+    assert clock.steps == 0
+
+
+def test_a_correction_leaves_a_step_to_those_who_tell_of_it() -> None:
+    clock = Clock(lambda: 100.0)
+    clock.sample(1000.0)
+    assert not clock.correct(900.0, 100.0)
+    assert clock.sample(900.0, 100.0)
+    assert clock.now() == 900.0
+
+
 def test_a_loop_that_stands_still_is_named() -> None:
     now = 0.0
     pulse = Pulse(lambda: now)

@@ -5,7 +5,7 @@ all that are due in one batch. What is late is loaded apart, some jobs a look, a
 what is on time. A fire is one transaction, in this order:
 
 1. the term is checked (a leader that was replaced writes nothing);
-2. the jobs' plans move by compare-and-set, which refuses to be early by the database's own clock;
+2. the jobs' plans move by compare-and-set, which refuses to be early by the database's own clock, with any moment;
 3. in a later statement, what is live is read for the jobs that moved, and their rows are inserted.
 
 A job that did not move was changed by somebody, or it is not due yet: it is loaded again. A batch that fails, for
@@ -24,7 +24,7 @@ from uuid import UUID
 
 import structlog
 
-from scheduledjobs.core.decide import decide_if_due
+from scheduledjobs.core.decide import decide_if_due, due
 from scheduledjobs.core.job import Decision, Job, JobName, NewExecution
 from scheduledjobs.core.reasons import JobState
 from scheduledjobs.errors import StoreUnavailable, TermLost
@@ -34,7 +34,7 @@ from scheduledjobs.steps.inserting import Claimant, Inserting
 from scheduledjobs.steps.late import Late, is_old, lateness
 from scheduledjobs.steps.record import Days, record
 from scheduledjobs.steps.specs import Specs
-from scheduledjobs.store.jobs import advance_jobs, load_due_jobs, load_jobs, load_late_jobs, look_ahead
+from scheduledjobs.store.jobs import advance_jobs, database_now, load_due_jobs, load_jobs, load_late_jobs, look_ahead
 from scheduledjobs.store.leadership import Leader
 from scheduledjobs.store.queries import Row
 
@@ -340,12 +340,22 @@ class Fire:
 
     async def _look_again_at(self, jobs: Sequence[Job]) -> None:
         """Load again jobs that did not move: changed, not due yet by the database's clock, or locked by somebody."""
+        was_ahead = await self._correct_clock()
         await self.reload([job.id for job in jobs])
+        if was_ahead:
+            return  # they are decided again at once, by the right time
         now = self._clock.now()
         locked = [job for job in jobs if now - self._due_at(job) >= LOCKED_SECONDS and self._is_as_planned(job)]
         for job in locked:
             self._not_before[job.id] = now + LOCKED_SECONDS
             heapq.heappush(self._queue, (self._due_at(job), job.id))
+
+    async def _correct_clock(self) -> bool:
+        """Ask for the database's time; return whether it was believed to be later."""
+        asked_at = self._clock.monotonic()
+        async with self._leader.session() as conn:
+            now = await database_now(conn)
+        return self._clock.correct(now.timestamp(), asked_at)
 
     def _is_as_planned(self, job: Job) -> bool:
         known = self._planned.get(job.id)
@@ -358,6 +368,7 @@ class Fire:
 
 def advance_row(job: Job, decision: Decision) -> dict[str, object]:
     """Return what advance_jobs takes to move `job` past its decided moments."""
+    newest = decision.last_fire_time
     return {
         "id": job.id,
         "expected": job.next_fire_at,
@@ -366,6 +377,7 @@ def advance_row(job: Job, decision: Decision) -> dict[str, object]:
         "next_fire_at": decision.next_fire_at,
         "next_due_at": decision.next_due_at,
         "last_fire_time": decision.last_fire_time,
+        "newest_due_at": None if newest is None or newest == job.next_fire_at else due(job, newest),
         "is_completed": decision.is_completed,
     }
 

@@ -71,7 +71,7 @@ class Heartbeat:
             self.replica = None
             self._on_dead()
         else:
-            if self._clock.sample(now):
+            if self._clock.sample(now, sent_at):
                 log.warning("the database's clock was set", database_time=datetime.fromtimestamp(now, UTC).isoformat())
                 self._on_clock_step()
             self._on_beat(sent_at)

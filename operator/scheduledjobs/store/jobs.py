@@ -56,7 +56,8 @@ async def load_jobs(conn: Connection, ids: Sequence[UUID]) -> list[Row]:
 async def advance_jobs(conn: Connection, rows: Iterable[Mapping[str, Any]]) -> set[UUID]:
     """Move jobs past their decided moments by compare-and-set; return the ids of those that moved.
 
-    Each row: id, expected (its next_fire_at as read), version, state, next_fire_at, last_fire_time, is_completed.
+    Each row: id, expected (its next_fire_at as read), version, state, next_fire_at, next_due_at, last_fire_time,
+    newest_due_at (when the newest decided moment is due, None where it is the only one), is_completed.
     """
     return {row["id"] for row in await fetch_all(conn, "advance_jobs", rows=batch(rows))}
 
