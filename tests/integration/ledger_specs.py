@@ -11,7 +11,15 @@ from tests.oracle.ledger_oracle import CRONS, Rules, Stretch
 PERIOD, DELAY = timedelta(seconds=13), timedelta(seconds=9)
 SCHEDULE_FIELDS = ("schedule", "fixedRate", "fixedDelay", "runAt", "timeZone", "startTime", "endTime")
 KINDS = st.sampled_from(
-    [*CRONS, *["every 10 s", "rate", "delay", "once"] * 2, "past once", "window", "rate window", "delay later"]
+    [
+        *CRONS,
+        *["every 10 s", "rate", "delay", "once"] * 2,
+        "past once",
+        "window",
+        "rate window",
+        "rate until",
+        "delay later",
+    ]
 )
 POLICIES = st.sampled_from(["Forbid", "Allow", "Queue", "Replace"])
 RULES = st.builds(
@@ -36,6 +44,7 @@ def schedule_of(kind: str, now: datetime) -> dict[str, Any]:
         "past once": {"runAt": later(-7200)},
         "window": {"schedule": "*/10 * * * * *", "startTime": later(15), "endTime": later(140)},
         "rate window": {"fixedRate": "13s", "startTime": later(20), "endTime": later(900)},
+        "rate until": {"fixedRate": "13s", "endTime": later(900)},
         "delay later": {"fixedDelay": "9s", "startTime": later(40)},
     }
     fields = dict.fromkeys(SCHEDULE_FIELDS) | {"timeZone": "Etc/UTC"}

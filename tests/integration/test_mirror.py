@@ -76,6 +76,34 @@ async def test_a_resume_fires_nothing_of_the_past_and_keeps_the_grid(stage: Stag
     assert stage.job()["next_fire_at"] == anchor + 40 * SECOND
 
 
+@pytest.mark.parametrize(
+    "change", [{"endTime": "2999-01-01T00:00:00Z"}, {"timeZone": "Europe/Berlin"}, {"timeZone": "Nowhere/At_All"}]
+)
+async def test_an_edit_of_another_schedule_field_keeps_the_grid(stage: Stage, change: dict[str, str]) -> None:
+    uid = uuid4()
+    await stage.mirror(resource(uid=uid, fixedRate="1h"))
+    anchor = stage.job()["anchor_at"]
+    stage.tick(minutes=43)
+    await stage.mirror(resource(uid=uid, generation=2, fixedRate="1h", **change))
+    stage.tick(minutes=4)
+    await stage.mirror(resource(uid=uid, generation=3, fixedRate="1h"))
+    assert stage.job()["next_fire_at"] == anchor + 3600 * SECOND
+    assert stage.job()["effective_from"] > anchor
+    await stage.mirror(resource(uid=uid, generation=4, fixedRate="2h"))
+    assert stage.job()["next_fire_at"] == stage.job()["effective_from"] + 7200 * SECOND
+
+
+async def test_a_grid_without_its_start_time_counts_from_the_version_that_set_its_period(stage: Stage) -> None:
+    uid = uuid4()
+    await stage.mirror(resource(uid=uid, fixedRate="1h"))
+    anchor = stage.job()["anchor_at"]
+    start = await stage.now() + 1800 * SECOND
+    await stage.mirror(resource(uid=uid, generation=2, fixedRate="1h", startTime=start.isoformat()))
+    assert stage.job()["next_fire_at"] == start
+    await stage.mirror(resource(uid=uid, generation=3, fixedRate="1h"))
+    assert stage.job()["next_fire_at"] == anchor + 3600 * SECOND
+
+
 async def test_pending_rows_survive_a_suspension_and_a_delete_cancels_them(stage: Stage) -> None:
     uid = uuid4()
     await stage.mirror(resource(uid=uid, fixedRate="10s"))

@@ -230,9 +230,13 @@ class Book:
         return self.stretch.delay is not None or next(self.stretch.following(after), None) is not None
 
     def _open(self, look: Look, stretch_at: Callable[[datetime], Stretch]) -> None:
+        opened = stretch_at(self.effective)
+        opened.anchor = self.effective
         if self.stretches:
             self._close(look)
-        self.stretches.append(stretch_at(self.effective))
+            if opened.period == self.stretch.period:
+                opened.anchor = self.stretch.anchor
+        self.stretches.append(opened)
         self._count_anew(look.rows)
 
     def _close(self, look: Look) -> None:

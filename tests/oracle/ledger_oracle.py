@@ -65,6 +65,9 @@ class Stretch:
     is_due: Predicate | None = None
     step: timedelta = SECOND
     period: timedelta | None = None
+    anchor: datetime | None = None
+    """Where a grid without a start begins: when its period was set."""
+
     run_at: datetime | None = None
     delay: timedelta | None = None
     planned: datetime | None = None
@@ -99,7 +102,7 @@ class Stretch:
                     yield moment
                 moment += self.step
             return
-        moment = self.start or self.since + self.period
+        moment = self.start or (self.anchor or self.since) + self.period
         moment += max(0, (low - moment) // self.period) * self.period
         while True:
             if moment >= low:

@@ -3,7 +3,8 @@
 The rules (design: effective_from, change): an edit of the schedule, a resume or a creation counts from the database
 time at which it is recorded (a pause that ends by itself: from its end), never earlier, so nothing past is ever fired
 by a change. That instant belongs to the new version: what lies before it is settled under the old one. An edit of
-handler, payload or policy does not move the next fire. A one-shot is due whenever it is recorded.
+handler, payload or policy does not move the next fire, and one of another field leaves a fixedRate its grid. A one-shot
+is due whenever it is recorded.
 """
 
 from __future__ import annotations
@@ -177,11 +178,17 @@ def plan_changed(
         return _keep(row, verdict)
     since = row["paused_until"] if has_expired(row, now) and not moved else now
     effective_from = next_effective_from(since, row["effective_from"], last)
-    kept_grid = not moved and row["anchor_at"] is not None
-    anchor = row["anchor_at"] if kept_grid else _anchor(verdict.schedule, effective_from)
+    kept_grid = not moved or _has_same_rate(row["spec"], resource.spec)
+    anchor = (row["anchor_at"] if kept_grid else None) or _anchor(verdict.schedule, effective_from)
     plan = _plan(verdict, effective_from=effective_from, anchor=anchor, last_fire_time=last)
     waits = has_live_run and verdict.schedule is not None and verdict.schedule.kind is ScheduleKind.FIXED_DELAY
     return _with_next(plan, None) if waits else plan
+
+
+def _has_same_rate(old: Mapping[str, Any], new: Mapping[str, Any]) -> bool:
+    """The grid of a fixedRate counts from the version that set it: a job edited more often than its period would never
+    fire if each edit of another field moved it. The specs are compared as they are: one of them may not be readable."""
+    return new.get("fixedRate") is not None and old.get("fixedRate") == new["fixedRate"]
 
 
 def _had_no_schedule(row: Mapping[str, Any]) -> bool:
