@@ -22,6 +22,7 @@ from scheduledjobs.steps.clock import Clock
 from scheduledjobs.steps.fire import Fire
 from scheduledjobs.steps.mirror import Gone, Inbox, Mirror, Seen
 from scheduledjobs.steps.mirror_batch import Written
+from scheduledjobs.steps.prune import Prune
 from scheduledjobs.steps.release import Release
 from scheduledjobs.steps.rescue import Rescue
 from scheduledjobs.steps.resume import Resume
@@ -143,6 +144,11 @@ class Stage:
                 pass
             if sweep:
                 await step.sweep()
+
+    async def prune(self) -> None:
+        """Drop the days that are no longer kept."""
+        async with Sessions(self.url, "test", size=1, **self.clock_setting) as sessions:
+            await Prune(sessions, Clock(), KEPT.days).prune(await self.now())
 
     async def _clock(self) -> Clock:
         clock = Clock()

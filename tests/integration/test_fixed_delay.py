@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from uuid import UUID
 
 import psycopg
 import pytest
-from tests.integration.conftest import KEPT, Stage, resource
-
-from scheduledjobs.steps.clock import Clock
-from scheduledjobs.steps.prune import Prune
-from scheduledjobs.store.sessions import Sessions
+from tests.integration.conftest import Stage, resource
 
 Happens = Callable[[Stage], Awaitable[None]]
 UID = UUID(int=1)
@@ -40,11 +36,6 @@ async def run(stage: Stage) -> None:
     await stage.complete(replica, claimed)
 
 
-async def prune(stage: Stage) -> None:
-    async with Sessions(stage.url, "test", size=1, **stage.clock_setting) as sessions:
-        await Prune(sessions, Clock(), KEPT.days).prune(datetime.now(UTC) + stage.offset)
-
-
 @pytest.mark.parametrize("is_pruned", [True, False])  # a day is dropped later, and not at all while anything in it runs
 @pytest.mark.parametrize("happens", [lose_its_handler, run_before_an_outage])
 async def test_a_fixed_delay_goes_on_after_more_time_than_history_is_kept_for(
@@ -58,7 +49,7 @@ async def test_a_fixed_delay_goes_on_after_more_time_than_history_is_kept_for(
     assert [row["fire_time"] for row in stage.rows()][1:] == [decided]
     stage.tick(days=40)
     if is_pruned:
-        await prune(stage)
+        await stage.prune()
         assert stage.rows() == []
     stage.handlers = {"log"}
     await stage.mirror(resource(fixedDelay="10m", uid=UID, generation=3))

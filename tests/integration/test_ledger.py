@@ -9,7 +9,7 @@ from uuid import UUID
 
 import psycopg
 import pytest
-from tests.integration.conftest import Stage, resource
+from tests.integration.conftest import KEPT, Stage, resource
 
 from scheduledjobs.cli.history import lines as history_lines
 from scheduledjobs.cli.main import exit_code
@@ -21,10 +21,8 @@ from scheduledjobs.store.ledger import snapshot, verify_versions
 SECOND, HOUR, DAY = timedelta(seconds=1), timedelta(hours=1), timedelta(days=1)
 
 
-async def verified(stage: Stage) -> Verdict:
-    return await verify(
-        stage.url, lambda now: now - DAY * 2, None, None, lambda _done, _all: None, **stage.clock_setting
-    )
+async def verified(stage: Stage, since: timedelta = 2 * DAY) -> Verdict:
+    return await verify(stage.url, lambda now: now - since, None, None, lambda _done, _all: None, **stage.clock_setting)
 
 
 async def a_day_of_everything(stage: Stage) -> None:
@@ -77,6 +75,24 @@ async def test_verify_knows_that_a_one_shot_before_the_moments_of_a_fixed_delay_
     await stage.mirror(resource(runAt=past, uid=UUID(int=1), generation=2))
     assert stage.job()["state"] == "COMPLETED"
     assert (await verified(stage)).findings == []
+
+
+@pytest.mark.parametrize(
+    ("before", "after"), [({}, {}), ({"suspend": True}, {"suspend": True}), ({}, {"suspend": True})]
+)
+async def test_after_an_outage_longer_than_history_is_kept_the_days_that_are_kept_are_whole(
+    stage: Stage, before: dict[str, bool], after: dict[str, bool]
+) -> None:
+    hourly = {"fixedRate": "1h", "startTime": "2026-01-01T00:30:00Z", "uid": UUID(int=1)}
+    await stage.mirror(resource(**hourly, **before))
+    stage.tick(days=KEPT.days + 3)
+    now = await stage.now()
+    stage.tick(seconds=(now.replace(hour=9, minute=0) - now).total_seconds())
+    await stage.mirror(resource(**hourly, **after, generation=2))
+    await stage.fire(sweep=True)
+    await stage.prune()
+    verdict = await verified(stage, KEPT + 3 * DAY)
+    assert (verdict.findings, verdict.moments) == ([], KEPT.days * 24 + 9)
 
 
 def execute(stage: Stage, statement: str) -> None:

@@ -286,5 +286,14 @@ def _moment(at: datetime, state: State, reason: Reason) -> NewExecution:
 
 def midnight_after(instant: datetime) -> datetime:
     """Return the first UTC midnight after `instant`."""
-    day = instant.astimezone(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
-    return day + DAY
+    return _midnight_before(instant) + DAY
+
+
+def oldest_kept(retention: timedelta, now: datetime) -> datetime:
+    """Return the oldest instant that history is kept for at `now`: days are dropped whole, so it begins with a UTC day,
+    and each moment of that day needs its row."""
+    return _midnight_before(now - retention)
+
+
+def _midnight_before(instant: datetime) -> datetime:
+    return instant.astimezone(UTC).replace(hour=0, minute=0, second=0, microsecond=0)

@@ -24,7 +24,7 @@ from uuid import UUID
 
 import structlog
 
-from scheduledjobs.core.decide import decide_if_due, due
+from scheduledjobs.core.decide import decide_if_due, due, oldest_kept
 from scheduledjobs.core.job import Decision, Job, JobName, NewExecution
 from scheduledjobs.core.reasons import JobState
 from scheduledjobs.errors import StoreUnavailable, TermLost
@@ -319,7 +319,7 @@ class Fire:
     async def fire(self, jobs: Sequence[Job]) -> None:
         """Decide the due moments of `jobs` in one transaction and tell `on_fired`; plan what comes next."""
         now = self._now()
-        keep_from = now - self._retention
+        keep_from = oldest_kept(self._retention, now)
         decisions = ((job, decide_if_due(job, keep_from, now)) for job in jobs)
         decided = {job.id: (job, decision) for job, decision in decisions if decision is not None}
         rows = [advance_row(job, decision) for job, decision in decided.values()]

@@ -20,6 +20,7 @@ from uuid import UUID
 
 import structlog
 
+from scheduledjobs.core.decide import oldest_kept
 from scheduledjobs.core.plan import MILLISECOND, Judge, has_expired
 from scheduledjobs.core.quota import Quotas
 from scheduledjobs.core.reasons import JobState, Reason
@@ -319,7 +320,8 @@ class Mirror:
         return await batch.write()
 
     def _batch(self, conn: Connection, rows: Rows, now: datetime) -> MirrorBatch:
-        return MirrorBatch(conn, rows, self._specs, self._days, self._judge, now - self._retention, now)
+        keep_from = oldest_kept(self._retention, now)
+        return MirrorBatch(conn, rows, self._specs, self._days, self._judge, keep_from, now)
 
     def _is_news(self, rows: Rows, change: Seen) -> bool:
         row = rows.get(change.resource.meta.uid)

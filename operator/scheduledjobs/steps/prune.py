@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 import structlog
 
 from scheduledjobs import metrics
+from scheduledjobs.core.decide import oldest_kept
 from scheduledjobs.errors import StoreError
 from scheduledjobs.steps.clock import Clock
 from scheduledjobs.store.instances import forget_instances
@@ -52,7 +53,7 @@ class Prune:
             failed = error
         async with self._sessions.session() as conn:
             metrics.DAYS_AHEAD.set(sum(day > today for day in await list_partitions(conn)))
-            dropped = await drop_expired(conn, today - timedelta(days=self._retention_days))
+            dropped = await drop_expired(conn, oldest_kept(timedelta(days=self._retention_days), now).date())
             await forget_instances(conn, self._retention_days)
             await forget_terms(conn, self._retention_days)
             async with conn.transaction():  # a message is forgotten with its notices: its id may be needed again

@@ -13,7 +13,7 @@ from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
-from scheduledjobs.core.decide import close
+from scheduledjobs.core.decide import close, oldest_kept
 from scheduledjobs.core.job import Decision, Job
 from scheduledjobs.core.reasons import Reason, State
 from scheduledjobs.errors import SpecError
@@ -107,7 +107,7 @@ class Restored:
             except SpecError:
                 self._closed.unreadable.append(f"{row['namespace']}/{row['name']}")
                 continue
-            if decision := close(job, now - self._retention, self._until, now):
+            if decision := close(job, oldest_kept(self._retention, now), self._until, now):
                 decided.append((job, decision))
         return decided
 

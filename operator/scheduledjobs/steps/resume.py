@@ -15,6 +15,7 @@ from uuid import UUID
 
 import structlog
 
+from scheduledjobs.core.decide import oldest_kept
 from scheduledjobs.core.plan import Judge, has_expired
 from scheduledjobs.core.resource import Resource, ResourceMeta
 from scheduledjobs.steps.halve import halving
@@ -92,7 +93,7 @@ class Resume:
                 now = await database_now(conn)
                 rows = await lock_jobs(conn, ids)
                 expired = {uid: row for uid, row in rows.items() if has_expired(row, now)}
-                keep_from = now - self._retention
+                keep_from = oldest_kept(self._retention, now)
                 batch = MirrorBatch(conn, expired, self._specs, self._days, self._judge, keep_from, now)
                 for row in expired.values():
                     batch.put(resource_of(row))
