@@ -9,6 +9,7 @@ from datetime import timedelta
 from typing import Any
 from uuid import uuid4
 
+import psycopg
 import pytest
 from tests.integration.conftest import KEPT, REGISTRY, Stage, resource
 
@@ -16,6 +17,7 @@ from scheduledjobs.core.plan import Judge
 from scheduledjobs.core.reasons import Reason
 from scheduledjobs.core.resource import RUN_NOW, Resource
 from scheduledjobs.errors import KubeUnavailable, SpecError, StoreBusy, StoreUnavailable
+from scheduledjobs.ledger.verify import verify
 from scheduledjobs.steps.compare import differs
 from scheduledjobs.steps.judge import JudgeAgain
 from scheduledjobs.steps.mirror import Gone, Inbox, Mirror, Seen, read_anew
@@ -125,6 +127,34 @@ async def test_a_job_created_again_under_its_name_has_no_past(stage: Stage) -> N
     states = {row["id"]: row["state"] for row in stage.rows("SELECT id, state FROM job_definition")}
     assert states == {old.meta.uid: "DELETED", new.meta.uid: "ACTIVE"}
     assert {(row["job_id"], row["reason"]) for row in stage.rows()} == {(old.meta.uid, "Deleted")}
+
+
+def plan_later(stage: Stage) -> None:
+    """Plan the next moment as by a tz database for which the zone was an hour behind."""
+    with psycopg.connect(stage.url, autocommit=True) as conn:
+        hour = "interval '1 h'"
+        later = f"next_fire_at = next_fire_at + {hour}, next_due_at = next_due_at + {hour}"
+        conn.execute(f"UPDATE job_definition SET {later}".encode())
+
+
+async def test_the_next_moment_stays_as_an_older_tz_database_planned_it(stage: Stage) -> None:
+    hour, day = 3600 * SECOND, 86_400 * SECOND
+    nightly = {"uid": uuid4(), "schedule": "30 12 * * *", "timeZone": "Asia/Tokyo"}
+    await stage.mirror(resource(**nightly))
+    planned = stage.job()["next_fire_at"]
+    plan_later(stage)
+    await stage.mirror(resource(**nightly, generation=2, payload={"message": "new"}))
+    stage.tick(seconds=(planned + hour + SECOND - await stage.now()).total_seconds())
+    await stage.fire()
+    assert [row["fire_time"] for row in stage.rows()] == [planned + hour]
+    verdict = await verify(stage.url, lambda now: now - day, None, None, lambda *_: None, **stage.clock_setting)
+    found = {(finding.kind, finding.moment) for finding in verdict.findings}
+    assert found == {("lost", planned), ("not due", planned + hour)}
+    assert stage.job()["next_fire_at"] == planned + day
+    plan_later(stage)
+    await stage.mirror(resource(**nightly, generation=3, suspend=True))
+    await stage.mirror(resource(**nightly, generation=4))
+    assert stage.job()["next_fire_at"] == planned + day
 
 
 async def test_an_event_of_the_past_changes_nothing(stage: Stage) -> None:
