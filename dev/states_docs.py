@@ -59,7 +59,10 @@ REASONS: Mapping[Reason, tuple[str, str]] = {
     Reason.COMPLETED: ("Ready=True", "no fire time is left"),
     Reason.INVALID_PAUSE: ("Ready=True", "the pause cannot be read, so the job is paused until it can"),
     Reason.INVALID_SCHEDULE: ("Ready=False", "the schedule cannot be read: it has no moments"),
-    Reason.INVALID_SPEC: ("Ready=False", "fields that do not go together"),
+    Reason.INVALID_SPEC: (
+        "Ready=False; FAILED",
+        "fields that do not go together; FAILED: the replica that claimed it cannot read the spec, as after an upgrade",
+    ),
     Reason.UNKNOWN_TIME_ZONE: ("Ready=False", "not a name of the IANA database: it has no moments"),
     Reason.HANDLER_NOT_FOUND: ("Ready=False", "no live replica has the handler"),
     Reason.INVALID_PAYLOAD: (

@@ -59,7 +59,7 @@ class Reason(StrEnum):
     COMPLETED = "Completed"
     # Ready=False
     INVALID_SCHEDULE = "InvalidSchedule"
-    INVALID_SPEC = "InvalidSpec"
+    INVALID_SPEC = "InvalidSpec"  # also: an execution whose version its replica cannot read (FAILED)
     UNKNOWN_TIME_ZONE = "UnknownTimeZone"
     HANDLER_NOT_FOUND = "HandlerNotFound"
     INVALID_PAYLOAD = "InvalidPayload"  # also: an execution whose payload its handler refuses (FAILED)

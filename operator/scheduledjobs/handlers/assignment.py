@@ -65,6 +65,9 @@ class Assignment:
     is_awaited: bool = False
     """Whether the leader may wait for its end: to fire what is held behind it, or to count a delay from it."""
 
+    refusal: str | None = None
+    """Why its parameters cannot be read, if so: its handler is not called."""
+
     @property
     def elapsed_seconds(self) -> float:
         """How long the attempt had run already when it was claimed."""

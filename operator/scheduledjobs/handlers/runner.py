@@ -222,6 +222,8 @@ class Runner:
         if handler is None:
             raise SpecError(Reason.HANDLER_NOT_FOUND, f"no handler is named {attempt.assignment.handler!r}")
         assignment = attempt.assignment
+        if assignment.refusal is not None:
+            raise SpecError(Reason.INVALID_SPEC, assignment.refusal)
         if assignment.started_at is None:
             payload = handler.check_payload(assignment.payload, assignment.namespace)
         else:  # it was checked before it was begun, and what it began is not to be forgotten for a check of today

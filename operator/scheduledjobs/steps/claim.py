@@ -18,10 +18,11 @@ import structlog
 from scheduledjobs import metrics
 from scheduledjobs.core.reasons import Reason, ScheduleKind, Trigger
 from scheduledjobs.core.spec import ConcurrencyPolicy, MisfirePolicy, Retry
+from scheduledjobs.errors import SpecError
 from scheduledjobs.handlers.assignment import Assignment
 from scheduledjobs.handlers.runner import Runner
 from scheduledjobs.steps.complete import Complete
-from scheduledjobs.steps.specs import Specs
+from scheduledjobs.steps.specs import Read, Specs, Version
 from scheduledjobs.steps.stops import stop_of
 from scheduledjobs.store.executions import (
     NO_LIMITS,
@@ -56,6 +57,7 @@ class Given(TypedDict):
     timeout: timedelta | None
     retry: Retry
     is_awaited: bool
+    refusal: str | None
 
 
 class Claim:
@@ -181,11 +183,12 @@ class Claim:
         self._reserved -= count
 
     async def _begin(self, replica: UUID, rows: Sequence[Row], sent_at: float) -> None:
-        versions = {(row["job_id"], row["version"]) for row in rows}
-        if not self._specs.knows(versions):
+        versions = {_version(row) for row in rows}
+        specs = self._specs.sure(versions)
+        if specs is None:
             async with self._sessions.session() as conn:
-                await self._specs.learn(conn, versions)
-        await self._submit(replica, rows, sent_at)
+                specs = await self._specs.learn(conn, versions)
+        await self._submit(replica, rows, specs, sent_at)
 
     def drain(self) -> None:
         """From now on claim nothing; the next step gives back what a claim on its way may have brought unseen."""
@@ -204,21 +207,23 @@ class Claim:
         try:
             async with self._sessions.session() as conn:
                 rows = await self._take(conn, replica, slots)
-                await self._specs.learn(conn, {(row["job_id"], row["version"]) for row in rows})
+                specs = await self._specs.learn(conn, {_version(row) for row in rows})
         except BaseException:
             self._is_unanswered = True  # what it took is looked for
             raise
         finally:
             self._asked = 0
         self._is_contended = len(rows) == slots
-        return await self._submit(replica, rows, sent_at)
+        return await self._submit(replica, rows, specs, sent_at)
 
-    async def _submit(self, replica: UUID, rows: Sequence[Row], sent_at: float) -> list[Assignment]:
+    async def _submit(
+        self, replica: UUID, rows: Sequence[Row], specs: Mapping[Version, Read | SpecError], sent_at: float
+    ) -> list[Assignment]:
         """Start what was claimed, or give it back where nothing may be started any more."""
         if not rows:
             return []
-        specs = {version: self._given(*version) for version in {(row["job_id"], row["version"]) for row in rows}}
-        assignments = [self._assignment(row, specs[row["job_id"], row["version"]], sent_at) for row in rows]
+        given = {version: _given(version, specs.get(version)) for version in {_version(row) for row in rows}}
+        assignments = [self._assignment(row, given[_version(row)], sent_at) for row in rows]
         self._on_claimed()
         if self.replica == replica and self._may_start() and not self.is_draining:
             self._runner.submit(assignments)
@@ -272,15 +277,6 @@ class Claim:
         metrics.repairs("handed_back").inc(len(given))
         log.warning("claims handed back unstarted", count=len(given))
 
-    def _given(self, job_id: UUID, version: int) -> Given:
-        known = self._specs.known(job_id, version)
-        if known is None:
-            return {"payload": {}, "timeout": None, "retry": NO_RETRY, "is_awaited": False}
-        spec, schedule = known
-        holds = spec.concurrency_policy in HOLDING or spec.misfire.policy is MisfirePolicy.FIRE_ALL
-        is_awaited = holds or schedule.kind is ScheduleKind.FIXED_DELAY
-        return {"payload": spec.payload, "timeout": spec.timeout, "retry": spec.retry, "is_awaited": is_awaited}
-
     def _assignment(self, row: Row, given: Given, sent_at: float) -> Assignment:
         is_handed_over = row["reason"] == Reason.HANDED_OVER
         return Assignment(
@@ -308,7 +304,30 @@ class Claim:
             noted=row["result"] if is_handed_over else None,
             stop=stop_of(row) if row["cancel_reason"] else None,
             is_awaited=given["is_awaited"],
+            refusal=given["refusal"],
         )
+
+
+def _given(version: Version, found: Read | SpecError | None) -> Given:
+    if found is None or isinstance(found, SpecError):
+        why = "it is not in the log" if found is None else found.message
+        refusal = f"version {version[1]} of the spec cannot be read by this replica: {why}"
+        # Awaited: who waits for its end, if anybody, is not known either.
+        return {"payload": {}, "timeout": None, "retry": NO_RETRY, "is_awaited": True, "refusal": refusal}
+    spec, schedule = found
+    holds = spec.concurrency_policy in HOLDING or spec.misfire.policy is MisfirePolicy.FIRE_ALL
+    is_awaited = holds or schedule.kind is ScheduleKind.FIXED_DELAY
+    return {
+        "payload": spec.payload,
+        "timeout": spec.timeout,
+        "retry": spec.retry,
+        "is_awaited": is_awaited,
+        "refusal": None,
+    }
+
+
+def _version(row: Row) -> Version:
+    return row["job_id"], row["version"]
 
 
 def _key(row: Row) -> dict[str, Any]:

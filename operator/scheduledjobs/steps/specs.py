@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Iterable, Mapping
-from contextlib import suppress
 from typing import Any
 from uuid import UUID
 
@@ -21,13 +20,19 @@ from scheduledjobs.store.sessions import Connection
 
 MOST_KEPT = 50_000
 
+Version = tuple[UUID, int]
+"""The id of a job and the number of its version."""
+
+Read = tuple[JobSpec, Schedule]
+"""A version as parsed."""
+
 
 class Specs:
     """A bounded memory of parsed specs; the least recently used goes first."""
 
     def __init__(self, most: int = MOST_KEPT) -> None:
         self._most = most
-        self._kept: OrderedDict[tuple[UUID, int], tuple[int, JobSpec, Schedule]] = OrderedDict()
+        self._kept: OrderedDict[Version, tuple[int, JobSpec, Schedule]] = OrderedDict()
         self._age = 0
 
     def job(self, row: Mapping[str, Any]) -> Job:
@@ -35,7 +40,7 @@ class Specs:
         spec, schedule = self.read(row["id"], row["version"], row["spec"])
         return read_job(row, schedule, spec)
 
-    def read(self, job_id: UUID, version: int, raw: Mapping[str, Any]) -> tuple[JobSpec, Schedule]:
+    def read(self, job_id: UUID, version: int, raw: Mapping[str, Any]) -> Read:
         """Return the parsed spec and schedule of one version."""
         known = self.known(job_id, version)
         if known is None or not self._is_sure(job_id, version):
@@ -66,19 +71,40 @@ class Specs:
         except SpecError:
             return str(raw.get("schedule") or raw.get("fixedRate") or raw.get("fixedDelay") or "")
 
-    def knows(self, versions: Iterable[tuple[UUID, int]]) -> bool:
-        """Return whether nothing of these versions need be read from the database."""
-        return all(self._is_sure(*version) for version in versions)
+    def sure(self, versions: Iterable[Version]) -> dict[Version, Read | SpecError] | None:
+        """Return these versions as parsed, None if any must be read from the database first."""
+        found: dict[Version, Read | SpecError] = {}
+        for version in versions:
+            known = self.known(*version) if self._is_sure(*version) else None
+            if known is None:
+                return None
+            found[version] = known
+        return found
 
-    async def learn(self, conn: Connection, versions: Iterable[tuple[UUID, int]]) -> None:
-        """Read those of these versions that are not known from the database."""
-        unknown = [version for version in set(versions) if not self._is_sure(*version)]
+    async def learn(self, conn: Connection, versions: Iterable[Version]) -> dict[Version, Read | SpecError]:
+        """Return these versions as parsed, those that are not known from the database; the error of one that this
+        program cannot read. One that is not there is left out.
+
+        What is returned need not be kept for long: others read by the same memory meanwhile.
+        """
+        found: dict[Version, Read | SpecError] = {}
+        unknown = []
+        for version in set(versions):
+            if known := self.sure([version]):
+                found |= known
+            else:
+                unknown.append(version)
         if unknown:
             for row in await load_versions(conn, unknown):
-                with suppress(SpecError):
-                    self.read(row["job_id"], row["version"], row["spec"])
+                version = row["job_id"], row["version"]
+                try:
+                    found[version] = self.read(*version, row["spec"])
+                except SpecError as error:
+                    self._kept.pop(version, None)  # it was another spec
+                    found[version] = error
+        return found
 
-    def known(self, job_id: UUID, version: int) -> tuple[JobSpec, Schedule] | None:
+    def known(self, job_id: UUID, version: int) -> Read | None:
         """Return what is kept of a version, or None."""
         kept = self._kept.get((job_id, version))
         if kept is None:
