@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import asyncio
 from typing import Any
+from uuid import uuid4
 
 import psycopg
 import pytest
@@ -86,3 +87,14 @@ async def test_a_spec_that_is_forgotten_while_others_are_read_is_there_all_the_s
     stage.tick(seconds=1.5)
     await stage.fire()
     assert sorted(await run(stage, Specs(most=1), 3)) == [(f"job-{n}", f"m-{n}") for n in range(3)]
+
+
+async def test_a_lost_attempt_is_retried_though_its_spec_is_forgotten_while_others_are_read(stage: Stage) -> None:
+    for number in range(3):
+        await stage.mirror(resource(f"job-{number}", fixedRate="1s", retry={"limit": 1}))
+    stage.tick(seconds=1.5)
+    await stage.fire()
+    assert len(await stage.claim(uuid4())) == 3
+    stage.specs = Specs(most=1)
+    await stage.rescue()
+    assert [(row["state"], row["reason"]) for row in stage.rows()] == [("PENDING", "Retrying")] * 3

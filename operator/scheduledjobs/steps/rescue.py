@@ -22,7 +22,8 @@ from scheduledjobs import metrics
 from scheduledjobs.core.backoff import next_attempt_in
 from scheduledjobs.core.reasons import Reason, State, camel
 from scheduledjobs.core.spec import Retry
-from scheduledjobs.steps.specs import Specs
+from scheduledjobs.errors import SpecError
+from scheduledjobs.steps.specs import Read, Specs
 from scheduledjobs.store.executions import insert_attempts
 from scheduledjobs.store.instances import (
     bury_instances,
@@ -89,11 +90,12 @@ class Rescue:
         async with self._leader.write() as conn:
             buried = await bury_instances(conn, dead) if dead else set()
             orphans = await find_orphans(conn)
-            await self._specs.learn(conn, {(row["job_id"], row["version"]) for row in orphans})
+            specs = await self._specs.learn(conn, {(row["job_id"], row["version"]) for row in orphans})
             handed = [row for row in orphans if self._goes_on(row)]
             ended = [row for row in orphans if not self._goes_on(row)]
             over = await hand_over_orphans(conn, handed) if handed else []
-            lost = await lose_executions(conn, [self._ending(row) for row in ended]) if ended else []
+            endings = [self._ending(row, specs.get((row["job_id"], row["version"]))) for row in ended]
+            lost = await lose_executions(conn, endings) if endings else []
             retried = {row["id"] for row in lost if row["state"] == State.PENDING}
             if attempts := [_attempt(row) for row in ended if row["id"] in retried]:
                 await insert_attempts(conn, attempts)
@@ -116,14 +118,13 @@ class Rescue:
     def _goes_on(self, row: Row) -> bool:
         return row["handler"] in self._surviving and row["state"] == State.RUNNING
 
-    def _ending(self, row: Row) -> dict[str, Any]:
+    def _ending(self, row: Row, spec: Read | SpecError | None) -> dict[str, Any]:
         """How an orphan ends: a running one is LOST, an abandoned one as it had ended; or it is to be retried."""
         state, reason, message = row["state"], row["reason"], row["message"]
         if state == State.RUNNING:
             who = f"replica {row['hostname']}" if row["hostname"] else "its replica"
             state, reason, message = State.LOST, Reason.REPLICA_DIED, f"{who} died while it ran"
-        known = self._specs.known(row["job_id"], row["version"])
-        retry = known[0].retry if known else NO_RETRY
+        retry = NO_RETRY if spec is None or isinstance(spec, SpecError) else spec[0].retry
         wait = next_attempt_in(retry, State(state), Reason(reason), row["attempt"], self._random())
         return {
             **{name: row[name] for name in ("id", "fire_time", "job_id")},
