@@ -6,7 +6,7 @@ A minute of real time fires if its local time matches: so a fixed time in a gap 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 from zoneinfo import ZoneInfo
 
 MACROS = {"@hourly": "0 * * * *", "@weekly": "0 0 * * 0"}
@@ -21,7 +21,7 @@ BOUNDS = ((0, 59, {}), (0, 23, {}), (1, 31, {}), (1, 12, MONTHS), (0, 6, DAYS))
 
 
 class Robfig:
-    """A CronJob's schedule."""
+    """A CronJob's schedule; `ValueError` for one that no CronJob could have."""
 
     def __init__(self, text: str, zone: str) -> None:
         fields = MACROS.get(text, text).split()
@@ -43,7 +43,11 @@ class Robfig:
             yield until
 
     def _matches(self, local: datetime) -> bool:
-        if local.hour not in self.hours or local.month not in self.months:
+        return local.hour in self.hours and self.fires_on(local)
+
+    def fires_on(self, local: date) -> bool:
+        """Whether the day fields and the month match."""
+        if local.month not in self.months:
             return False
         day, weekday = local.day in self.days, local.isoweekday() % 7 in self.weekdays
         return day or weekday if self.is_either else day and weekday
@@ -61,7 +65,9 @@ def _field(field: str, low: int, high: int, names: dict[str, int]) -> tuple[set[
             found |= set(range(low, high + 1, step))
             is_star = is_star or step == 1
             continue
-        begin = names.get(first) if first in names else int(first)
-        end = (names.get(last) if last in names else int(last)) if last else (high if slash else begin)
-        found |= set(range(begin or 0, (end or 0) + 1, step))
+        begin = names[first] if first in names else int(first)
+        end = (names[last] if last in names else int(last)) if last else (high if slash else begin)
+        if not low <= begin <= end <= high:
+            raise ValueError(f"{part!r} is no range of robfig/cron's")
+        found |= set(range(begin, end + 1, step))
     return found, is_star

@@ -14,7 +14,7 @@ from random import Random
 from zoneinfo import ZoneInfo
 
 MINUTE = 60
-RANGES = ((0, 59), (0, 23), (1, 31), (1, 12), (0, 7))
+RANGES = ((0, 59), (0, 23), (1, 31), (1, 12), (0, 6))
 
 
 def zone(name: str) -> ZoneInfo:
@@ -78,8 +78,6 @@ def due(expression: str, minutes: list[Minute]) -> list[int]:
     """The instants at which a five-field expression is due, of those in the timeline."""
     fields = expression.split()
     allowed = [_allowed(field, *bounds) for field, bounds in zip(fields, RANGES, strict=True)]
-    if 7 in allowed[4]:
-        allowed[4].add(0)
     is_fixed = not any(mark in field for field in fields[:2] for mark in "*/-")
     return [minute.instant for minute in minutes if _is_due(allowed, fields, minute, is_fixed=is_fixed)]
 
@@ -94,7 +92,8 @@ def _matches(allowed: list[set[int]], fields: list[str], local: tuple[int, int, 
     if local[0] not in allowed[0] or local[1] not in allowed[1] or local[3] not in allowed[3]:
         return False
     by_day, by_weekday = local[2] in allowed[2], local[4] in allowed[4]
-    return by_day or by_weekday if fields[2] != "*" and fields[4] != "*" else by_day and by_weekday
+    is_either = not any("*" in fields[k].split(",") for k in (2, 4))
+    return by_day or by_weekday if is_either else by_day and by_weekday
 
 
 def _allowed(field: str, low: int, high: int) -> set[int]:
@@ -103,7 +102,10 @@ def _allowed(field: str, low: int, high: int) -> set[int]:
         span, _, step = part.partition("/")
         first, _, last = span.partition("-")
         begin, end = (low, high) if first == "*" else (int(first), int(last or (high if step else first)))
-        found |= set(range(begin, end + 1, int(step or 1)))
+        value, left = begin, (end - begin) if begin <= end else (end - begin + high - low + 1)
+        while left >= 0:
+            found.add((value - low) % (high - low + 1) + low)
+            value, left = value + int(step or 1), left - int(step or 1)
     return found
 
 
@@ -111,8 +113,13 @@ def expressions(random: Random, hour: int) -> Iterator[str]:
     """Random expressions that are likely to be due near this local hour, some of fixed times and some not."""
     while True:
         hours = [str((hour + random.randint(-2, 2)) % 24) for _ in range(random.choice((1, 1, 2)))]
-        minute = random.choice(["*/5", "*", "*/30", "0", "30", "59", "0,30", str(random.randint(0, 59)), "10-20"])
-        day = random.choice(["*", "*", "*", "1-15", "*/2", "31"])
-        weekday = random.choice(["*", "*", "*", "0", "1-5", "6,7"])
-        month = random.choice(["*", "*", "*", "3,10", "4-11"])
-        yield f"{minute} {random.choice(['*', '*/2', ','.join(hours), ','.join(hours)])} {day} {month} {weekday}"
+        ranges = [f"{hours[0]}-{hours[0]}", f"{(hour - 2) % 24}-{(hour + 2) % 24}/{random.randint(1, 3)}"]
+        hour_field = random.choice(["*", "*/2", *[",".join(hours)] * 3, *ranges])
+        some = str(random.randint(0, 59))
+        minute = random.choice(["*/5", "*", "*/30", "0", "30", "59", "0,30", some, "10-20", f"{some}-{some}", "50-9/7"])
+        day = random.choice(["*", "*", "*", "*", "1-15", "*/2", "31", "*,31", "15-15", "1-31"])
+        weekday = random.choice(
+            ["*", "*", "*", "*", "0", "1-5", "6,7", "2-2", "7-7", "5-7", "6-1", "3,*", "0-6", "3/2"]
+        )
+        month = random.choice(["*", "*", "*", "*", "3,10", "4-11", "3-3", "10-4"])
+        yield f"{minute} {hour_field} {day} {month} {weekday}"

@@ -217,6 +217,12 @@ def test_refuses_what_is_no_duration(text: str) -> None:
 
 def test_says_schedules_in_words() -> None:
     assert words(parse_schedule(schedule="0 2 * * *")) == "At 02:00"
+    assert words(parse_schedule(schedule="0 2 * * MON,5#3")) == "At the moments of 0 2 * * MON,5#3"
+    assert words(parse_schedule(schedule="0 2 *,5 * *")) == "At the moments of 0 2 *,5 * *"
+    assert (
+        words(parse_schedule(schedule="0 2 1,5 JUL,AUG *"))
+        == "At 02:00, on day 1 and 5 of the month, only in July and August"
+    )
     assert words(parse_schedule(fixed_rate=90 * SECOND)) == "Every 1m30s"
     assert "30s after" in words(parse_schedule(fixed_delay=30 * SECOND))
     at = datetime(2026, 11, 24, 19, 38, 16, tzinfo=timezone(timedelta(hours=1)))

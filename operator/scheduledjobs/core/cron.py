@@ -2,14 +2,15 @@
 
 Accepted: five fields, six with seconds first, and @hourly @daily @midnight @weekly @monthly @yearly @annually; names,
 ranges, steps, lists, `L` (last day of the month), `L5` (last Friday) and `5#3` (third Friday). Where day of month and
-day of week are both restricted, either matches.
+day of week are both restricted, either matches; a list with `*` in it is no restriction. What CronJob takes means here
+what it means there; croniter's own additions (`R`, `H`, `W`) are refused, as the API server does.
 """
 
 from __future__ import annotations
 
 import re
 from calendar import monthrange
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import date
 from functools import lru_cache
@@ -17,6 +18,7 @@ from functools import lru_cache
 from croniter import croniter
 from croniter.croniter import CroniterError
 
+from scheduledjobs.core.cronfield import FIELDS, NTH, WEEKDAYS, has_star
 from scheduledjobs.core.reasons import Reason
 from scheduledjobs.errors import SpecError
 
@@ -29,7 +31,7 @@ MACROS = {
     "@yearly": "0 0 1 1 *",
     "@annually": "0 0 1 1 *",
 }
-FIELD = re.compile(r"[0-9A-Za-z*,/#-]+")
+WRITTEN = re.compile(r"[0-9A-Za-z*,/#-]+")
 FIRST_YEAR, LAST_YEAR = 2000, 2040
 
 
@@ -91,19 +93,17 @@ def parse_cron(expression: str) -> CronFields:
     text = MACROS.get(expression, expression).strip()
     _refuse_foreign(expression, text)
     fields = text.split()
-    try:
-        expanded, nth = croniter.expand(text, second_at_beginning=len(fields) == 6)
-    except (CroniterError, ValueError, KeyError, TypeError) as error:
-        raise _invalid(expression, f"is not cron: {str(error) or type(error).__name__}") from error
-    minute, hour, day, month, weekday = expanded[:5]
-    second = expanded[5] if len(fields) == 6 else [0]
+    *clock, days, months, weekdays = _written_out(expression, ["0", *fields][-6:])
+    nth = [part for part in weekdays if NTH.fullmatch(part)]
+    plain = [part for part in weekdays if part not in nth]
+    minute, hour, day, month, weekday, second = _expanded(expression, [*clock, days, months, plain or ["*"]])
     parsed = CronFields(
-        times=_times(_values(second, 60), _values(minute, 60), _values(hour, 24)),
-        months=frozenset(_values(month, 13)) - {0},
-        days=frozenset(int(value) for value in day if value not in ("*", "l")),
-        last_day="l" in day,
-        weekdays=frozenset() if nth else frozenset(int(value) for value in weekday if value != "*"),
-        nth=_nth(nth),
+        times=_times(_values(second, 0, 59), _values(minute, 0, 59), _values(hour, 0, 23)),
+        months=frozenset(_values(month, 1, 12)),
+        days=frozenset() if has_star(days) else frozenset(_values(day, 1, 31)),
+        last_day="l" in days and not has_star(days),
+        weekdays=frozenset() if has_star(weekdays) or not plain else frozenset(_values(weekday, 0, 6)),
+        nth=frozenset() if has_star(weekdays) else frozenset(map(_nth, nth)),
         is_fixed=not any(mark in field for field in fields[: len(fields) - 3] for mark in "*/-"),
     )
     if next(parsed.days_from(date(FIRST_YEAR, 1, 1), date(LAST_YEAR, 12, 31)), None) is None:
@@ -121,7 +121,7 @@ def _refuse_foreign(expression: str, text: str) -> None:
     if len(fields) not in (5, 6):
         hint = "must have 5 fields (minute hour day-of-month month day-of-week), or 6 with seconds first"
         raise _invalid(expression, hint)
-    if not all(FIELD.fullmatch(field) for field in fields):
+    if not all(WRITTEN.fullmatch(field) for field in fields):
         raise _invalid(expression, "has a character that cron does not know")
 
 
@@ -129,12 +129,36 @@ def _invalid(expression: str, what: str) -> SpecError:
     return SpecError(Reason.INVALID_SCHEDULE, f"spec.schedule: {expression!r} {what}")
 
 
-def _values(field: list[int | str], size: int) -> tuple[int, ...]:
-    return tuple(range(size)) if "*" in field else tuple(sorted({int(value) for value in field}))
+def _written_out(expression: str, fields: list[str]) -> list[list[str]]:
+    """Return the parts of six fields, without ranges."""
+    try:
+        return [
+            [number for part in text.split(",") for number in field.written_out(part).split(",")]
+            for field, text in zip(FIELDS, fields, strict=True)
+        ]
+    except ValueError as error:
+        raise _invalid(expression, f"is not cron: {error}") from error
 
 
-def _nth(nth: Mapping[int, set[int | str]]) -> frozenset[tuple[int, int]]:
-    return frozenset((weekday % 7, -1 if n == "l" else int(n)) for weekday, which in nth.items() for n in which)
+def _expanded(expression: str, fields: list[list[str]]) -> list[list[int | str]]:
+    """Return the numbers of six fields, the seconds last, as croniter reads them."""
+    text = " ".join(map(",".join, fields))
+    try:
+        expanded: list[list[int | str]] = croniter.expand(text, second_at_beginning=True)[0]
+    except (CroniterError, ValueError, KeyError, TypeError) as error:
+        raise _invalid(expression, f"is not cron: {str(error) or type(error).__name__}") from error
+    return expanded
+
+
+def _values(field: list[int | str], low: int, high: int) -> tuple[int, ...]:
+    return tuple(range(low, high + 1)) if "*" in field else tuple(sorted({int(v) for v in field if v != "l"}))
+
+
+def _nth(part: str) -> tuple[int, int]:
+    if part.startswith("l"):
+        return int(part[1:]) % 7, -1
+    weekday, _, which = part.partition("#")
+    return WEEKDAYS.index(weekday) if weekday in WEEKDAYS else int(weekday) % 7, int(which)
 
 
 @lru_cache(maxsize=256)

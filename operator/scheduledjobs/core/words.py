@@ -25,9 +25,17 @@ def words(schedule: Schedule) -> str:
 
 @lru_cache(4096)  # the describer reads its translations anew from the disk each time
 def _cron_words(expression: str) -> str:
+    if any(map(_is_mixed, expression.split())):
+        return f"At the moments of {expression}"
     options = Options()
     options.use_24hour_time_format = True
     try:
         return str(get_description(MACROS.get(expression, expression), options))
     except (FormatError, ValueError, IndexError):
-        return f"At the moments of {expression}"  # what croniter reads and the describer does not: L5, 5#3 in lists
+        return f"At the moments of {expression}"
+
+
+def _is_mixed(field: str) -> bool:
+    """Return whether a list holds what the describer takes for a number, or for what all of the list is."""
+    parts = field.lower().split(",")
+    return len(parts) > 1 and any(part in ("*", "*/1") or "#" in part or part[:1] == "l" for part in parts)
