@@ -164,8 +164,12 @@ def test_a_name_or_a_note_cannot_break_out_of_its_comment() -> None:
 
 
 @pytest.mark.parametrize(
-    "schedule", ["0 2 */2 * 0-6", "0 2 2-31 * sun-sat", "0 2 1-31 * 0", "0 2 */2 * 1", "0 2 * * 0-6"]
-)
+    "schedule",
+    [
+        "0 2 */2 * 0-6", "0 2 2-31 * sun-sat", "0 2 1-31 * 0", "0 2 */2 * 1", "0 2 * * 0-6", "0 2 1-31 * */2",
+        "0 2-2 *,5 * 1", "0 2 13-13 FEB-FEB ?,MON",
+    ],
+)  # fmt: skip
 def test_day_fields_that_are_written_out_fire_on_the_same_days(schedule: str) -> None:
     raw = {"metadata": {"name": "a", "namespace": "b"}, "spec": {"schedule": schedule, "timeZone": "Etc/UTC"}}
     found = read_cronjob(raw, None, NOW).schedule

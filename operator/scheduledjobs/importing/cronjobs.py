@@ -16,7 +16,7 @@ from scheduledjobs.core.spec import DAY, LEAP_YEAR, ConcurrencyPolicy
 from scheduledjobs.core.zone import zone_names
 from scheduledjobs.errors import SpecError
 from scheduledjobs.importing.clock import Clocks, clock_notes
-from scheduledjobs.importing.crontab import Robfig, is_every_day, read_robfig
+from scheduledjobs.importing.crontab import Robfig, read_robfig
 from scheduledjobs.importing.imported import CannotImport, Difference, Imported, Note, imported, refusal, refused
 from scheduledjobs.importing.job_template import read_template
 
@@ -66,26 +66,12 @@ def _timing(
     if read.expression.startswith("@") and read.expression not in MACROS:
         raise CannotImport(f"schedule '{text}' is none of {MACRO_NAMES}: a CronJob with it never ran")
     zone = _zone(read, spec, default_zone, notes)
-    expression = read.expression
-    if not is_every_day(expression) and _day_fields(expression):
+    parsed = parse_cron(read.expression)
+    if parsed.days and parsed.weekdays:
         sentence = "either day field matches, in both; a CronJob and a ScheduledJob fire on the same days"
-        parsed = parse_cron(expression)
-        if not (parsed.weekdays or parsed.nth):  # written out, the whole week is a restriction there, and `*` here
-            expression = _every_day(expression)
-            sentence = f"day of week in '{text}' is every day, and either day field matches there: so it says here"
         notes.append(Note(Difference.DAY_FIELDS, sentence))
-    notes += clock_notes(Cron(expression, zone), Clocks.ROBFIG, now)
-    return {"schedule": expression, "timeZone": zone}
-
-
-def _every_day(expression: str) -> str:
-    minute, hour, _, month, _ = MACROS.get(expression, expression).split()
-    return f"{minute} {hour} * {month} *"
-
-
-def _day_fields(expression: str) -> bool:
-    fields = MACROS.get(expression, expression).split()
-    return fields[-3] not in ("*", "*/1") and fields[-1] not in ("*", "*/1")
+    notes += clock_notes(Cron(read.expression, zone), Clocks.ROBFIG, now)
+    return {"schedule": read.expression, "timeZone": zone}
 
 
 def _zone(read: Robfig, spec: Mapping[str, Any], default_zone: str | None, notes: list[Note]) -> str:

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 
-from scheduledjobs.core.cron import MACROS, parse_cron
+from scheduledjobs.core.cron import parse_cron
 from scheduledjobs.importing.imported import CannotImport, Difference, Note
 
 ZONE = re.compile(r"(?:CRON_)?TZ=(\S+)\s+(.*)", re.DOTALL)
@@ -102,9 +102,3 @@ def _not_both(fields: Sequence[str]) -> str:
         f"day of month '{fields[2]}' and day of week '{fields[4]}' must both match there; here either would, and no "
         "expression says both"
     )
-
-
-def is_every_day(expression: str) -> bool:
-    """Return whether neither day field of an expression restricts."""
-    parsed = parse_cron(MACROS.get(expression, expression))
-    return not (parsed.days or parsed.last_day or parsed.weekdays or parsed.nth)
