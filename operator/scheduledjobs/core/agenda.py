@@ -6,7 +6,7 @@ and a change of the offset from UTC.
 
 from __future__ import annotations
 
-from bisect import bisect_left, bisect_right
+from bisect import bisect_right
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
@@ -185,10 +185,10 @@ class _Tally:
             self._most[index] = max(self._most[index], jobs)
 
     def _add_piece(self, piece: Piece, jobs: int) -> None:
-        """Count a day of many moments by bisection."""
+        """Count a day of many moments without listing them."""
         low, index = piece.low, bisect_right(self._seconds, piece.first) - 1
         while low < piece.high:
-            high = bisect_left(piece.times, self._seconds[index + 1] - piece.midnight, low, piece.high)
+            high = min(piece.times.before(self._seconds[index + 1] - piece.midnight), piece.high)
             self._put(index, high - low, jobs)
             low, index = high, index + 1
 

@@ -20,6 +20,7 @@ from croniter.croniter import CroniterError
 
 from scheduledjobs.core.cronfield import FIELDS, NTH, WEEKDAYS, has_star
 from scheduledjobs.core.reasons import Reason
+from scheduledjobs.core.times import Times
 from scheduledjobs.errors import SpecError
 
 MACROS = {
@@ -44,7 +45,7 @@ class CronFields:
     that a local time is meant and not an interval.
     """
 
-    times: tuple[int, ...]
+    times: Times
     months: frozenset[int]
     days: frozenset[int]
     last_day: bool
@@ -98,7 +99,7 @@ def parse_cron(expression: str) -> CronFields:
     plain = [part for part in weekdays if part not in nth]
     minute, hour, day, month, weekday, second = _expanded(expression, [*clock, days, months, plain or ["*"]])
     parsed = CronFields(
-        times=_times(_values(second, 0, 59), _values(minute, 0, 59), _values(hour, 0, 23)),
+        times=Times(_values(hour, 0, 23), _values(minute, 0, 59), _values(second, 0, 59)),
         months=frozenset(_values(month, 1, 12)),
         days=frozenset() if has_star(days) else frozenset(_values(day, 1, 31)),
         last_day="l" in days and not has_star(days),
@@ -159,8 +160,3 @@ def _nth(part: str) -> tuple[int, int]:
         return int(part[1:]) % 7, -1
     weekday, _, which = part.partition("#")
     return WEEKDAYS.index(weekday) if weekday in WEEKDAYS else int(weekday) % 7, int(which)
-
-
-@lru_cache(maxsize=256)
-def _times(seconds: tuple[int, ...], minutes: tuple[int, ...], hours: tuple[int, ...]) -> tuple[int, ...]:
-    return tuple(3600 * h + 60 * m + s for h in hours for m in minutes for s in seconds)

@@ -11,7 +11,6 @@ where moments fire.
 from __future__ import annotations
 
 import re
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -118,7 +117,7 @@ def fires_per_hour(schedule: str | None, fixed_rate: str | None, fixed_delay: st
     """
     try:
         if schedule is not None:
-            return max(Counter(second // HOUR_SECONDS for second in parse_cron(schedule).times).values())
+            return parse_cron(schedule).times.in_busiest_hour
         if period := fixed_rate or fixed_delay:
             return -(-HOUR // parse_duration(period))
     except (SpecError, ValueError, ZeroDivisionError):

@@ -10,13 +10,13 @@ a day. So a day of moments is counted by two bisections and listed only when som
 
 from __future__ import annotations
 
-from bisect import bisect_left
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from zoneinfo import ZoneInfo
 
 from scheduledjobs.core.cron import CronFields
+from scheduledjobs.core.times import MIDNIGHT, Times
 from scheduledjobs.core.zone import DAY_SECONDS, Segment, segments
 
 EPOCH_DAY = date(1970, 1, 1).toordinal()
@@ -27,7 +27,7 @@ class Piece:
     """Moments of one local day: `midnight + times[low:high]`, in seconds since 1970 UTC."""
 
     midnight: int
-    times: tuple[int, ...]
+    times: Times
     low: int
     high: int
 
@@ -45,7 +45,7 @@ class Piece:
         return self.midnight + self.times[self.high - 1]
 
     def __iter__(self) -> Iterator[int]:
-        return (self.midnight + time for time in self.times[self.low : self.high])
+        return map(self.midnight.__add__, self.times.between(self.low, self.high))
 
 
 def pieces(fields: CronFields, zone: ZoneInfo, start: int, end: int) -> Iterator[Piece]:
@@ -54,7 +54,7 @@ def pieces(fields: CronFields, zone: ZoneInfo, start: int, end: int) -> Iterator
         low = segment.start
         if fields.is_fixed and segment.offset > segment.before and start <= segment.start < end:
             if next(_skipped(fields, segment), None) is not None:
-                yield Piece(segment.start, (0,), 0, 1)
+                yield Piece(segment.start, MIDNIGHT, 0, 1)
                 low += 1
         elif fields.is_fixed and segment.offset < segment.before:
             low += segment.before - segment.offset  # the second pass of an overlap
@@ -82,8 +82,7 @@ def _days(fields: CronFields, offset: int, start: int, end: int) -> Iterator[Pie
         return
     for day in fields.days_from(_local_day(start, offset), _local_day(end - 1, offset)):
         midnight = (day.toordinal() - EPOCH_DAY) * DAY_SECONDS - offset
-        low = bisect_left(fields.times, start - midnight)
-        high = bisect_left(fields.times, end - midnight)
+        low, high = fields.times.before(start - midnight), fields.times.before(end - midnight)
         if low < high:
             yield Piece(midnight, fields.times, low, high)
 

@@ -92,6 +92,13 @@ class Segment:
 def segments(zone: ZoneInfo, start: int, end: int) -> list[Segment]:
     """Return the stretches of constant offset that cover [start, end), whole years of them, oldest first."""
     first, last = datetime.fromtimestamp(start, UTC).year, datetime.fromtimestamp(end, UTC).year
+    found, ends = (_segments_of_years if last - first <= 1 else _segments_of_years.__wrapped__)(zone, first, last)
+    return [segment for segment in found[bisect_right(ends, start) :] if segment.start < end]
+
+
+@lru_cache(maxsize=1024)  # every decision asks for those of this year; those of decades are large, and seldom asked for
+def _segments_of_years(zone: ZoneInfo, first: int, last: int) -> tuple[tuple[Segment, ...], tuple[int, ...]]:
+    """Return the stretches of constant offset in years that cover them, and the end of each."""
     changes = [change for year in range(first, last + 1) for change in transitions_of(zone, year)]
     begin = round(datetime(first, 1, 1, tzinfo=UTC).timestamp())
     finish = round(datetime(last + 1, 1, 1, tzinfo=UTC).timestamp())
@@ -102,5 +109,4 @@ def segments(zone: ZoneInfo, start: int, end: int) -> list[Segment]:
         found.append(Segment(begin, change.at, offset, previous))
         begin, previous, offset = change.at, change.before, change.after
     found.append(Segment(begin, finish, offset, previous))
-    from_index = bisect_right([segment.end for segment in found], start)
-    return [segment for segment in found[from_index:] if segment.start < end]
+    return tuple(found), tuple(segment.end for segment in found)
