@@ -162,6 +162,14 @@ def test_equals_croniter_where_there_is_no_dst(minute: str, hour: str, day: str,
     assert next_fire(parse_schedule(schedule=expression), after) == expected
 
 
+@pytest.mark.parametrize("year", [1970, 2515, 8999])
+def test_a_cron_is_due_at_its_very_start_however_far_ahead_that_is(year: int) -> None:
+    start = datetime(year, 5, 1, tzinfo=UTC)
+    schedule = parse_schedule(schedule="* * * * *", start_time=start, end_time=start + timedelta(minutes=2))
+    assert next_fire(schedule, start - timedelta(days=1)) == start
+    assert list(moments(schedule, start - SECOND, start + timedelta(hours=1))) == [start, start + timedelta(minutes=1)]
+
+
 def test_fixed_rate_is_a_grid_from_its_anchor() -> None:
     rate, anchor = FixedRate(timedelta(seconds=7)), at("2026-01-01T00:00:00.500")
     assert next_fire(rate, anchor, anchor) == anchor + 7 * SECOND

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 
 from scheduledjobs.core.cron import CronFields, parse_cron
@@ -23,6 +23,8 @@ YEARS = range(1970, 9001)
 """Years whose moments may be asked for: Python's time ends with 9999, and a look ahead may take decades."""
 
 TICK = timedelta(microseconds=1)
+SECOND = timedelta(seconds=1)
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 FIRST_LOOK_SECONDS = 2 * 86_400
 FARTHEST_YEARS = 30
 
@@ -160,12 +162,17 @@ def following_fire(
 
 @lru_cache(maxsize=65_536)
 def _next_cron(schedule: Cron, after: datetime) -> datetime | None:
-    start = int(after.timestamp()) + 1 if after.timestamp() >= 0 else 1
+    start = max(_second_after(after), 1)
     fields, zone = parse_cron(schedule.text), load_zone(schedule.zone)
     for end in (start + FIRST_LOOK_SECONDS, start + FARTHEST_YEARS * 366 * 86_400):
         for piece in pieces(fields, zone, start, end):
             return instant(piece.first)
     return None
+
+
+def _second_after(moment: datetime) -> int:
+    """Return the first whole second after a moment, since 1970 UTC. A float of it may round up, from 2514 on."""
+    return (moment - EPOCH) // SECOND + 1
 
 
 def _next_rate(schedule: FixedRate, after: datetime, anchor: datetime | None) -> datetime:
@@ -216,7 +223,7 @@ def moments(schedule: Schedule, after: datetime, until: datetime, anchor: dateti
 
 
 def _cron_moments(fields: CronFields, zone: str, after: datetime, until: datetime) -> Moments:
-    start, end = int(after.timestamp()) + 1, int(until.timestamp()) + 1
+    start, end = _second_after(after), _second_after(until)
     found = tuple(pieces(fields, load_zone(zone), start, end)) if start < end else ()
     if not found:
         return NONE
