@@ -25,6 +25,7 @@ from scheduledjobs.core.schedule import (
     parse_schedule,
 )
 from scheduledjobs.core.words import words
+from scheduledjobs.core.zone import transitions_of
 from scheduledjobs.errors import SpecError
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "oracle"))
@@ -160,6 +161,13 @@ def test_equals_croniter_where_there_is_no_dst(minute: str, hour: str, day: str,
     expression, after = f"{minute} {hour} {day} * {weekday}", start.replace(microsecond=0, tzinfo=UTC)
     expected = croniter(expression, after).get_next(datetime)
     assert next_fire(parse_schedule(schedule=expression), after) == expected
+
+
+@pytest.mark.parametrize("expression", ["0 0 * * 0", "0 0 1 * *", "0 0 1 */6 *", "*/5 * * * *"])
+def test_the_next_moment_of_some_months_is_found_without_looking_at_decades_of_a_zone(expression: str) -> None:
+    transitions_of.cache_clear()
+    assert next_fire(parse_schedule(schedule=expression, time_zone="Asia/Gaza"), at("2026-06-05T00:00")) is not None
+    assert transitions_of.cache_info().misses <= 2
 
 
 @pytest.mark.parametrize("year", [1970, 2515, 8999])

@@ -25,8 +25,8 @@ YEARS = range(1970, 9001)
 TICK = timedelta(microseconds=1)
 SECOND = timedelta(seconds=1)
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-FIRST_LOOK_SECONDS = 2 * 86_400
-FARTHEST_YEARS = 30
+LOOKS_SECONDS = (2 * 86_400, 300 * 86_400, 30 * 366 * 86_400)
+"""How far ahead to look for a moment: the offsets of a zone, which are looked up by the year, take most of the time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,8 +164,8 @@ def following_fire(
 def _next_cron(schedule: Cron, after: datetime) -> datetime | None:
     start = max(_second_after(after), 1)
     fields, zone = parse_cron(schedule.text), load_zone(schedule.zone)
-    for end in (start + FIRST_LOOK_SECONDS, start + FARTHEST_YEARS * 366 * 86_400):
-        for piece in pieces(fields, zone, start, end):
+    for seconds in LOOKS_SECONDS:
+        for piece in pieces(fields, zone, start, start + seconds):
             return instant(piece.first)
     return None
 
