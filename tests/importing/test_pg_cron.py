@@ -123,6 +123,26 @@ def test_what_pg_cron_would_not_take_is_not_imported(schedule: str) -> None:
     assert read_pg_cron(row(schedule), "own", "GMT", None, NOON).spec is None
 
 
+@pytest.mark.parametrize(
+    ("schedule", "imported"),
+    [
+        ("0 5-5 * * *", "0 5-5 * * *"),
+        ("0 0 *,5 * 1", "0 0 *,5 * 1"),
+        ("0 0 5,* * 1", "0 0 1-31 * 1"),  # restricts nothing and is a restriction: either matches, which is always
+        ("0 0 13 * 5,*/1", "0 0 13 * 0-6"),
+        ("0 0 5,*/2 * 1", "0 0 5,*/2 * 1"),
+        ("0 0 * * mon-fri", "0 0 * * mon-fri"),
+        ("0 22-2 * * *", None),
+        ("0 0 * * fri-mon", None),
+        ("0 0 28-3/2 * *", None),
+        ("0 0 * * 5-7", "0 0 * * 5-7"),
+    ],
+)
+def test_lists_with_a_star_and_ranges_mean_what_pg_cron_means(schedule: str, imported: str | None) -> None:
+    found = read_pg_cron(row(schedule), "own", "GMT", None, NOON)
+    assert (found.spec and found.spec["schedule"]) == imported, found.notes
+
+
 async def test_the_session_cannot_write(source: str) -> None:
     with pytest.raises(StoreError, match="read-only"):
         async with reading(source) as conn:

@@ -10,7 +10,7 @@ import re
 from dataclasses import dataclass
 
 VALUE = "[0-9]{1,2}|[a-z]{3}"
-PART = re.compile(rf"(?:\*|({VALUE})(?:-({VALUE}))?)(?:/([0-9]*[1-9][0-9]*))?")
+PART = re.compile(rf"(?:\*|({VALUE})(?:-({VALUE}))?)(?:/[0-9]*[1-9][0-9]*)?")
 STAR = re.compile(r"\*(?:/0*1)?")
 NTH = re.compile(r"l[0-7]|(?:[0-7]|sun|mon|tue|wed|thu|fri|sat)#[1-5]")
 MONTHS = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
@@ -39,20 +39,30 @@ class Field:
         `ValueError`, with a phrase, for what the field does not take.
         """
         text = part.lower()
-        if self.others is not None and self.others.fullmatch(text):
+        ends = self.ends(part)
+        if ends is None:
             return text
-        found = PART.fullmatch(text)
-        if found is None:
-            raise self._unknown(part)
-        first, last, step = found.groups()
-        begin = self.low if first is None else self._number(first, part)
-        if last is None:
-            return text
-        end = self._number(last, part)
+        begin, end = ends
+        _, _, step = text.partition("/")
         if begin > end:
             end += self.size
         numbers = ((number - self.low) % self.size + self.low for number in range(begin, end + 1, int(step or 1)))
         return ",".join(map(str, dict.fromkeys(numbers)))
+
+    def ends(self, part: str) -> tuple[int, int] | None:
+        """Return the two ends of a range as they are written, None for a part that is no range.
+
+        `ValueError`, with a phrase, for what the field does not take.
+        """
+        text = part.lower()
+        if self.others is not None and self.others.fullmatch(text):
+            return None
+        found = PART.fullmatch(text)
+        if found is None:
+            raise self._unknown(part)
+        first, last = found.groups()
+        begin = self.low if first is None else self._number(first, part)
+        return None if last is None else (begin, self._number(last, part))
 
     def _number(self, text: str, part: str) -> int:
         if text in self.names:

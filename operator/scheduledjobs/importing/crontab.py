@@ -2,7 +2,8 @@
 
 robfig/cron, which Kubernetes' CronJob uses: `?` is `*`, `@every` is an interval, a prefix `TZ=` names a zone; both day
 fields restricted: either matches, as here. Vixie cron, which pg_cron uses: a day field that begins with `*` never
-restricts, and `$` is the last day of the month. Celery: all five fields must match, always.
+restricts, one with a `*` further on does, to every day, and `$` is the last day of the month. Celery: all five fields
+must match, always.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 from scheduledjobs.core.cron import parse_cron
+from scheduledjobs.core.cronfield import FIELDS, has_star
 from scheduledjobs.importing.imported import CannotImport, Difference, Note
 
 ZONE = re.compile(r"(?:CRON_)?TZ=(\S+)\s+(.*)", re.DOTALL)
@@ -64,10 +66,26 @@ def read_vixie(text: str) -> tuple[str, list[Note]]:
     if len(fields) != 5:
         return text, []
     fields[2] = ",".join("L" if part == "$" else part for part in fields[2].split(","))
+    _refuse_backward(fields)
+    for index, whole in ((2, "1-31"), (4, "0-6")):
+        if fields[index][0] != "*" and has_star(fields[index].split(",")):
+            fields[index] = whole
     if not _has_stepped_day(fields):
         return " ".join(fields), []
     expression = both_days(fields)
     return expression, [Note(Difference.DAY_FIELDS, f"pg_cron wants both day fields of '{text}' to match")]
+
+
+def _refuse_backward(fields: Sequence[str]) -> None:
+    """Raise `CannotImport` for a range that passes the end of its field: here it goes on, there it sets other bits."""
+    parse_cron(" ".join(fields))
+    for field, text in zip(FIELDS[1:], fields, strict=True):
+        for part in text.split(","):
+            ends = field.ends(part)
+            if ends is not None and ends[0] > ends[1]:
+                raise CannotImport(
+                    f"{field.name} '{part}' runs backward, which pg_cron takes for other times, or for none"
+                )
 
 
 def _has_stepped_day(fields: Sequence[str]) -> bool:
