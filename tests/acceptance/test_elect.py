@@ -19,6 +19,7 @@ from scheduledjobs.kube.client import KubeClient, open_client
 from scheduledjobs.kube.lease import LeaseDoor
 from scheduledjobs.steps import elect
 from scheduledjobs.steps.elect import Elect
+from scheduledjobs.steps.loop import keep
 from scheduledjobs.store.leadership import Leader
 from scheduledjobs.store.sessions import Sessions
 
@@ -43,6 +44,9 @@ class Candidate:
     def __init__(self, kube: Counted, sessions: Sessions, cluster: ControlPlane, namespace: str, url: str) -> None:
         self.kube, self.cluster, self.namespace = kube, cluster, namespace
         self.heard: list[tuple[bool, str]] = []
+        self.leads, self.tidies, self.may_end = asyncio.Event(), asyncio.Event(), asyncio.Event()
+        self.may_end.set()
+        self.has_tidied = False
         door = LeaseDoor(cast("KubeClient", kube), namespace, NAME)
         self.passed = 0.0
         self.elect = Elect(door, sessions, url, "me", self._lead, 6.0, self._hear, monotonic=self._monotonic)
@@ -54,7 +58,13 @@ class Candidate:
         self.heard.append((is_held, holder))
 
     async def _lead(self, _: Leader) -> None:
-        await asyncio.Event().wait()
+        self.leads.set()
+        try:
+            await asyncio.Event().wait()
+        finally:
+            self.tidies.set()
+            await self.may_end.wait()
+            self.has_tidied = True
 
     async def step(self) -> list[str]:
         """Make one pass; return what was asked of the API server in it."""
@@ -108,6 +118,28 @@ async def test_a_leader_whose_lease_another_took_steps_down_in_the_same_pass(lea
     assert not leading.elect.is_leader
     assert leading.heard[-1] == (True, "another")
     assert not leading.elect.is_trusted()
+
+
+async def test_an_election_that_is_told_to_end_while_a_term_ends_does_and_the_term_ends_whole(
+    leading: Candidate,
+) -> None:
+    """Or SIGTERM, which may come at any time, ends nothing: the loop goes on, and may take the Lease again."""
+    await asyncio.wait_for(leading.leads.wait(), 5)
+    leading.may_end.clear()
+    leading.write(spec={"holderIdentity": "another"})
+    loop = asyncio.create_task(keep("elect", leading.elect.step, every_seconds=60))
+    try:
+        await asyncio.wait_for(leading.tidies.wait(), 5)
+        loop.cancel()
+        await asyncio.wait({loop}, timeout=5)
+        assert loop.cancelled()
+        stepping_down = asyncio.create_task(leading.elect.step_down())
+        await asyncio.sleep(0)
+    finally:
+        leading.may_end.set()
+        loop.cancel()
+    await asyncio.wait_for(stepping_down, 5)
+    assert leading.has_tidied
 
 
 async def test_a_leader_whose_lease_was_deleted_looks_before_it_writes_again(leading: Candidate) -> None:

@@ -11,6 +11,7 @@ import pytest
 from scheduledjobs.errors import StoreError, TermLost
 from scheduledjobs.steps.release import Release
 from scheduledjobs.steps.specs import Specs
+from scheduledjobs.store import leadership
 from scheduledjobs.store.leadership import claim_cluster, read_leadership, read_seat, take_over
 from scheduledjobs.store.sessions import connect
 
@@ -87,6 +88,29 @@ async def _take(database: str, expected: int) -> int:
     async with take_over(database, "b", expected) as leader:
         assert leader is not None
         return leader.term
+
+
+async def test_a_take_over_that_is_called_off_at_its_last_moment_is_none(
+    database: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The lock is had, and what was to end those who held it is ending: a cancel is not for that one."""
+    tidies, may_end = asyncio.Event(), asyncio.Event()
+
+    async def end_blockers_soon(*_: Any) -> None:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            tidies.set()
+            await may_end.wait()
+
+    monkeypatch.setattr(leadership, "_end_blockers_soon", end_blockers_soon)
+    taking = asyncio.create_task(_take(database, 0))
+    await asyncio.wait_for(tidies.wait(), 5)
+    taking.cancel()
+    await asyncio.wait({taking}, timeout=5)
+    may_end.set()
+    assert taking.cancelled()
+    assert await term(database) == 0
 
 
 async def test_a_leader_frozen_in_its_transaction_is_ended_after_half_a_second(database: str) -> None:

@@ -76,6 +76,9 @@ class Elect:
 
         self._free_probes = 0
         self._leading: asyncio.Task[None] | None = None
+        """The steps of a term, until they have ended."""
+
+        self._is_ending = False
         self._store_seen_at = monotonic()
         self._is_store_heard = True
         self._asking: asyncio.Task[tuple[int, bool]] | None = None
@@ -88,7 +91,7 @@ class Elect:
     @property
     def is_leader(self) -> bool:
         """Whether this replica runs the leader's steps."""
-        return self._leading is not None and not self._leading.done()
+        return self._leading is not None and not self._is_ending and not self._leading.done()
 
     def is_trusted(self) -> bool:
         """Return whether the Lease is surely still ours."""
@@ -250,13 +253,17 @@ class Elect:
             log.exception("leading failed for a reason unforeseen")
 
     async def _end_term(self) -> None:
-        task, self._leading, self.term = self._leading, None, None
-        self._is_as_written = False
-        if task is not None:
+        task, self.term, self._is_as_written = self._leading, None, False
+        if task is None:
+            return
+        if not self._is_ending:  # told twice, it would break off what it tidies up
+            self._is_ending = True
             task.cancel()
-            with suppress(asyncio.CancelledError):
-                await task
-            log.info("stepped down", holder=self._holder)
+        await asyncio.wait({task})  # to await the task itself would take a cancel of this very loop for the task's
+        self._leading, self._is_ending = None, False
+        if not task.cancelled():
+            task.result()
+        log.info("stepped down", holder=self._holder)
 
     async def step_down(self) -> None:
         """End the leader's steps, then release the Lease: in this order, or two would lead."""

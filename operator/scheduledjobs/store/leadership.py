@@ -121,9 +121,8 @@ async def raise_term(url: str, conn: Connection, expected: int, holder: str) -> 
         try:
             await lock_leadership(conn)
         finally:
-            waiting.cancel()
-            with suppress(asyncio.CancelledError, StoreUnavailable):
-                await waiting
+            with suppress(StoreUnavailable):
+                await _end(waiting)
         row = await fetch_one(conn, "raise_term", expected=expected, holder=holder)
     return term if row is not None else None
 
@@ -236,6 +235,8 @@ async def _keep_seat(url: str, seat: Connection, term: int) -> None:
 
 
 async def _end(task: asyncio.Task[None]) -> None:
+    """End a task and wait until it has ended; to await it would take a cancel of the caller for the task's own."""
     task.cancel()
-    with suppress(asyncio.CancelledError):
-        await task
+    await asyncio.wait({task})
+    if not task.cancelled():
+        task.result()
