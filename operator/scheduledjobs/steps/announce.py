@@ -22,6 +22,10 @@ from scheduledjobs.kube.events import post_event
 MOST_QUEUED = 1000
 MOST_REMEMBERED = 10_000
 PER_STEP = 20
+PASS_SECONDS = 10.0
+"""How long a pass goes on, and then ends with the Event that is on its way: one that waits for a slow API server would
+seem to stand still."""
+
 QUIET_SECONDS = 60.0
 
 
@@ -62,8 +66,11 @@ class Announce:
         self.wake.set()
 
     async def step(self) -> float | None:
-        """Write a few of the queued Events; return 0 while there are more."""
+        """Write a few of the queued Events; the others wait for later passes."""
+        until = self._monotonic() + PASS_SECONDS
         for _ in range(min(PER_STEP, len(self._queue))):
+            if self._monotonic() >= until:
+                break
             event = self._queue.popleft()
             await post_event(
                 self._kube,

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from itertools import chain, islice
@@ -39,6 +39,10 @@ log = structlog.get_logger(__name__)
 EVERY_SECONDS = 0.5
 LEAST_PAUSE_SECONDS = 0.05
 PATCHES_PER_SECOND = 50
+PATCHING_SECONDS = 10.0
+"""How long a pass goes on with patches, and then ends with the one that is on its way: with an API server that takes
+seconds for each it would seem to stand still."""
+
 ROUTINE_SECONDS = 8.0
 LOOKED_AT = 60
 """How many dirty jobs are read from SQL in one pass, a few more than may be patched; fewer while it takes too long."""
@@ -247,10 +251,18 @@ class Report:
         for uid in set(due) - {row["id"] for row in rows}:
             self._clean(uid, read)
         wanted.sort(key=lambda entry: entry[0])
-        now_ones = wanted[: int(PATCHES_PER_SECOND * EVERY_SECONDS)]
-        for _, uid, status in now_ones:
+        patched = await self._patch_some(wanted, read)
+        return None if is_put_off or patched < len(wanted) else patched
+
+    async def _patch_some(self, wanted: Sequence[tuple[int, UUID, dict[str, Any]]], read: int) -> int:
+        """Patch the first of these, as many as the pace and the time of a pass allow; return how many."""
+        until, patched = self._monotonic() + PATCHING_SECONDS, 0
+        for _, uid, status in wanted[: int(PATCHES_PER_SECOND * EVERY_SECONDS)]:
+            if self._monotonic() >= until or not self._leader.is_trusted():
+                break
             await self._patch(uid, status, read)
-        return None if is_put_off or len(now_ones) < len(wanted) else len(now_ones)
+            patched += 1
+        return patched
 
     async def _load(self, due: list[UUID]) -> list[Row]:
         """Read what these statuses are made of. One that takes too long is found by halves, and holds up no other."""
