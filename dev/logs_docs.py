@@ -125,6 +125,7 @@ MEANING = {
     "could not say goodbye": "Nothing is lost: the leader finds out after 10 s",
     "ended sessions of an older term that blocked the take-over": "A replica was frozen in a transaction; see its node",
     "ending cannot be recorded": "Its result or output cannot be stored; the state alone is",
+    "event refused": "Often rights, or a policy of that namespace: see `error`",
     "execution failed": "Look at the job; one line a minute for each, `suppressed` counts the others",
     "executions handed over from their replica": "Nothing: their Jobs run on, and another replica watches them",
     "executions lost with their replica": "See why the replica died",

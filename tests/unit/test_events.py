@@ -11,7 +11,7 @@ import pytest
 
 from scheduledjobs.core.resource import ResourceMeta
 from scheduledjobs.kube.client import KubeClient
-from scheduledjobs.kube.events import post_event
+from scheduledjobs.kube.events import event_name, post_event
 
 SUBDOMAIN = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*")
 """What the API server takes for the name of an Event."""
@@ -31,6 +31,7 @@ class Heard:
 async def test_a_long_name_is_cut_to_what_may_begin_a_name(name: str) -> None:
     heard, meta = Heard(), ResourceMeta(UUID(int=1), "default", name, 1, 1)
     said = {"type_": "Normal", "reason": "Fired", "note": "", "instance": "one"}
-    await post_event(cast("KubeClient", heard), meta, now=datetime(2026, 1, 1, tzinfo=UTC), **said)
+    at = datetime(2026, 1, 1, tzinfo=UTC)
+    await post_event(cast("KubeClient", heard), meta, event_name(meta), said_at=at, **said)
     (told,) = heard.names
     assert SUBDOMAIN.fullmatch(told)

@@ -13,15 +13,31 @@ CONTROLLER = f"{GROUP}/operator"
 LONGEST_NOTE = 1024
 
 
+def event_name(meta: ResourceMeta) -> str:
+    """Return a name for an Event about a resource that no other Event has."""
+    return f"{meta.name[:40].rstrip('-.')}.{uuid4().hex[:16]}"
+
+
 async def post_event(
-    kube: KubeClient, meta: ResourceMeta, *, type_: str, reason: str, note: str, instance: str, now: datetime
+    kube: KubeClient,
+    meta: ResourceMeta,
+    name: str,
+    *,
+    type_: str,
+    reason: str,
+    note: str,
+    instance: str,
+    said_at: datetime,
 ) -> None:
-    """Write one Event about a resource; `type_` is Normal or Warning, `instance` names this replica."""
+    """Write one Event about a resource; `type_` is Normal or Warning, `instance` names this replica.
+
+    `Conflict` if there is one of this name.
+    """
     body = {
         "apiVersion": "events.k8s.io/v1",
         "kind": "Event",
-        "metadata": {"name": f"{meta.name[:40].rstrip('-.')}.{uuid4().hex[:16]}", "namespace": meta.namespace},
-        "eventTime": micro_time(now),
+        "metadata": {"name": name, "namespace": meta.namespace},
+        "eventTime": micro_time(said_at),
         "type": type_,
         "reason": reason,
         "action": "Schedule",

@@ -1,7 +1,8 @@
 """Announce: tell people of what went wrong, by Events on the resource; none for a success.
 
 A job that fails every second must not flood the cluster: one Event per job and reason in a minute, a bounded queue,
-a bounded pace. What is dropped is counted in the next note of its kind.
+a bounded pace. What is dropped, or refused, is counted in the next note of its kind. One that met an outage is tried
+again, behind those of other namespaces: it may be an outage of this namespace alone, as of its admission webhook.
 """
 
 from __future__ import annotations
@@ -14,10 +15,15 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from uuid import UUID
 
+import structlog
+
 from scheduledjobs.core.reasons import Reason
 from scheduledjobs.core.resource import ResourceMeta
+from scheduledjobs.errors import Conflict, KubeError, KubeUnavailable
 from scheduledjobs.kube.client import KubeClient
-from scheduledjobs.kube.events import post_event
+from scheduledjobs.kube.events import event_name, post_event
+
+log = structlog.get_logger(__name__)
 
 MOST_QUEUED = 1000
 MOST_REMEMBERED = 10_000
@@ -37,6 +43,12 @@ class Announcement:
     reason: Reason
     note: str
     warning: bool
+    unsaid: int
+    """How many of its kind were dropped before it."""
+
+    said_at: datetime
+    name: str
+    """The same at each try: one whose answer was lost is not written twice."""
 
 
 class Announce:
@@ -46,7 +58,7 @@ class Announce:
         self._kube = kube
         self._instance = instance
         self._monotonic = monotonic
-        self._queue: deque[Announcement] = deque(maxlen=MOST_QUEUED)
+        self._queue: deque[Announcement] = deque()
         self._last: OrderedDict[tuple[UUID, Reason], float] = OrderedDict()
         self._held_back: dict[tuple[UUID, Reason], int] = {}
         self.wake = asyncio.Event()
@@ -61,24 +73,53 @@ class Announce:
         self._last.move_to_end(key)
         if len(self._last) > MOST_REMEMBERED:
             self._held_back.pop(self._last.popitem(last=False)[0], None)
-        unsaid = self._held_back.pop(key, 0)
-        self._queue.append(Announcement(meta, reason, f"{note} ({unsaid} more since)" if unsaid else note, warning))
+        if len(self._queue) >= MOST_QUEUED:
+            self._hold_back(self._queue.popleft())
+        unsaid, name = self._held_back.pop(key, 0), event_name(meta)
+        self._queue.append(Announcement(meta, reason, note, warning, unsaid, datetime.now(UTC), name))
         self.wake.set()
 
     async def step(self) -> float | None:
-        """Write a few of the queued Events; the others wait for later passes."""
+        """Write a few of the queued Events; the others wait for later passes. `KubeUnavailable` in an outage."""
         until = self._monotonic() + PASS_SECONDS
         for _ in range(min(PER_STEP, len(self._queue))):
             if self._monotonic() >= until:
                 break
             event = self._queue.popleft()
-            await post_event(
-                self._kube,
-                event.meta,
-                type_="Warning" if event.warning else "Normal",
-                reason=event.reason,
-                note=event.note,
-                instance=self._instance,
-                now=datetime.now(UTC),
-            )
+            try:
+                await self._post(event)
+            except KubeUnavailable:
+                self._put_back(event)
+                raise
+            except Conflict:
+                pass  # it was written by a try whose answer was lost
+            except KubeError as error:  # the others must not wait for it
+                log.warning("event refused", namespace=event.meta.namespace, job=event.meta.name, error=str(error))
+                self._hold_back(event)
         return None
+
+    async def _post(self, event: Announcement) -> None:
+        await post_event(
+            self._kube,
+            event.meta,
+            event.name,
+            type_="Warning" if event.warning else "Normal",
+            reason=event.reason,
+            note=f"{event.note} ({event.unsaid} more since)" if event.unsaid else event.note,
+            instance=self._instance,
+            said_at=event.said_at,
+        )
+
+    def _put_back(self, event: Announcement) -> None:
+        """Have it wait for another try, and its namespace with it: behind the others, which may fare better."""
+        if len(self._queue) >= MOST_QUEUED:
+            self._hold_back(event)
+        else:
+            self._queue.appendleft(event)
+        namespace = event.meta.namespace
+        self._queue = deque(sorted(self._queue, key=lambda one: one.meta.namespace == namespace))
+
+    def _hold_back(self, event: Announcement) -> None:
+        key = event.meta.uid, event.reason
+        if key in self._last:  # else it is long ago, or there are too many to remember
+            self._held_back[key] = self._held_back.get(key, 0) + 1 + event.unsaid
