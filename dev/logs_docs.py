@@ -150,6 +150,7 @@ MEANING = {
     "the database is silent: severing": "The link or the server hangs; connections are made anew",
     "the database's clock was set": "See the clock of the database's machine",
     "the lease has gone back to an older state: was etcd restored?": "After a restore: nothing; else see etcd",
+    "the process of REST and pages cannot begin: it is tried again": "Give it what `error` names: memory, say",
     "the process of REST and pages ended: it begins again": "Often memory: see `exit_code` (-9: killed)",
     "the seat's session broke": "It is taken again; often an idle link was cut",
     "the term is over": "Another replica leads, or will",

@@ -53,11 +53,12 @@ class WebProcess:
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        if self._keeping is not None:
-            self._keeping.cancel()
-            with suppress(asyncio.CancelledError):
-                await self._keeping
-        self._socket.close()
+        try:
+            if self._keeping is not None:
+                self._keeping.cancel()
+                await asyncio.wait({self._keeping})  # to await it would take a cancel of the caller for the task's own
+        finally:
+            self._socket.close()
 
     def change(self) -> None:
         """Something changed."""
@@ -86,10 +87,21 @@ class WebProcess:
 
     async def _keep(self) -> None:
         """Have a process that serves; the socket stays open between two, so who calls then waits and is answered."""
+        failures = 0
         while True:
-            code = await self._serve()
-            metrics.WEB_RESTARTS.inc()
-            log.error("the process of REST and pages ended: it begins again", exit_code=code)
+            try:
+                code = await self._serve()
+                failures = 0
+                metrics.WEB_RESTARTS.inc()
+                log.error("the process of REST and pages ended: it begins again", exit_code=code)
+            except (OSError, RuntimeError) as error:  # no room for a process, a pipe, or the thread that waits
+                failures += 1
+                if failures & (failures - 1) == 0:  # the 1st, 2nd, 4th...: it may last
+                    log.error(  # noqa: TRY400
+                        "the process of REST and pages cannot begin: it is tried again",
+                        error=f"{type(error).__name__}: {error}",
+                        failures=failures,
+                    )
             await asyncio.sleep(AGAIN_SECONDS)
 
     async def _serve(self) -> int:
