@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import AsyncIterator, Mapping
+import time
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from typing import Any, Protocol
 from urllib.request import getproxies
@@ -19,6 +20,7 @@ from kubernetes.aio.client.exceptions import ApiException
 
 from scheduledjobs.core.nesting import read_json
 from scheduledjobs.errors import Conflict, Forbidden, KubeError, KubeUnavailable, NotFound, SettingsError
+from scheduledjobs.kube.renewal import Renewal
 
 REQUEST_SECONDS = 10.0
 HTTP_ERROR = 400
@@ -133,15 +135,16 @@ def kubeconfig() -> str:
     return os.environ.get("KUBECONFIG") or os.path.expanduser("~/.kube/config")  # noqa: PTH111 no home is no error
 
 
-async def load_configuration() -> client.Configuration:
-    """Return the configuration of KUBECONFIG, of ~/.kube/config, or of the pod."""
+async def load_configuration(monotonic: Callable[[], float] = time.monotonic) -> client.Configuration:
+    """Return the configuration of KUBECONFIG, of ~/.kube/config, or of the pod; it renews its credentials."""
     configuration = client.Configuration()
     path = kubeconfig()
     try:
         if "KUBERNETES_SERVICE_HOST" in os.environ and "KUBECONFIG" not in os.environ:
             config.load_incluster_config(client_configuration=configuration)
         else:
-            await config.load_kube_config(config_file=path, client_configuration=configuration, persist_config=False)
+            loader = await config.load_kube_config(path, client_configuration=configuration, persist_config=False)
+            configuration.refresh_api_key_hook = Renewal(loader, monotonic)  # type: ignore[assignment]
     except (config.ConfigException, OSError, ValueError) as error:
         raise SettingsError(f"KUBECONFIG: {path} gives no access to a cluster: {error}") from error
     configuration.retries = None
