@@ -365,7 +365,7 @@ async def test_a_list_that_breaks_in_the_middle_judges_nothing(
         assert found.compared == 1
 
 
-async def test_jobs_of_a_namespace_that_is_not_listed_are_left_alone(
+async def test_jobs_of_a_namespace_that_is_not_watched_are_gone_and_not_asked_for(
     cluster: ControlPlane, namespace: str, stage: Stage
 ) -> None:
     async with comparing(cluster, namespace, stage, "a") as found:
@@ -374,9 +374,14 @@ async def test_jobs_of_a_namespace_that_is_not_listed_are_left_alone(
             found.leader, cast("KubeClient", found.kube), found.inbox, ["default"], found._on_seen, found._on_compared
         )
         found.step.wake.set()
+        for _ in range(2):  # the second compare is no more a term's first
+            await found.step.step()
+            assert found.kube.reads == 0
+        (change,) = found.inbox.take(100)
+        assert isinstance(change, Gone)
+        assert change.name == "a"
         await found.step.step()
         assert len(found.inbox) == 0
-        assert found.kube.reads == 0  # it was not even asked for
 
 
 async def test_a_cold_start_holds_only_a_few_of_the_resources_at_a_time(

@@ -6,6 +6,9 @@ a quorum read; of what has come in since the list began nobody knows which is ne
 is what the mirror had deleted, and what the list no longer has, before it counts as gone. A namespace that was not
 listed to its end is not judged, nor is a job that was mirrored after the list began. Where a watch has begun or ended
 meanwhile, another compare follows at once.
+
+Jobs of namespaces that are watched no more, since the setting names fewer of them than before, are in no list and no
+watch. The first step of a term takes them for gone before it asks the API server for anything.
 """
 
 from __future__ import annotations
@@ -28,7 +31,7 @@ from scheduledjobs.kube.listing import get_resource, list_resources
 from scheduledjobs.steps.loop import pause
 from scheduledjobs.steps.mirror import Gone, Inbox, read_anew
 from scheduledjobs.store.leadership import Leader
-from scheduledjobs.store.mirror import find_living, load_mirrored, load_resources
+from scheduledjobs.store.mirror import find_living, find_unwatched, load_mirrored, load_resources
 
 log = structlog.get_logger(__name__)
 
@@ -51,6 +54,7 @@ MOST_WAITING = 1_000
 PAGE = 5_000
 ABSENT_PAGE = 200
 NOBODY = UUID(int=0)
+UNWATCHED = "its namespace is not watched any more"
 
 
 class Compare:
@@ -83,6 +87,7 @@ class Compare:
         self._began_at = self._heard_at = monotonic()
         self._is_first = True
         self._is_asked = False
+        self._may_have_unwatched = bool(namespaces)
         self.wake = asyncio.Event()
 
     def ask(self) -> None:
@@ -102,6 +107,9 @@ class Compare:
 
     async def step(self) -> float:
         """Compare once; what differs goes to the mirror's inbox. Return the seconds until the next."""
+        if self._may_have_unwatched:
+            await self._drop_unwatched()
+            self._may_have_unwatched = False
         if self._is_first and not self._is_asked:
             with suppress(TimeoutError):
                 async with asyncio.timeout(WATCH_WITHIN_SECONDS):
@@ -123,6 +131,31 @@ class Compare:
         self._is_first = self._is_all_news = False
         self._on_compared()
         return max(EVERY_SECONDS, listed * SECONDS_A_JOB)
+
+    async def _drop_unwatched(self) -> None:
+        """Remove the jobs of other namespaces than those of the setting: they would fire for ever as they once were.
+
+        Until that is mirrored, a moment after a term has begun, one that is due may fire.
+        """
+        count, namespaces, last = 0, set[str](), NOBODY
+        while True:
+            async with self._leader.session() as conn:
+                page = await find_unwatched(conn, last, self._namespaces, ABSENT_PAGE)
+            for row in page:
+                self._inbox.put(Gone(row["id"], row["namespace"], row["name"], UNWATCHED))
+            count += len(page)
+            namespaces.update(row["namespace"] for row in page)
+            if len(page) < ABSENT_PAGE:
+                break
+            last = page[-1]["id"]
+            await self._inbox.room(MOST_WAITING)
+        metrics.repairs("deleted").inc(count)
+        if count:
+            log.warning(
+                "jobs of namespaces that are not watched any more are taken for gone",
+                count=count,
+                namespaces=sorted(namespaces),
+            )
 
     async def _living(self) -> set[UUID]:
         """Return the jobs that the mirror has now, of the namespaces that are listed."""

@@ -42,6 +42,7 @@ log = structlog.get_logger(__name__)
 BATCH = 200
 MOST_READS = 10
 ROOM_SECONDS = 60.0
+DELETED = "the resource was deleted"
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,11 +57,12 @@ class Seen:
 
 @dataclass(frozen=True, slots=True)
 class Gone:
-    """A resource that is there no more."""
+    """A resource that is there no more; `why` is what its row says of that."""
 
     uid: UUID
     namespace: str
     name: str
+    why: str = DELETED
 
 
 Change = Seen | Gone
@@ -284,7 +286,7 @@ class Mirror:
             now = await database_now(conn)
             seen = [change for change in changes if isinstance(change, Seen)]
             namesakes = await find_namesakes(conn, [_identity(change) for change in seen])
-            disputed = {uid for uid in namesakes if not _is_quorum(seen, uid)} - _gone(changes)
+            disputed = {uid for uid in namesakes if not _is_quorum(seen, uid)} - _gone(changes).keys()
             replaced = [
                 namesakes[c.resource.meta.uid] for c in seen if c.is_quorum and c.resource.meta.uid in namesakes
             ]
@@ -294,11 +296,11 @@ class Mirror:
                 rows = await lock_jobs(conn, list(rows))
             batch = self._batch(conn, rows, now)
             agreed = [change for change in seen if change.resource.meta.uid not in disputed]
-            removed = {*_gone(changes), *replaced, *_deleting(agreed)}
+            removed = {**dict.fromkeys([*replaced, *_deleting(agreed)], DELETED), **_gone(changes)}
             news = [c.resource for c in agreed if not c.resource.is_deleting and self._is_news(rows, c)]
             self._counted.count(news, removed)
             for uid in sorted(removed):
-                batch.remove(uid)
+                batch.remove(uid, removed[uid])
             for resource in news:
                 batch.put(resource)
             written = await batch.write()
@@ -361,8 +363,8 @@ def _is_quorum(seen: Sequence[Seen], uid: UUID) -> bool:
     return any(change.is_quorum for change in seen if change.resource.meta.uid == uid)
 
 
-def _gone(changes: Sequence[Change]) -> set[UUID]:
-    return {change.uid for change in changes if isinstance(change, Gone)}
+def _gone(changes: Sequence[Change]) -> dict[UUID, str]:
+    return {change.uid: change.why for change in changes if isinstance(change, Gone)}
 
 
 def _deleting(seen: Sequence[Seen]) -> set[UUID]:

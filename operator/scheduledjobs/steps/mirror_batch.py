@@ -85,16 +85,16 @@ class MirrorBatch:
         self._judge = judge
         self._keep_from = keep_from
         self._now = now
-        self._removed: set[UUID] = set()
+        self._removed: dict[UUID, str] = {}
         self._put: dict[UUID, tuple[Resource, Verdict]] = {}
         self._settling: dict[UUID, tuple[Job, Decision]] = {}
 
-    def remove(self, uid: UUID) -> None:
-        """The resource is gone: settle its past as missed, cancel what waits."""
+    def remove(self, uid: UUID, why: str) -> None:
+        """The resource is gone, or not watched any more: settle its past as missed, cancel what waits."""
         row = self._rows.get(uid)
         if row is None or row["state"] == JobState.DELETED or uid in self._removed:
             return
-        self._removed.add(uid)
+        self._removed[uid] = why
         self._settle(row, Reason.DELETED)
 
     def put(self, resource: Resource) -> None:
@@ -141,13 +141,7 @@ class MirrorBatch:
 
     async def _remove(self, written: Written) -> None:
         if self._removed:
-            await delete_jobs(
-                self._conn,
-                [
-                    {"id": uid, "last_fire_time": self._settled(uid)["last_fire_time"], "deleted_at": self._now}
-                    for uid in sorted(self._removed)
-                ],
-            )
+            await delete_jobs(self._conn, [self._end(uid) for uid in sorted(self._removed)])
             await insert_versions(self._conn, [self._end_version(uid) for uid in sorted(self._removed)])
             await cancel_pending(self._conn, sorted(self._removed))
             written.removed = sorted(self._removed)
@@ -177,6 +171,10 @@ class MirrorBatch:
         until = pause.until if pause else None
         return before != (plan.effective_from, plan.anchor_at, plan.state, plan.message, until)
 
+    def _end(self, uid: UUID) -> dict[str, Any]:
+        last = self._settled(uid)["last_fire_time"]
+        return {"id": uid, "message": self._removed[uid], "last_fire_time": last, "deleted_at": self._now}
+
     def _end_version(self, uid: UUID) -> dict[str, Any]:
         row = self._rows[uid]
         last = self._settled(uid)["last_fire_time"]
@@ -190,7 +188,7 @@ class MirrorBatch:
             "suspended": False,
             "state": JobState.DELETED,
             "reason": Reason.DELETED,
-            "message": "the resource was deleted",
+            "message": self._removed[uid],
         }
 
     def _plan(self, uid: UUID, resource: Resource, verdict: Verdict, *, has_live_run: bool) -> Plan:

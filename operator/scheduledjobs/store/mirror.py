@@ -34,7 +34,7 @@ async def insert_versions(conn: Connection, rows: Iterable[Mapping[str, Any]]) -
 
 
 async def delete_jobs(conn: Connection, rows: Iterable[Mapping[str, Any]]) -> int:
-    """Turn jobs (id, last_fire_time, deleted_at) into DELETED ones."""
+    """Turn jobs (id, message, last_fire_time, deleted_at) into DELETED ones; `message` says why."""
     return await execute(conn, "delete_jobs", rows=batch(rows))
 
 
@@ -81,6 +81,11 @@ async def find_living(conn: Connection, after: UUID, namespaces: Sequence[str] |
     """Return the ids of up to `most` living jobs that follow `after`, in their order; `namespaces` None is all."""
     names = None if namespaces is None else list(namespaces)
     return [row["id"] for row in await fetch_all(conn, "find_living", after=after, namespaces=names, most=most)]
+
+
+async def find_unwatched(conn: Connection, after: UUID, namespaces: Sequence[str], most: int) -> list[Row]:
+    """Return id, namespace and name of up to `most` living jobs of other namespaces that follow `after`, in order."""
+    return await fetch_all(conn, "find_unwatched", after=after, namespaces=list(namespaces), most=most)
 
 
 async def find_expiring_pauses(conn: Connection, ahead_seconds: float, excluded: Sequence[UUID]) -> list[Row]:

@@ -1,0 +1,155 @@
+"""Namespaces: a setting that names fewer of them than before leaves no job of the others to run."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any, cast
+
+import pytest
+from structlog.testing import capture_logs
+from tests.integration.conftest import Stage, resource
+
+from scheduledjobs import metrics
+from scheduledjobs.core.resource import Resource
+from scheduledjobs.errors import KubeUnavailable, NotFound
+from scheduledjobs.kube.client import KubeClient
+from scheduledjobs.steps import compare
+from scheduledjobs.steps.compare import Compare
+from scheduledjobs.steps.mirror import Gone, Inbox, Seen
+
+DROPPED = "jobs of namespaces that are not watched any more are taken for gone"
+
+
+class Cluster:
+    """An API server that has these resources."""
+
+    def __init__(self, *resources: Resource) -> None:
+        self.resources = resources
+        self.is_up = True
+
+    async def request(self, _verb: str, path: str, *, query: Mapping[str, Any] | None = None, **_: Any) -> Any:
+        if not self.is_up:
+            raise KubeUnavailable("GET: 503")
+        _, _, rest = path.partition("/namespaces/")
+        namespace, _, named = rest.partition("/")
+        here = [each for each in self.resources if namespace in ("", each.meta.namespace)]
+        if query is not None:
+            return {"items": [_raw(each) for each in here]}
+        for each in here:
+            if named.endswith(f"/{each.meta.name}"):
+                return _raw(each)
+        raise NotFound(path)
+
+
+def _raw(found: Resource) -> dict[str, Any]:
+    meta = found.meta
+    numbers = {"generation": meta.generation, "resourceVersion": str(meta.resource_version)}
+    names = {"uid": str(meta.uid), "namespace": meta.namespace, "name": meta.name}
+    return {
+        "metadata": {**names, **numbers, "creationTimestamp": found.created_at.isoformat()},
+        "spec": dict(found.spec),
+    }
+
+
+def job(name: str, namespace: str) -> Resource:
+    made = resource(name, fixedRate="1m")
+    return replace(made, meta=replace(made.meta, namespace=namespace))
+
+
+async def begin_term(
+    stage: Stage, cluster: Cluster, namespaces: Sequence[str], before_mirror: Callable[[Inbox], None] = lambda _: None
+) -> None:
+    """What the first compare of a term brings is mirrored."""
+    inbox = Inbox()
+
+    def see(found: Resource, differs: bool) -> None:  # noqa: FBT001 the compare's signature
+        if differs:
+            inbox.put(Seen(found, is_quorum=True))
+
+    async with stage.leader() as leader:
+        step = Compare(leader, cast("KubeClient", cluster), inbox, namespaces, see, lambda: None)
+        step.ask()
+        try:
+            await step.step()
+        except KubeUnavailable:
+            assert not cluster.is_up
+    before_mirror(inbox)
+    stage.living = {(each.meta.namespace, each.meta.name): each for each in cluster.resources}
+    await stage.mirror(*inbox.take(1000))
+
+
+def states(stage: Stage) -> dict[str, str]:
+    return {row["name"]: row["state"] for row in stage.rows("SELECT name, state FROM job_definition ORDER BY name")}
+
+
+def ran(stage: Stage, name: str) -> list[tuple[str, str | None]]:
+    return [(row["state"], row["reason"]) for row in stage.rows() if row["job_name"] == name]
+
+
+@pytest.fixture(autouse=True)
+def _small_pages(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(compare, "ABSENT_PAGE", 1)
+
+
+async def test_a_namespace_that_is_not_watched_any_more_fires_no_more_and_keeps_its_history(stage: Stage) -> None:
+    cluster = Cluster(job("kept", "a"), job("dropped", "b"), job("too", "c"))
+    await begin_term(stage, cluster, [])
+    stage.tick(minutes=1)
+    await stage.fire()
+    assert ran(stage, "dropped") == [("PENDING", None)]
+    deleted, drift = metrics.repairs("deleted")._value.get(), metrics.MIRROR_DRIFT._value.get()
+    with capture_logs() as logs:
+        await begin_term(stage, cluster, ["a"])
+    said = [entry for entry in logs if entry["event"] == DROPPED]
+    assert [(entry["count"], entry["namespaces"]) for entry in said] == [(2, ["b", "c"])]
+    assert metrics.repairs("deleted")._value.get() - deleted == 2
+    assert metrics.MIRROR_DRIFT._value.get() == drift
+    assert states(stage) == {"kept": "ACTIVE", "dropped": "DELETED", "too": "DELETED"}
+    (message,) = stage.rows("SELECT DISTINCT message FROM job_definition WHERE state = 'DELETED'")
+    assert message == {"message": "its namespace is not watched any more"}
+    stage.tick(minutes=1)
+    await stage.fire(sweep=True)
+    assert ran(stage, "dropped") == [("CANCELLED", "JobDeleted")]  # what waited, and nothing since
+    assert len(ran(stage, "kept")) == 2
+
+
+async def test_a_namespace_that_is_watched_again_has_its_jobs_and_their_history_back(stage: Stage) -> None:
+    cluster = Cluster(job("kept", "a"), job("dropped", "b"))
+    await begin_term(stage, cluster, ["a", "b"])
+    stage.tick(minutes=1)
+    await stage.fire()
+    await begin_term(stage, cluster, ["a"])
+    stage.tick(minutes=30)
+    await begin_term(stage, cluster, ["a", "b"])
+    assert states(stage) == {"kept": "ACTIVE", "dropped": "ACTIVE"}
+    assert ran(stage, "dropped") == [("CANCELLED", "JobDeleted")]  # nothing is made up for what nobody watched
+    stage.tick(minutes=1)
+    await stage.fire()
+    assert ran(stage, "dropped") == [("CANCELLED", "JobDeleted"), ("PENDING", None)]
+
+
+async def test_what_is_not_watched_goes_though_the_api_server_is_silent_and_goes_once(stage: Stage) -> None:
+    """Nobody asks it for them: their moments would fire for as long as it is away."""
+    cluster = Cluster(job("kept", "a"), job("dropped", "b"))
+    await begin_term(stage, cluster, [])
+    cluster.is_up = False
+    brought: list[str] = []
+
+    def look(inbox: Inbox) -> None:
+        brought.extend(change.name for change in inbox._changes.values() if isinstance(change, Gone))
+
+    await begin_term(stage, cluster, ["a"], look)
+    assert brought == ["dropped"]
+    assert states(stage) == {"kept": "ACTIVE", "dropped": "DELETED"}
+    with capture_logs() as logs:
+        await begin_term(stage, cluster, ["a"], look)
+    assert brought == ["dropped"]
+    assert [entry for entry in logs if entry["event"] == DROPPED] == []
+
+
+async def test_where_all_namespaces_are_watched_none_is_taken_for_gone(stage: Stage) -> None:
+    cluster = Cluster(job("kept", "a"), job("another", "b"))
+    await begin_term(stage, cluster, ["a", "b"])
+    await begin_term(stage, cluster, [])
+    assert states(stage) == {"kept": "ACTIVE", "another": "ACTIVE"}
