@@ -1,12 +1,14 @@
 """Judge: when handlers come or go, what cannot run and what no longer can is judged anew, from the mirror alone.
 
-Level-triggered: what handlers were last judged by is kept, so a pass that fails is made again.
+Level-triggered: what handlers were last judged by is kept, so a pass that fails is made again. What is
+being mirrored as they change may have been judged by those of before, and is in no row yet: it is waited for.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from contextlib import suppress
 
 from scheduledjobs.steps.mirror import Inbox, Seen
 from scheduledjobs.steps.resume import resource_of
@@ -14,6 +16,8 @@ from scheduledjobs.store.leadership import Leader
 from scheduledjobs.store.mirror import find_judgeable
 
 EVERY_SECONDS = 10.0
+SETTLED_SECONDS = 10.0
+"""How long what waits to be mirrored is waited for: of two under one name, as long as the API server is away."""
 
 
 class JudgeAgain:
@@ -32,8 +36,19 @@ class JudgeAgain:
         handlers = self._handlers()
         if handlers == self._judged:
             return
+        is_settled = await self._settle()
         async with self._leader.session() as conn:
             rows = await find_judgeable(conn, sorted(handlers))
         for row in rows:
             self._inbox.put(Seen(resource_of(row), judge_again=True))
-        self._judged = handlers
+        if is_settled:
+            self._judged = handlers
+
+    async def _settle(self) -> bool:
+        """Wait until all verdicts of before are in their rows; False if that takes too long: look again later, then."""
+        mirrored = asyncio.Event()
+        self._inbox.once_mirrored(mirrored.set)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(SETTLED_SECONDS):
+                await mirrored.wait()
+        return mirrored.is_set()
