@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -104,3 +105,33 @@ async def stage_one(now: Term, name: str) -> None:
 
 def waiting(inbox: Inbox) -> list[Seen]:
     return [change for change in inbox._changes.values() if isinstance(change, Seen)]
+
+
+async def test_however_many_are_to_be_judged_few_are_held_at_a_time(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All at once, what 15,000 jobs of a misspelt handler have in their payloads is more than the leader may hold."""
+    monkeypatch.setattr(judge, "PAGE", 2, raising=False)
+    monkeypatch.setattr(judge, "MOST_WAITING", 2, raising=False)
+    stage.handlers.discard("log")
+    most = 0
+    async with term(stage) as now:
+        await now.judge.step()
+        for number in range(9):
+            now.inbox.put(Seen(resource(f"job-{number}", fixedRate="10s")))
+        await now.drain()
+        assert states(stage) == {"INVALID": 9}
+        stage.handlers.add("log")
+        monkeypatch.setattr("scheduledjobs.steps.mirror.BATCH", 1)
+        judging = asyncio.create_task(now.judge.step())
+        while not judging.done() or len(now.inbox):
+            most = max(most, len(now.inbox))
+            await now.mirror.step()
+            await asyncio.sleep(0)
+        await judging
+        assert states(stage) == {"ACTIVE": 9}
+    assert most <= 3  # a page more than what lets the next in
+
+
+def states(stage: Stage) -> dict[str, int]:
+    return dict(Counter(row["state"] for row in stage.rows("SELECT state FROM job_definition")))

@@ -48,9 +48,12 @@ async def cancel_orphans(conn: Connection) -> int:
     return await execute(conn, "cancel_orphans")
 
 
-async def find_judgeable(conn: Connection, handlers: Sequence[str]) -> list[Row]:
-    """Return the rows of the jobs that are to be judged anew, given the handlers that live replicas have."""
-    return await fetch_all(conn, "find_judgeable", handlers=list(handlers))
+async def find_judgeable(conn: Connection, after: UUID, handlers: Sequence[str], most: int) -> list[Row]:
+    """Return the rows of up to `most` jobs that are to be judged anew and whose ids follow `after`, in their order.
+
+    `handlers` are those that live replicas have.
+    """
+    return await fetch_all(conn, "find_judgeable", after=after, handlers=list(handlers), most=most)
 
 
 async def load_places(conn: Connection, after: UUID, namespaces: Sequence[str] | None, most: int) -> list[Row]:
