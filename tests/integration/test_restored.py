@@ -178,3 +178,46 @@ async def test_a_replica_that_runs_is_seen_by_its_heartbeat(stage: Stage) -> Non
 
         assert await find_beating(conn, nothing) == []
         assert await find_beating(conn, beat) == ["r"]
+
+
+@pytest.mark.parametrize("is_paused", [False, True])
+async def test_a_one_shot_that_may_have_been_resumed_since_the_backup_does_not_run_again(
+    stage: Stage, *, is_paused: bool
+) -> None:
+    """The backup has it suspended; that somebody resumed it, and it ran, nobody knows any more."""
+    uid, now = uuid4(), await stage.now()
+    run_at = (now + timedelta(hours=1)).isoformat()
+    pause = {"scheduledjobs.dev/paused-until": (now + timedelta(hours=9)).isoformat()} if is_paused else {}
+    await stage.mirror(resource(uid=uid, runAt=run_at, suspend=not is_paused, annotations=pause))
+    await stage.mirror(resource("later", runAt=(now + timedelta(hours=5)).isoformat(), suspend=True))
+    stage.tick(hours=2)
+    closed = await restored(stage, await stage.now())
+    assert (closed.moments, closed.suspended) == (1, ["default/job"])
+    await stage.mirror(resource(uid=uid, generation=2, runAt=run_at, suspend=False))
+    await stage.fire(sweep=True)
+    assert became(stage) == [("MISSED", "Restored", 1, "SCHEDULE")]
+    states = {row["name"]: row["state"] for row in stage.rows("SELECT name, state FROM job_definition")}
+    assert states == {"job": "COMPLETED", "later": "SUSPENDED"}
+    verdict = await verify(
+        stage.url, lambda now: now - timedelta(hours=3), None, None, lambda *_: None, **stage.clock_setting
+    )
+    assert verdict.findings == []
+
+
+async def test_a_suspended_one_shot_of_after_the_given_instant_is_left_as_it_is(stage: Stage) -> None:
+    until = await stage.now()
+    await stage.mirror(resource(runAt=(until + timedelta(hours=1)).isoformat(), suspend=True))
+    stage.tick(hours=2)
+    closed = await restored(stage, until + timedelta(minutes=30))
+    assert (closed.moments, closed.suspended, stage.job()["state"]) == (0, [], "SUSPENDED")
+
+
+async def test_more_suspended_one_shots_than_a_transaction_takes_are_closed(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("scheduledjobs.steps.restored.MOST_JOBS", 2)
+    run_at = ((await stage.now()) + timedelta(hours=1)).isoformat()
+    await stage.mirror(*(resource(f"job-{number}", runAt=run_at, suspend=True) for number in range(5)))
+    stage.tick(hours=2)
+    closed = await restored(stage, await stage.now())
+    assert closed.suspended == [f"default/job-{number}" for number in range(5)]

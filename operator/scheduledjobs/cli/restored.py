@@ -36,8 +36,9 @@ def command(until: datetime | None) -> None:
     """Say that the database was restored from a backup, before the operator is started on it.
 
     What was due between the backup and TIME may have run, and the backup does not know: those moments become
-    MISSED/Restored. What waited or ran in the backup becomes LOST/Restored. None of it is run again. What was due after
-    TIME is decided by each job's misfire policy when the operator starts; without this command, all of it is.
+    MISSED/Restored, those of suspended one-shots too. What waited or ran in the backup becomes LOST/Restored. None of
+    it is run again. What was due after TIME is decided by each job's misfire policy when the operator starts; without
+    this command, all of it is.
 
     Reads SCHEDULEDJOBS_DATABASE_URL. Refuses while a replica runs. Safe to run again.
     """
@@ -46,6 +47,10 @@ def command(until: datetime | None) -> None:
         f"closed until {end.isoformat(timespec='milliseconds')}: {closed.moments} moments (MISSED/Restored), "
         f"{closed.executions} executions that waited or ran (LOST/Restored)"
     )
+    if closed.suspended:
+        click.echo(
+            f"closed too, suspended in the backup but perhaps resumed, and run, since: {_some(closed.suspended)}"
+        )
     if closed.unreadable:
         click.echo(f"not closed, since this version cannot read the spec: {_some(closed.unreadable)}")
     if closed.resuming:

@@ -2,7 +2,8 @@
 
 What was due between the backup and the loss has been run and forgotten; so has the end of what waited or ran in the
 backup. To the leader these are missed moments, dead replicas and waiting rows: it would run them again. Here they get a
-row or an end that says that nobody knows. It writes as a leader of a term of its own, while no replica runs.
+row or an end that says that nobody knows. So does a one-shot that the backup has suspended: it is due whenever that
+ends, and may have been resumed. It writes as a leader of a term of its own, while no replica runs.
 """
 
 from __future__ import annotations
@@ -15,18 +16,20 @@ from uuid import UUID
 
 from scheduledjobs.core.decide import close, oldest_kept
 from scheduledjobs.core.job import Decision, Job
-from scheduledjobs.core.reasons import Reason, State
+from scheduledjobs.core.reasons import JobState, Reason, State
 from scheduledjobs.errors import SpecError
 from scheduledjobs.steps.fire import advance_row
 from scheduledjobs.steps.record import Days, record
 from scheduledjobs.steps.specs import Specs
 from scheduledjobs.store.executions import lock_live_until
 from scheduledjobs.store.instances import list_instances, lose_executions
-from scheduledjobs.store.jobs import advance_jobs, database_now, load_jobs, load_late_jobs
+from scheduledjobs.store.jobs import advance_jobs, database_now, load_jobs, load_late_jobs, load_suspended_one_shots
 from scheduledjobs.store.leadership import Leader
 from scheduledjobs.store.mirror import find_expiring_pauses
 from scheduledjobs.store.queries import Row
 from scheduledjobs.store.sessions import Connection
+
+Load = Callable[[Connection, timedelta, int, Sequence[UUID]], Awaitable[list[Row]]]
 
 MOST_JOBS = 200
 MOST_ROWS = 1000
@@ -44,6 +47,9 @@ class Closed:
 
     resuming: list[str] = field(default_factory=list)
     """Jobs (200 at most) whose pause has ended since the backup: from its end on the misfire rule decides."""
+
+    suspended: list[str] = field(default_factory=list)
+    """One-shots whose moment was closed though the backup has them suspended: they may have been resumed, and run."""
 
 
 async def find_beating(conn: Connection, wait: Callable[[], Awaitable[None]]) -> list[str]:
@@ -71,10 +77,12 @@ class Restored:
         """Close everything, a part in each transaction; begun again after a failure it goes on where it was."""
         while await self._close_executions():
             self._tell(self._closed)
-        passed: set[UUID] = set()
-        while rows := await self._load(passed):
-            await self._close_moments(rows, passed)
-            self._tell(self._closed)
+        for load in (load_late_jobs, load_suspended_one_shots):
+            passed: set[UUID] = set()
+            while rows := await self._load(load, passed):
+                await self._close_moments(rows, passed)
+                self._tell(self._closed)
+        self._closed.suspended.sort()
         self._closed.resuming = await self._find_resuming()
         return self._closed
 
@@ -85,10 +93,10 @@ class Restored:
         self._closed.executions += len(rows)
         return bool(rows)
 
-    async def _load(self, passed: set[UUID]) -> list[Row]:
+    async def _load(self, load: Load, passed: set[UUID]) -> list[Row]:
         async with self._leader.session() as conn:
             late = await database_now(conn) - self._until
-            return await load_late_jobs(conn, late, MOST_JOBS, list(passed))
+            return await load(conn, late, MOST_JOBS, list(passed))
 
     async def _close_moments(self, rows: Sequence[Row], passed: set[UUID]) -> None:
         async with self._leader.write() as conn:
@@ -97,6 +105,11 @@ class Restored:
             moved = await advance_jobs(conn, [advance_row(job, decision) for job, decision in decided.values()])
             inserted = await record(conn, [decided[uid] for uid in decided if uid in moved], self._days)
         self._closed.moments += sum(row.moment_count or 1 for _, row in inserted)
+        self._closed.suspended += [
+            f"{row['namespace']}/{row['name']}"
+            for row in rows
+            if row["id"] in moved and row["state"] == JobState.SUSPENDED
+        ]
         passed.update(row["id"] for row in rows)
 
     def _decide(self, rows: Sequence[Row], now: datetime) -> list[tuple[Job, Decision]]:

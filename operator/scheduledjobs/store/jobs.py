@@ -48,6 +48,12 @@ async def load_late_jobs(conn: Connection, late: timedelta, most: int, excluded:
     return await fetch_all(conn, "load_late_jobs", late_seconds=seconds, excluded=list(excluded), most=most)
 
 
+async def load_suspended_one_shots(conn: Connection, late: timedelta, most: int, excluded: Sequence[UUID]) -> list[Row]:
+    """Return the rows of suspended one-shots late by `late` or more, the least late first, at most `most`."""
+    seconds = late.total_seconds()
+    return await fetch_all(conn, "load_suspended_one_shots", late_seconds=seconds, excluded=list(excluded), most=most)
+
+
 async def load_jobs(conn: Connection, ids: Sequence[UUID]) -> list[Row]:
     """Return the rows of these jobs, in no order; ids without a row are left out."""
     return await fetch_all(conn, "load_jobs", ids=list(ids))
