@@ -124,7 +124,7 @@ MEANING = {
     "claims handed back unstarted": "Nothing is lost: others claim them. Often: slots or links are short",
     "could not lead": "Look at PostgreSQL: another replica, or this one, tries again",
     "could not say goodbye": "Nothing is lost: the leader finds out after 10 s",
-    "credentials cannot be renewed": "The old ones are used; mend what KUBECONFIG names before they expire",
+    "credentials cannot be renewed": "The old ones are used; mend what `error` names before they expire",
     "ended sessions of an older term that blocked the take-over": "A replica was frozen in a transaction; see its node",
     "ending cannot be recorded": "Its result or output cannot be stored; the state alone is",
     "event refused": "Often rights, or a policy of that namespace: see `error`",

@@ -46,6 +46,7 @@ from scheduledjobs.kube.client import (
     KubeClient,
     our_errors,
 )
+from scheduledjobs.kube.renewal import Trust
 
 UNAUTHORIZED, FORBIDDEN, UNPROCESSABLE = 401, 403, 422
 REVIEW_SECONDS = 3.0
@@ -118,7 +119,8 @@ class Callers:
 
     def __init__(self, configuration: client.Configuration, monotonic: Monotonic = time.monotonic) -> None:
         self._server = Server.of(configuration)
-        self._own = KubeClient(configuration)
+        self._trust = Trust(self._server.tls, configuration, monotonic)
+        self._own = KubeClient(configuration, monotonic)
         self._line = Line(monotonic)
         self._known: OrderedDict[bytes, Known] = OrderedDict()
         self._arriving: dict[bytes, Known] = {}
@@ -256,6 +258,7 @@ class Callers:
         sent = {**JSON, **(headers or {}), "Authorization": f"Bearer {token}"}
         data = None if body is None else orjson.dumps(body)
         asked = {name: str(value) for name, value in (query or {}).items()}
+        self._trust.renew()
         async with (
             our_errors(f"{verb} {path}"),
             asyncio.timeout(seconds),
@@ -283,6 +286,7 @@ class Callers:
         headers: Mapping[str, str] | None,
     ) -> dict[str, Any]:
         sent, asked = {**JSON, **(headers or {})}, list((query or {}).items())
+        self._own.trust.renew()
         async with our_errors(f"{verb} {path}"), asyncio.timeout(REQUEST_SECONDS):
             prepared = await self._own.api.param_serialize(
                 verb, path, query_params=asked, header_params=sent, body=body, auth_settings=["BearerToken"]

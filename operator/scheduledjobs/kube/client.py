@@ -20,7 +20,7 @@ from kubernetes.aio.client.exceptions import ApiException
 
 from scheduledjobs.core.nesting import read_json
 from scheduledjobs.errors import Conflict, Forbidden, KubeError, KubeUnavailable, NotFound, SettingsError
-from scheduledjobs.kube.renewal import Renewal
+from scheduledjobs.kube.renewal import Renewal, Trust
 
 REQUEST_SECONDS = 10.0
 HTTP_ERROR = 400
@@ -81,9 +81,10 @@ class Requests(Protocol):
 class KubeClient:
     """A client of one API server; use `open_client`."""
 
-    def __init__(self, configuration: client.Configuration) -> None:
+    def __init__(self, configuration: client.Configuration, monotonic: Callable[[], float] = time.monotonic) -> None:
         self.configuration = configuration
         self.api = client.ApiClient(configuration)
+        self.trust = Trust(self.api.rest_client.ssl_context, configuration, monotonic)
 
     async def request(
         self,
@@ -98,6 +99,7 @@ class KubeClient:
         """Make one request and return the object that it answers, as plain JSON values."""
         sent = {"Accept": "application/json", **(headers or {})}
         what = f"{verb} {path}"
+        self.trust.renew()
         async with our_errors(what), asyncio.timeout(seconds):
             prepared = await self.api.param_serialize(
                 verb,

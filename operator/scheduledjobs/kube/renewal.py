@@ -1,12 +1,14 @@
-"""The credentials of a kubeconfig, renewed each minute: tokens of files, of plugins and of OIDC expire.
+"""What proves who we are and who the API server is, renewed while it is in use: tokens expire, authorities rotate.
 
-The client's library does so for a pod's token alone. Its loader reads a token's file anew each time; a plugin, or an
-issuer of OIDC, it asks when what they said last has five minutes left, so nobody needs to wait for the answer.
+The credentials of a kubeconfig are renewed each minute: tokens of files, of plugins and of OIDC expire. The client's
+library does so for a pod's token alone. Its loader reads a token's file anew each time; a plugin, or an issuer of OIDC,
+it asks when what they said last has five minutes left, so nobody needs to wait for the answer.
 """
 
 from __future__ import annotations
 
 import asyncio
+import ssl
 import time
 from collections.abc import Callable
 from contextvars import Context
@@ -20,6 +22,8 @@ log = structlog.get_logger(__name__)
 RENEW_SECONDS = 60.0
 PATIENCE_SECONDS = 30.0
 """How long a plugin may take; then it is asked again a minute later."""
+
+TRUST_SECONDS = 600.0
 
 
 class Loader(Protocol):
@@ -53,6 +57,39 @@ class Renewal:
             async with asyncio.timeout(PATIENCE_SECONDS):
                 await self._loader.load_and_set(configuration)
         except Exception as error:  # noqa: BLE001 whatever a plugin does; what there is may be good for a while
-            log.warning("credentials cannot be renewed", error=f"{type(error).__name__}: {error}".rstrip(": "))
+            _warn(error)
         finally:
             self._task, self._renew_at = None, self._monotonic() + RENEW_SECONDS
+
+
+class Trust:
+    """The authority that vouches for the API server, read anew every ten minutes into a context that is in use.
+
+    What it was before is believed on: in a rotation the API server shows now the one, now the other.
+    """
+
+    def __init__(
+        self,
+        context: ssl.SSLContext,
+        configuration: client.Configuration,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._context = context
+        self._configuration = configuration
+        self._monotonic = monotonic
+        self._renew_at = monotonic() + TRUST_SECONDS
+
+    def renew(self) -> None:
+        """Read it anew, if it is time; connections that are made from now on believe it."""
+        path = self._configuration.ssl_ca_cert
+        if not path or self._monotonic() < self._renew_at:
+            return
+        self._renew_at = self._monotonic() + TRUST_SECONDS
+        try:
+            self._context.load_verify_locations(cafile=path)
+        except OSError as error:
+            _warn(error)
+
+
+def _warn(error: Exception) -> None:
+    log.warning("credentials cannot be renewed", error=f"{type(error).__name__}: {error}".rstrip(": "))
