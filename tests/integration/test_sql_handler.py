@@ -12,6 +12,8 @@ from uuid import UUID, uuid4
 
 import psycopg
 import pytest
+from dev.postgres import Postgres
+from tests.faults.proxy import Network, Way
 from tests.integration.conftest import REGISTRY, Stage, resource
 
 from scheduledjobs.core.reasons import Reason, Trigger
@@ -21,6 +23,7 @@ from scheduledjobs.handlers.execution import Output, captured
 from scheduledjobs.handlers.sql import SqlPayload, allow_connections, sql
 from scheduledjobs.store.effects import StaleAttempt, StatementRefused
 from scheduledjobs.store.executions import cancel_execution, find_ended_claims
+from scheduledjobs.store.returned import RowTooLarge
 from scheduledjobs.store.sessions import connect, password_of
 
 
@@ -101,7 +104,17 @@ async def test_rows_that_a_statement_returns_are_its_result(stage: Stage) -> Non
     assert await sql(execution(found, replica), payload) == {"rows": 1, "returned": [{"a": {"x": [1]}, "b": 1}]}
 
 
-@pytest.mark.parametrize("statement", ["SELEC 1", "SELECT 1/0", "SELECT 1; DROP TABLE effect", "SELECT %(nothing)s"])
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "SELEC 1",
+        "SELECT 1/0",
+        "SELECT 1; DROP TABLE effect",
+        "SELECT %(nothing)s",
+        "COPY effect TO STDOUT",
+        "COPY effect FROM STDIN",
+    ],
+)
 async def test_a_statement_that_cannot_work_is_not_tried_again(stage: Stage, statement: str) -> None:
     replica = await stage.replica()
     found = await claimed(stage, replica)
@@ -166,16 +179,92 @@ async def test_a_role_keeps_a_statement_from_what_it_may_not_touch(stage: Stage)
             conn.execute(f"DROP OWNED BY {role}; DROP ROLE {role}".encode())
 
 
-async def test_a_result_is_bounded_however_much_a_statement_returns(stage: Stage) -> None:
+def peak_mib() -> float:
+    """The most memory that this process has held since `forget_peak`."""
+    (line,) = (line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM"))
+    return int(line.split()[1]) / 1024
+
+
+def forget_peak() -> None:
+    Path("/proc/self/clear_refs").write_text("5")
+
+
+MANY = "SELECT %(value)s, repeat('x', 1000) FROM generate_series(1, 200000)"
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        f"/* all */ {MANY} AS n",
+        f"INSERT INTO effect {MANY} RETURNING *",
+        f"WITH new AS (INSERT INTO effect {MANY} RETURNING *) SELECT * FROM new",
+    ],
+)
+async def test_a_result_is_bounded_however_much_a_statement_returns(stage: Stage, statement: str) -> None:
     replica = await stage.replica()
     found = await claimed(stage, replica)
-    statement = "/* all */ SELECT repeat('x', 1000) AS text FROM generate_series(1, 20000)"
-    answer = await sql(execution(found, replica), SqlPayload(connection="own", statement=statement))
-    assert (answer["rows"], len(answer["returned"])) == (20_000, 100)
+    forget_peak()
+    before = peak_mib()
+    payload = SqlPayload(connection="own", statement=statement, parameters={"value": "x"})
+    answer = await sql(execution(found, replica), payload)
+    assert peak_mib() - before < 50  # of 200 MB
+    assert answer["rows"] == 200_000
+    assert 0 < len(answer["returned"]) <= 100
     (row,) = stage.rows("SELECT state, length(result::text) AS size, result FROM job_execution_log")
     assert row["state"] == "SUCCEEDED"
     assert row["size"] < 17_000
     assert row["result"]["truncated"] is True
+
+
+@pytest.mark.parametrize(
+    "statement",
+    ["SELECT repeat('x', 300000000)", "INSERT INTO effect SELECT 'a', repeat('x', 300000000) RETURNING value"],
+)
+async def test_a_row_that_is_too_large_fails_its_attempt_before_it_is_held(
+    stage: Stage, postgres_server: Postgres, statement: str
+) -> None:
+    replica = await stage.replica()
+    found = await claimed(stage, replica)
+    with Network() as network:
+        way = Way(network, postgres_server.port)
+        way.bytes_per_second = 200e6  # a network: on loopback the server may bring a row faster than it is counted
+        url = stage.url.replace(f":{postgres_server.port}/", f":{way.port}/")
+        allow_connections(url, {"own": {"namespaces": ["default"]}})
+        forget_peak()
+        before = peak_mib()
+        with pytest.raises(RowTooLarge, match="returns a row of more than 4 MiB"):
+            await sql(execution(found, replica), SqlPayload(connection="own", statement=statement))
+        assert peak_mib() - before < 100  # of 300 MB
+        way.close()
+    assert stage.rows("SELECT * FROM effect") == []
+    assert stage.rows()[0]["state"] == "RUNNING"
+
+
+async def test_a_row_that_comes_too_fast_to_be_counted_fails_its_attempt_too(stage: Stage) -> None:
+    replica = await stage.replica()
+    found = await claimed(stage, replica)
+    statement = "INSERT INTO effect SELECT 'a', repeat('x', 5000000) RETURNING value"
+    with pytest.raises(RowTooLarge, match="returns a row of more than 4 MiB"):
+        await sql(execution(found, replica), SqlPayload(connection="own", statement=statement))
+    assert stage.rows("SELECT * FROM effect") == []
+
+
+@pytest.mark.parametrize(
+    ("statement", "expected"),
+    [
+        ("INSERT INTO effect SELECT 'a', 'RETURNING' FROM generate_series(1, 3)", {"rows": 3}),
+        ("DELETE FROM effect RETURNING *", {"rows": 0, "returned": []}),
+        ("UPDATE effect SET value = 'a' WHERE false", {"rows": 0}),
+        ("SHOW server_encoding", {"rows": 1, "returned": [{"server_encoding": "UTF8"}]}),
+        ("DO $$ BEGIN PERFORM 1; END $$", {"rows": -1}),
+    ],
+)
+async def test_what_a_statement_comes_to_is_told_whatever_its_kind(
+    stage: Stage, statement: str, expected: dict[str, Any]
+) -> None:
+    replica = await stage.replica()
+    found = await claimed(stage, replica)
+    assert await sql(execution(found, replica), SqlPayload(connection="other", statement=statement)) == expected
 
 
 async def test_an_effect_that_was_to_be_stopped_is_cancelled_not_failed(stage: Stage) -> None:

@@ -17,21 +17,18 @@ from uuid import UUID
 import orjson
 import psycopg
 from psycopg import sql as compose
-from psycopg.rows import dict_row
 from psycopg.types.json import Jsonb
 
 from scheduledjobs.core.result import encode_result
 from scheduledjobs.errors import Permanent, StoreError
+from scheduledjobs.store import returned
 from scheduledjobs.store.queries import execute
 from scheduledjobs.store.sessions import Connection, connect, first_line
 
-MOST_RETURNED = 100
 FINAL_CLASSES = frozenset({"22", "23", "42"})
 """SQLSTATE classes that another attempt cannot mend: bad data, a broken constraint, a wrong statement."""
 
 FIRST_WORD = re.compile(r"(?:\s|\(|--[^\n]*(?:\n|$)|/\*.*?\*/)*([a-z]+)", re.IGNORECASE | re.DOTALL)
-WRITES = re.compile(r"\b(insert|update|delete|merge)\b", re.IGNORECASE)
-QUERIES = frozenset({"SELECT", "VALUES", "TABLE"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,9 +54,9 @@ async def run_statement(
 ) -> dict[str, Any]:
     """Run one statement in a transaction and commit; with `claim`, complete that attempt in the same transaction.
 
-    Returns {"rows": how many, "returned": the first 100 rows, where it returns any}. Raises `StatementRefused` where
-    trying again is no use, `StaleAttempt` where the attempt was taken away or asked to stop, `StoreError` for anything
-    else.
+    Returns {"rows": how many, "returned": the first 100 rows, where it returns any; fewer where these are larger than a
+    result may be}. Raises `StatementRefused` or `RowTooLarge` where trying again is no use, `StaleAttempt` where the
+    attempt was taken away or asked to stop, `StoreError` for anything else.
     """
     async with connect(url, "scheduledjobs sql handler") as conn, conn.transaction():
         if role is not None:
@@ -92,25 +89,8 @@ async def complete_effect(conn: Connection, claim: Claim, result: Mapping[str, A
 
 async def _run(conn: Connection, statement: str, parameters: Mapping[str, Any]) -> dict[str, Any]:
     bound = {name: Jsonb(value) if isinstance(value, dict | list) else value for name, value in parameters.items()}
-    async with conn.cursor(row_factory=dict_row) as cursor:
-        if is_query(statement):
-            return await _read(cursor, statement, bound)
-        await cursor.execute(statement.encode(), bound, prepare=True)  # prepared: it can be one statement only
-        found: dict[str, Any] = {"rows": cursor.rowcount}
-        if cursor.description is not None:
-            found["returned"] = _as_json(await cursor.fetchmany(MOST_RETURNED))
-    return found
-
-
-async def _read(cursor: psycopg.AsyncCursor[Any], statement: str, bound: Mapping[str, Any]) -> dict[str, Any]:
-    """Count what a query returns and keep its first rows: however many there are, a chunk is held at a time."""
-    kept: list[Any] = []
-    count = 0
-    async for row in cursor.stream(statement.encode(), bound, size=MOST_RETURNED):
-        count += 1
-        if count <= MOST_RETURNED:
-            kept.append(row)
-    return {"rows": count, "returned": _as_json(kept)}
+    found = await returned.run(conn, statement, bound)
+    return {"rows": found.rows} if found.kept is None else {"rows": found.rows, "returned": _as_json(found.kept)}
 
 
 def _as_json(rows: list[Any]) -> Any:
@@ -121,9 +101,3 @@ def first_word(statement: str) -> str:
     """Return the first word of a statement in capitals, behind comments and brackets; "" where there is none."""
     found = FIRST_WORD.match(statement)
     return found.group(1).upper() if found else ""
-
-
-def is_query(statement: str) -> bool:
-    """Return whether a statement only reads, and so always returns rows."""
-    word = first_word(statement)
-    return word in QUERIES or (word == "WITH" and WRITES.search(statement) is None)
