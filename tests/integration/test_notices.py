@@ -269,6 +269,48 @@ async def test_a_run_that_takes_long_is_noticed_once_while_it_runs(stage: Stage)
     assert [row["kind"] for row in stage.rows("SELECT kind FROM notice")] == ["longRun"]
 
 
+async def start(stage: Stage, jobs: int = 1) -> None:
+    """Let so many jobs run an attempt that does not end."""
+    for number in range(jobs):
+        await stage.mirror(resource(f"job-{number}", fixedRate="1s"))
+    replica = await stage.replica()
+    stage.tick(seconds=1.5)
+    await stage.fire()
+    assert len(await stage.claim(replica, jobs)) == jobs
+
+
+TWO_TIMES = (
+    {"webhook": "team", "on": ["longRun"], "longRun": "10m"},
+    {"webhook": "ops", "on": ["longRun"], "longRun": "1h"},
+)
+TOLD = "SELECT webhook, count(*) AS n FROM notice WHERE kind = 'longRun' GROUP BY webhook ORDER BY webhook"
+
+
+async def test_each_webhook_is_told_of_a_long_run_at_its_own_time(stage: Stage) -> None:
+    await start(stage)
+    watched = await watching(stage, *TWO_TIMES)
+    stage.tick(minutes=11)
+    await watched.look()
+    assert [row["webhook"] for row in stage.rows(TOLD)] == ["team"]
+    stage.tick(minutes=60)
+    await watched.look()
+    assert [row["webhook"] for row in stage.rows(TOLD)] == ["ops", "team"]
+
+
+async def test_long_runs_that_are_noticed_take_no_place_of_others(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("scheduledjobs.steps.notice.PAGE", 2)
+    await start(stage, jobs=5)
+    watched = await watching(stage, *TWO_TIMES)
+    stage.tick(minutes=11)
+    await watched.look()
+    assert [(row["webhook"], row["n"]) for row in stage.rows(TOLD)] == [("team", 5)]
+    stage.tick(minutes=60)
+    await watched.look()
+    assert [(row["webhook"], row["n"]) for row in stage.rows(TOLD)] == [("ops", 5), ("team", 5)]
+
+
 async def test_a_job_names_a_shorter_time_and_a_webhook_of_its_own(stage: Stage) -> None:
     asked = {"scheduledjobs.dev/notify": "team", "scheduledjobs.dev/notify-long-run": "1m"}
     await job(stage, annotations=asked)

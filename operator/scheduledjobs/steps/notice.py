@@ -198,18 +198,26 @@ class Notice:
         await self._tell(new)
 
     async def _find_long_runs(self) -> None:
-        shortest = self._recipients.shortest_run or NO_LIMIT
-        async with self._leader.session() as conn:
-            rows = await find_long_runs(conn, shortest.total_seconds(), PAGE)
-        notices: list[dict[str, Any]] = []
-        for row in rows:
-            ran = timedelta(seconds=row["ran_seconds"])
-            told = self._recipients.late_for(ran, row["namespace"], row["annotations"] or {})
-            notices += _notices(Kind.LONG_RUN, row, row["started_at"] + ran, told)
-        if notices:
-            async with self._leader.write() as conn:
-                new = await insert_notices(conn, notices)
-            await self._tell(new)
+        """Notice what has run for long. All that runs is looked at, for each webhook has a time of its own; there is no
+        more of it than replicas have slots."""
+        shortest = (self._recipients.shortest_run or NO_LIMIT).total_seconds()
+        after, is_last = FIRST, False
+        while not is_last:
+            async with self._leader.session() as conn:
+                rows = await find_long_runs(conn, shortest, after, PAGE)
+            notices = [notice for row in rows for notice in self._long_run(row)]
+            if notices:
+                async with self._leader.write() as conn:
+                    new = await insert_notices(conn, notices)
+                await self._tell(new)
+            is_last = len(rows) < PAGE
+            after = after if is_last else (rows[-1]["started_at"], rows[-1]["id"])
+
+    def _long_run(self, row: Row) -> Iterator[dict[str, Any]]:
+        ran = timedelta(seconds=row["ran_seconds"])
+        late = self._recipients.late_for(ran, row["namespace"], row["annotations"] or {})
+        untold = [webhook for webhook in late if webhook not in row["told"]]
+        return _notices(Kind.LONG_RUN, row, row["started_at"] + ran, untold)
 
     async def _tell(self, webhooks: Iterable[str]) -> None:
         """Say that something waits; of more than is ever listed, the oldest are counted only."""

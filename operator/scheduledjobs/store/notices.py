@@ -19,9 +19,11 @@ async def find_noticeable(conn: Connection, since: datetime, after: tuple[dateti
     return await fetch_all(conn, "find_noticeable", since=since, after_at=after[0], after_id=after[1], most=most)
 
 
-async def find_long_runs(conn: Connection, seconds: float, most: int) -> list[Row]:
-    """Return up to `most` attempts that have run so long, or whose job names a time of its own, and are not noticed."""
-    return await fetch_all(conn, "find_long_runs", seconds=seconds, most=most)
+async def find_long_runs(conn: Connection, seconds: float, after: tuple[datetime, int], most: int) -> list[Row]:
+    """Return up to `most` attempts after (started_at, id) that have run so long, or whose job names a time of its own,
+    the longest first, each with the webhooks that are told of it."""
+    after_at, after_id = after
+    return await fetch_all(conn, "find_long_runs", seconds=seconds, after_at=after_at, after_id=after_id, most=most)
 
 
 async def insert_notices(conn: Connection, rows: Iterable[Mapping[str, Any]]) -> list[str]:
