@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import time
 from datetime import UTC, datetime
@@ -113,6 +114,26 @@ async def test_a_payload_that_is_no_object_is_shown_at_its_field_and_kept() -> N
     assert 'id="payload-error"' in text
     assert "[&#34;&lt;b&gt;&#34;" in text
     assert parts.writes.asked == []
+
+
+@pytest.mark.parametrize("payload", [{"password": "•••"}, {"headers": [{"X-Token": "•••"}]}, {"url": "https://•••@x/"}])
+async def test_no_run_is_asked_for_with_the_mask_in_place_of_a_secret(payload: dict[str, Any]) -> None:
+    app, parts = site()
+    answer = await post(app, f"{AT}/run-now", ("payload", json.dumps(payload)))
+    assert answer.status == 422
+    assert f"{next(iter(payload))} holds •••, which stands for a secret" in answer.body.decode()
+    assert parts.writes.asked == []
+
+
+async def test_a_payload_that_is_to_be_run_again_is_in_the_page_and_in_no_address() -> None:
+    app, _ = site()
+    shown = (await call(app, "GET", "/ui/executions/1002")).body.decode()
+    (link,) = re.findall(r'href="([^"]+)">[^<]*(?:<svg.*?</svg>)?Run again…', shown)
+    assert link == f"/ui/jobs/{ONE.id}/run-now?execution=1002"
+    form = (await call(app, "GET", link)).body.decode()
+    assert "https://x.example/&lt;b&gt;" in form.partition("<textarea")[2].partition("</textarea>")[0]
+    assert (await call(app, "GET", link.replace("1002", "2002"))).status == 404  # of another job
+    assert (await call(app, "GET", link.replace("1002", "x"))).status == 404
 
 
 async def test_a_refusal_is_told_on_the_page_of_the_form_with_what_was_typed() -> None:

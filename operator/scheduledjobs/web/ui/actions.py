@@ -17,8 +17,9 @@ from starlette.responses import Response
 
 from scheduledjobs.errors import ScheduledJobsError
 from scheduledjobs.web.models import JobDetail
-from scheduledjobs.web.problems import ProblemError, problem_of
-from scheduledjobs.web.ui.execution import execution_id
+from scheduledjobs.web.problems import ProblemError, problem, problem_of
+from scheduledjobs.web.ui.execution import execution_id, pretty, read_id
+from scheduledjobs.web.ui.forms import masks
 from scheduledjobs.web.ui.job import job_id, job_route
 from scheduledjobs.web.ui.jobs import back_to
 from scheduledjobs.web.ui.page import UI, Fields, Flash, Visit, acting, fields, go, href, visit
@@ -69,10 +70,20 @@ def _form(template: str) -> Callable[[Request], Awaitable[Response]]:
     async def endpoint(request: Request) -> Response:
         seen = await visit(request)
         job = await request.app.state.reads.job(seen.scope, job_id(request))
-        asked = Fields([("payload", request.query_params.get("payload", ""))])
-        return await _form_page(request, template, job, form=asked)
+        return await _form_page(request, template, job, form=await _begun(request, seen, job))
 
     return endpoint
+
+
+async def _begun(request: Request, seen: Visit, job: JobDetail) -> Fields:
+    """Return the form with the payload of the execution that is to be run again. The address names that and no more:
+    addresses are logged on their way, and have a length."""
+    if "execution" not in request.query_params:
+        return Fields([])
+    found = await request.app.state.reads.execution(seen.scope, read_id(request.query_params["execution"]))
+    if found.job_id != job.id:
+        raise problem(404, "There is no such execution of this job.", reason="NotFound")
+    return Fields([("payload", pretty(found.payload))])
 
 
 for _name in ("run-now", "pause", "delete"):
@@ -103,6 +114,8 @@ def read_payload(text: str) -> dict[str, Any] | None:
         raise _Wrong("payload", f"is not JSON: {error}") from None
     if not isinstance(found, dict):
         raise _Wrong("payload", 'must be a JSON object, such as {"name": "value"}')
+    if wrong := masks(found):
+        raise _Wrong("payload", f"{wrong[0].field.removeprefix('spec.payload.')} {wrong[0].message}")
     return found
 
 

@@ -42,7 +42,11 @@ async def execution(request: Request) -> Response:
 
 def execution_id(request: Request) -> int:
     """Return the id in the address; 404 where it is not a number."""
-    text = request.path_params["id"]
+    return read_id(request.path_params["id"])
+
+
+def read_id(text: str) -> int:
+    """Return the id of an execution; 404 where it is not a number."""
     if not text.isascii() or not text.isdigit() or len(text) > 18:
         raise problem(404, "There is no such execution.", reason="NotFound")
     return int(text)
