@@ -100,9 +100,7 @@ def test_the_api_server_is_away(own_cluster: ControlPlane, postgres_server: Post
             print(f"{name}: {answer.status} after {seconds:.2f} s")
             if name.startswith("GET"):
                 assert answer.status == 200, name
-            elif "/cancel" in name:
-                assert answer.status in (409, 503)
-            else:
+            else:  # a cancel too, though it is written to the database
                 away(answer, "ApiServerUnavailable")
             assert seconds < 15
         away(site.rest.get("/jobs", token=site.tokens["vera"]), "ApiServerUnavailable")  # nobody knows her yet

@@ -118,14 +118,22 @@ def test_nobody_sees_what_is_public_and_that_is_all(site: Site) -> None:
 
 def test_a_right_that_is_taken_away_is_gone_for_writes_at_once(site: Site) -> None:
     made = site.create("fired")
+    long = site.create("long", payload={"seconds": 600}, concurrencyPolicy="Allow")
     kubectl = site.replicas.cluster.kubectl
     kubectl("create", "serviceaccount", "temp", "-n", site.ours)
     words = ("create", "rolebinding", "temp", "-n", site.ours, "--role=ana", f"--serviceaccount={site.ours}:temp")
     kubectl(*words)
     token = kubectl("create", "token", "temp", "-n", site.ours).stdout.strip()
     assert site.rest.post(f"/jobs/{made['id']}/pause", {}, token=token).status == 200
+    runs = [site.run(long)["id"] for _ in range(2)]
+    assert site.rest.post(f"/executions/{runs[0]}/cancel", token=token).status == 200
     kubectl("delete", "rolebinding", "temp", "-n", site.ours)
     refused = until(
         lambda: (found := site.rest.post(f"/jobs/{made['id']}/resume", token=token)).status != 200 and found
     )
     assert (refused.status, refused.reason) == (403, "Forbidden")
+    refused = site.rest.post(
+        f"/executions/{runs[1]}/cancel", token=token
+    )  # a write of ours, which no API server refuses
+    assert (refused.status, refused.reason) == (403, "Forbidden")
+    assert site.rest.get(f"/executions/{runs[1]}").json["cancelRequestedBy"] is None

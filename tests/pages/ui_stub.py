@@ -357,7 +357,7 @@ class Auth:
     async def scope(self, caller: Caller) -> None:
         return None
 
-    async def may(self, caller: Caller, verb: str, namespace: str | None) -> bool:
+    async def may_now(self, caller: Caller, verb: str, namespace: str) -> bool:
         return True
 
     async def check_origin(self, request: Any) -> None:

@@ -77,6 +77,10 @@ class Believed(Generic[T]):
             self._doubt.used(self._answered_at)
             return self._answer[0]
 
+    async def get_anew(self) -> T:
+        """Return an answer that is asked for now, where an older one will not do; `KubeUnavailable` for none."""
+        return await self._anew()
+
     def _age(self) -> float:
         return self._line.monotonic() - self._asked
 

@@ -151,8 +151,11 @@ class Callers:
         self._keep(key, known)  # only now: tokens that nobody knows must not push out those that somebody does
         return caller
 
-    async def may(self, caller: Caller, verb: str, namespace: str | None) -> bool:
-        """Return whether the caller may do that with ScheduledJobs in a namespace, or (None) in all of them."""
+    async def may(self, caller: Caller, verb: str, namespace: str | None, *, anew: bool = False) -> bool:
+        """Return whether the caller may do that with ScheduledJobs in a namespace, or (None) in all of them.
+
+        `anew`: whatever was believed until now; then `KubeUnavailable` where the API server does not say.
+        """
         if caller.token is None:
             return True
         key = _key(caller.token)
@@ -166,7 +169,7 @@ class Callers:
             if len(known.rights) > MOST_RIGHTS:
                 known.rights.popitem(last=False)
         try:
-            return await right.get()
+            return await (right.get_anew() if anew else right.get())
         except NotAuthenticated:
             self._known.pop(key, None)
             raise

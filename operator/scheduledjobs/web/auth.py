@@ -61,9 +61,9 @@ class Auth:
         await self.check_origin(request)
         return await self.callers.who(token)
 
-    async def may(self, caller: Caller, verb: str, namespace: str | None) -> bool:
-        """Return whether the caller may do that with ScheduledJobs in a namespace, or (None) in all of them."""
-        return await self.callers.may(caller, verb, namespace)
+    async def may_now(self, caller: Caller, verb: str, namespace: str) -> bool:
+        """Return whether the caller may do that with ScheduledJobs in a namespace, asked anew: for what is written."""
+        return await self.callers.may(caller, verb, namespace, anew=True)
 
     async def scope(self, caller: Caller) -> frozenset[str] | None:
         """Return the namespaces whose jobs and history the caller may see; None: all."""

@@ -185,7 +185,7 @@ class Writes:
         return known if known and await self._reads.request(row["id"], known) else None
 
     async def cancel(self, caller: Caller, execution_id: int) -> Execution:
-        """Cancel an execution that waits or runs; 409 if it has ended."""
+        """Cancel an execution that waits or runs; 409 if it has ended, 503 if nobody says now who may."""
         found = await self._reads.execution(await self._auth.scope(caller), execution_id)
         await self._must_patch(caller, found.namespace)
         async with connect(self._url, "scheduledjobs web cancel", statement_timeout="5s", lock_timeout="2s") as conn:
@@ -200,8 +200,8 @@ class Writes:
         return await self._ended(execution_id)
 
     async def _must_patch(self, caller: Caller, namespace: str) -> None:
-        """Refuse who may not change jobs, where the API server is not asked to change one."""
-        if not await self._auth.may(caller, "patch", namespace):
+        """Refuse who may not change jobs, asked anew, where the API server is not asked to change one."""
+        if not await self._auth.may_now(caller, "patch", namespace):
             detail = f"{caller.name} may not patch scheduledjobs in the namespace {namespace}"
             raise ProblemError(403, "Forbidden", detail, "Forbidden")
 
