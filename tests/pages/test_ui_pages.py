@@ -183,6 +183,15 @@ async def test_a_database_that_is_away_is_a_page_that_says_what_it_means() -> No
     assert 'data-poll="yes"' in answer.body.decode()
 
 
+async def test_the_page_of_versions_leads_to_older_ones_and_back() -> None:
+    app, _ = site()
+    first = (await call(app, "GET", f"{AT}/versions")).body.decode()
+    assert f'href="{AT}/versions?cursor=abc">Older' in first
+    later = (await call(app, "GET", f"{AT}/versions?cursor=abc")).body.decode()
+    assert f'href="{AT}/versions">Newest' in later
+    assert "Older" not in later
+
+
 async def test_no_leader_and_two_versions_are_said() -> None:
     app, parts = site()
     parts.reads.leader = None

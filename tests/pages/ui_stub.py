@@ -171,7 +171,7 @@ class Reads:
         self._ask()
         return models.ExecutionPage(items=runs(self._number(self._find(id)), 50), next_cursor="abc")
 
-    async def versions(self, scope: Any, id: str) -> models.Versions:
+    async def versions(self, scope: Any, id: str, filters: Any) -> models.Versions:
         self._ask()
         change = models.Change(field="spec.schedule", before="0 2 * * *", after="0 3 * * * <b>")
         return models.Versions(
@@ -186,7 +186,8 @@ class Reads:
                     changes=[change] if version > 1 else [],
                 )
                 for version in (3, 2, 1)
-            ]
+            ],
+            next_cursor=None if filters.cursor else "abc",
         )
 
     async def why(self, scope: Any, id: str, at: datetime) -> models.Why:

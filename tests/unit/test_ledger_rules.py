@@ -1,4 +1,4 @@
-"""What the ledger commands take for granted: which version was in force, and how far back history is kept."""
+"""What the ledger commands take for granted: what was due under which version, and how far back history is kept."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ from scheduledjobs.core.expected import Version, due_moments, segments
 from scheduledjobs.core.schedule import FixedRate, OneShot
 from scheduledjobs.ledger.read import read_history
 from scheduledjobs.ledger.verify import kept_from
-from scheduledjobs.ledger.why import in_force
 
 NOON = datetime(2026, 11, 24, 12, tzinfo=UTC)
 SECOND, MINUTE = timedelta(seconds=1), timedelta(minutes=1)
@@ -56,12 +55,12 @@ def test_a_one_shot_that_was_replaced_before_its_moment_stays_so_whatever_is_rec
     assert due_moments(found, NOON - 5 * MINUTE, NOON) == []
 
 
-def row(seconds: int, fixed_delay: str, following: int | None, state: str = "ACTIVE") -> dict[str, Any]:
+def row(seconds: int, fixed_delay: str, following: int | None) -> dict[str, Any]:
     spec = {"handler": "log", "fixedDelay": fixed_delay}
     next_fire_at = None if following is None else NOON + following * SECOND
     since = NOON + seconds * SECOND
     return {
-        "version": 1, "state": state, "spec": spec, "anchor_at": None, "effective_from": since, "recorded_at": since,
+        "version": 1, "state": "ACTIVE", "spec": spec, "anchor_at": None, "effective_from": since, "recorded_at": since,
         "next_fire_at": next_fire_at,
     }  # fmt: skip
 
@@ -71,14 +70,6 @@ def test_what_was_planned_is_kept_while_its_schedule_and_instant_last() -> None:
     assert history.planned[NOON] == {NOON + 9 * SECOND, NOON + 30 * SECOND}
     again = read_history([row(0, "9s", 9), row(0, "5s", 5), row(0, "5s", None)])
     assert again.planned[NOON] == {NOON + 5 * SECOND}
-
-
-def test_the_order_of_recording_decides_what_was_in_force() -> None:
-    active, gone = row(0, "9s", 9), {**row(0, "9s", None, "DELETED"), "recorded_at": NOON - 30 * SECOND}
-    assert in_force([active, gone], NOON + MINUTE) is gone
-    assert in_force([active, gone], NOON - MINUTE) is None
-    revived = row(-10, "9s", -1)
-    assert in_force([active, gone, revived], NOON + MINUTE) is revived
 
 
 DAYS = {date(2026, 11, day): False for day in (10, 20, 21, 22, 23, 24, 25, 26)}

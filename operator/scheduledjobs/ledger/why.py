@@ -16,7 +16,15 @@ from scheduledjobs.core.zone import load_zone
 from scheduledjobs.errors import SpecError
 from scheduledjobs.ledger.moment import Moment, resolve, show
 from scheduledjobs.store.jobs import database_now
-from scheduledjobs.store.ledger import find_attempts, find_blocker, find_jobs, find_row_at, snapshot, verify_versions
+from scheduledjobs.store.ledger import (
+    find_attempts,
+    find_blocker,
+    find_jobs,
+    find_row_at,
+    find_version,
+    find_version_at,
+    snapshot,
+)
 from scheduledjobs.store.queries import Row
 from scheduledjobs.store.sessions import Connection
 
@@ -81,37 +89,18 @@ def _stood(job: Row, at: datetime) -> bool:
 
 async def _facts(conn: Connection, job: Row, at: datetime, now: datetime) -> Facts:
     moment = resolve(at, _zone_of(job))
-    versions = await verify_versions(conn, job["id"])
-    version = in_force(versions, moment.at)
+    version = await find_version_at(conn, job["id"], moment.at)
     spec, schedule = _parsed(version)
     standing = await find_row_at(conn, job["id"], moment.at)
     rows = [row for row in standing if row["fire_time"] == moment.at or _names(version, schedule, moment.at)]
     if version is None and rows:  # due before it was recorded: a one-shot, or while nobody mirrored
-        version = next((v for v in reversed(versions) if v["version"] == rows[0]["version"]), None)
+        version = await find_version(conn, job["id"], rows[0]["version"])
         spec, schedule = _parsed(version)
     return Facts(job, version, spec, schedule, moment, now, rows)
 
 
 def _zone_of(job: Row) -> str:
     return str(job["spec"].get("timeZone") or "Etc/UTC")
-
-
-def in_force(versions: Sequence[Row], at: datetime) -> Row | None:
-    """Return what was in force at an instant: of the newest effective_from until then, what was recorded last by it.
-
-    `versions` are in the order in which they were recorded; a later one counts from its effective_from on.
-    """
-    found: list[Row] = []
-    for version in versions:
-        while found and found[-1]["effective_from"] > version["effective_from"]:
-            found.pop()
-        found.append(version)
-    found = [version for version in found if version["effective_from"] <= at]
-    if not found:
-        return None
-    candidates = [version for version in found if version["effective_from"] == found[-1]["effective_from"]]
-    known = [version for version in candidates if version["recorded_at"] <= at]
-    return known[-1] if known else candidates[0]
 
 
 def _parsed(version: Row | None) -> tuple[JobSpec | None, Schedule | None]:

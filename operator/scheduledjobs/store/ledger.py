@@ -32,8 +32,18 @@ async def verify_jobs(conn: Connection, namespace: str | None, name: str | None,
 
 
 async def verify_versions(conn: Connection, job_id: UUID) -> list[Row]:
-    """Return what was in force for a job, in the order in which it was recorded."""
+    """Return what was in force for a job, in the order in which it was recorded: all of it, with its specs."""
     return await fetch_all(conn, "verify_versions", job_id=job_id)
+
+
+async def find_version_at(conn: Connection, job_id: UUID, at: datetime) -> Row | None:
+    """Return the version of a job that was in force at an instant, or None."""
+    return await fetch_one(conn, "find_version_at", job_id=job_id, at=at)
+
+
+async def find_version(conn: Connection, job_id: UUID, version: int) -> Row | None:
+    """Return a version of a job by its number, or None."""
+    return await fetch_one(conn, "find_version", job_id=job_id, version=version)
 
 
 async def verify_rows(conn: Connection, job_id: UUID, since: datetime, until: datetime) -> list[Row]:

@@ -153,6 +153,11 @@ async def read_agenda(conn: Connection, namespaces: Namespaces, until: datetime,
     return await fetch_all(conn, "read_agenda", namespaces=_listed(namespaces), until=until, most=most)
 
 
+async def read_versions(conn: Connection, job_id: UUID, before: int, most: int) -> list[Row]:
+    """Return up to `most` versions of a job recorded before the place `before` (seq), the newest first."""
+    return await fetch_all(conn, "read_versions", job_id=job_id, before=before, most=most)
+
+
 async def read_heat(conn: Connection, job_id: UUID, since: datetime, most: int) -> list[Row]:
     """Return the outcomes of a job by the hour: start, succeeded, failed and not_run, of its newest `most` rows."""
     return await fetch_all(conn, "read_heat", job_id=job_id, since=since, most=most)

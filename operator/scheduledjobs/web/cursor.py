@@ -45,6 +45,19 @@ def decode_execution(cursor: str | None) -> tuple[datetime, int] | None:
     return at, number
 
 
+def decode_version(cursor: str | None) -> int:
+    """Return the place before which a page of versions begins; ProblemError 400 where it is none of ours."""
+    if cursor is None:
+        return BIGGEST_ID
+    try:
+        (place,) = _parts(cursor)
+        if type(place) is not int or not 0 <= place <= BIGGEST_ID:
+            raise _bad()
+    except (ValueError, TypeError):
+        raise _bad() from None
+    return place
+
+
 def _parts(cursor: str) -> list[Any]:
     try:
         found = orjson.loads(base64.urlsafe_b64decode(cursor.encode("ascii") + b"=" * (-len(cursor) % 4)))

@@ -80,3 +80,10 @@ class ExecutionFilters(Question):
     until: Moment | None = Field(default=None, description="Fire times before this, RFC 3339 with an offset")
     limit: int = Field(default=50, ge=1, le=MOST)
     cursor: Cursor | None = Field(default=None, description=CURSOR)
+
+
+class VersionFilters(Question):
+    """Which versions of a job are asked for."""
+
+    limit: int = Field(default=50, ge=1, le=MOST)
+    cursor: Cursor | None = Field(default=None, description=CURSOR)

@@ -188,9 +188,10 @@ class Version(Model):
 
 
 class Versions(Model):
-    """The versions of a job, newest first."""
+    """A page of the versions of a job, newest first."""
 
     items: list[Version]
+    next_cursor: str | None = None
 
 
 class Why(Model):

@@ -22,11 +22,11 @@ from scheduledjobs.store import reading
 from scheduledjobs.store.instances import list_instances
 from scheduledjobs.store.jobs import database_now
 from scheduledjobs.store.leadership import read_leadership
-from scheduledjobs.store.ledger import find_attempts, find_jobs, verify_versions
+from scheduledjobs.store.ledger import find_attempts, find_jobs
 from scheduledjobs.store.queries import Row
 from scheduledjobs.store.sessions import Connection, Sessions
 from scheduledjobs.web import cursor, shapes
-from scheduledjobs.web.filters import ExecutionFilters, JobFilters
+from scheduledjobs.web.filters import ExecutionFilters, JobFilters, VersionFilters
 from scheduledjobs.web.hub import Hub
 from scheduledjobs.web.models import (
     Bucket,
@@ -174,12 +174,14 @@ class Reads:
         following = cursor.encode(last["fire_time"], last["id"]) if last else None
         return ExecutionPage(items=[shapes.execution(row) for row in rows[: filters.limit]], next_cursor=following)
 
-    async def versions(self, scope: Scope, id: str) -> Versions:  # noqa: A002
-        """Return the versions of a job, newest first."""
+    async def versions(self, scope: Scope, id: str, filters: VersionFilters) -> Versions:  # noqa: A002
+        """Return a page of the versions of a job, newest first."""
+        before = cursor.decode_version(filters.cursor)
         async with self.snapshot() as conn:
             job = await self.find(conn, scope, id)
-            rows = await verify_versions(conn, job["id"])
-        return Versions(items=shapes.versions(rows))
+            rows = await reading.read_versions(conn, job["id"], before, filters.limit + 1)
+        following = cursor.encode(rows[filters.limit - 1]["seq"]) if len(rows) > filters.limit else None
+        return Versions(items=shapes.versions(rows)[: filters.limit], next_cursor=following)
 
     async def why(self, scope: Scope, id: str, at: datetime) -> Why:  # noqa: A002
         """Return what became of one moment of a job; a naive `at` is read in the job's zone."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
+from itertools import zip_longest
 from typing import Any
 
 from scheduledjobs.core.agenda import buckets, fires
@@ -206,10 +207,9 @@ def execution_detail(row: Row, attempts: Sequence[Row], outputs: Sequence[Row]) 
 
 
 def versions(rows: Sequence[Row]) -> list[Version]:
-    """Return the versions of a job, newest first, each with what it changed."""
+    """Return versions from rows of store.reading.read_versions, each with what it changed of the one after it there."""
     found = []
-    before: Row | None = None
-    for row in rows:
+    for row, before in zip_longest(rows, rows[1:]):
         changed = changes(before["spec"], row["spec"]) if before is not None else []
         found.append(
             Version(
@@ -223,8 +223,7 @@ def versions(rows: Sequence[Row]) -> list[Version]:
                 changes=[Change(field=name, before=old, after=new) for name, old, new in changed],
             )
         )
-        before = row
-    return found[::-1]
+    return found
 
 
 def replica(row: Row) -> Replica:

@@ -9,7 +9,7 @@ from fastapi import APIRouter, Header, Query, Response
 from scheduledjobs.core.requests import LONGEST_TOKEN
 from scheduledjobs.web.api.calling import Actions, JobId, Questions, Seen, Writer
 from scheduledjobs.web.api.strict import StrictRoute
-from scheduledjobs.web.filters import ExecutionFilters, JobFilters, LocalMoment
+from scheduledjobs.web.filters import ExecutionFilters, JobFilters, LocalMoment, VersionFilters
 from scheduledjobs.web.models import (
     ExecutionPage,
     JobDetail,
@@ -122,9 +122,14 @@ async def list_executions(
 
 
 @router.get("/{id}/versions", operation_id="listVersions")
-async def list_versions(id: JobId, scope: Seen, reads: Questions) -> Versions:  # noqa: A002
+async def list_versions(
+    id: JobId,  # noqa: A002
+    scope: Seen,
+    reads: Questions,
+    filters: Annotated[VersionFilters, Query()],
+) -> Versions:
     """List the versions of a job, newest first: who wrote each, and what it changed."""
-    return await reads.versions(scope, id)
+    return await reads.versions(scope, id, filters)
 
 
 @router.get("/{id}/why", operation_id="explainMoment")

@@ -18,7 +18,7 @@ from scheduledjobs.core.reasons import State, Trigger
 from scheduledjobs.core.resource import GROUP, KIND, VERSION
 from scheduledjobs.core.zone import load_zone
 from scheduledjobs.errors import SpecError
-from scheduledjobs.web.filters import ExecutionFilters
+from scheduledjobs.web.filters import ExecutionFilters, VersionFilters
 from scheduledjobs.web.problems import ProblemError
 from scheduledjobs.web.ui.jobs import asked
 from scheduledjobs.web.ui.page import Visit, conditional, visit
@@ -26,6 +26,7 @@ from scheduledjobs.web.ui.render import render
 
 router = APIRouter(prefix="/ui", include_in_schema=False)
 HISTORY = ("trigger", "cursor")
+MOST_VERSIONS = 20
 Endpoint = Callable[[Request], Awaitable[Response]]
 
 
@@ -99,9 +100,10 @@ def _utc(text: str) -> str:
 @page_of("versions.html")
 async def versions(request: Request, seen: Visit) -> dict[str, Any]:
     """Show what was in force when, and what each version changed."""
+    filters = asked(VersionFilters, request, ("cursor",), limit=MOST_VERSIONS)
     job = await request.app.state.reads.job(seen.scope, job_id(request))
-    found = await request.app.state.reads.versions(seen.scope, str(job.id))
-    return {"job": job, "tab": "versions", "found": found, "as_yaml": as_yaml}
+    found = await request.app.state.reads.versions(seen.scope, str(job.id), filters)
+    return {"job": job, "tab": "versions", "found": found, "cursor": filters.cursor or "", "as_yaml": as_yaml}
 
 
 @job_route(router, "/why")
