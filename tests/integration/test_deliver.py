@@ -309,6 +309,16 @@ async def test_a_message_that_is_refused_for_good_does_not_hold_up_the_next(stag
     assert counted("dropped") == before + 1
 
 
+async def test_a_time_to_wait_that_no_clock_can_tell_is_no_reason_to_send_for_ever(
+    stage: Stage, receiver: Receiver
+) -> None:
+    sender = Sender(stage, receiver.hook())
+    receiver.status, receiver.headers = 400, {"Retry-After": "Mon, 01 Jan 99999999999999999999 00:00:00 GMT"}
+    await sender.notice(1)
+    await sender.step(2)
+    assert sender.messages() == [("ops-1-failure", "DROPPED", 1, "it answered 400: why not")]
+
+
 async def test_a_message_is_given_up_after_a_day(stage: Stage, receiver: Receiver) -> None:
     sender = Sender(stage, receiver.hook())
     receiver.status = 500

@@ -111,6 +111,6 @@ def _seconds(text: str | None, now: datetime) -> timedelta | None:
         return timedelta(seconds=min(int(text.strip()[:9]), 10**6))
     try:
         at = parsedate_to_datetime(text)
-    except ValueError:
+    except (ValueError, OverflowError):  # the latter for a year beyond what C can count
         return None
     return max(timedelta(0), (at if at.tzinfo else at.replace(tzinfo=UTC)) - now)
