@@ -24,6 +24,8 @@ from scheduledjobs.kube.believed import FRESH_SECONDS, OUTAGE_SECONDS, PAUSE_SEC
 from scheduledjobs.kube.caller import ANYBODY, Caller, Callers
 from scheduledjobs.kube.client import KubeClient, load_configuration
 from scheduledjobs.kube.listing import collection_path
+from scheduledjobs.settings import load
+from scheduledjobs.web.auth import Auth
 
 GARBAGE = "e30.bm9uc2Vuc2U.bm9uc2Vuc2U"
 
@@ -252,6 +254,44 @@ async def test_what_is_known_is_bounded(callers: Callers, people: People, monkey
         await callers.may(caller, "get", f"other-{number}")
     assert len(callers._known) == 1
     assert [len(known.rights) for known in callers._known.values()] == [3]
+
+
+async def test_other_callers_are_forgotten_before_what_the_one_who_asks_may(
+    callers: Callers, people: People, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("scheduledjobs.kube.caller.MOST_RIGHTS", 3)
+    one, two = [await callers.who(people.token(name)) for name in ("one", "two")]
+    for caller, count in ((one, 2), (two, 3)):
+        for number in range(count):
+            await callers.may(caller, "get", f"other-{number}")
+    assert [len(known.rights) for known in callers._known.values()] == [3]
+
+
+async def test_what_a_caller_may_see_is_asked_once_however_many_namespaces_there_are(
+    callers: Callers, people: People, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("scheduledjobs.kube.caller.MOST_RIGHTS", 10)
+    caller = await callers.who(people.token("jane", "get"))
+    denied = [f"other-{number}" for number in range(6)]
+
+    async def namespaces() -> list[str]:
+        return [*denied, people.namespace]
+
+    monkeypatch.setenv("SCHEDULEDJOBS_DATABASE_URL", "postgresql://h/d")
+    monkeypatch.setenv("SCHEDULEDJOBS_AUTH", "token")
+    auth, asked = Auth(load(), callers, namespaces), []
+    ask = callers._ask_right
+
+    async def counted(caller: Caller, verb: str, namespace: str | None) -> bool:
+        asked.append((verb, namespace))
+        return await ask(caller, verb, namespace)
+
+    monkeypatch.setattr(callers, "_ask_right", counted)
+    assert await auth.scope(caller) == {people.namespace}
+    assert len(asked) == len({*asked}) > len(denied)
+    before = len(asked)
+    assert await auth.scope(caller) == {people.namespace}
+    assert len(asked) == before
 
 
 async def test_no_token_is_a_key(callers: Callers, people: People) -> None:

@@ -51,7 +51,9 @@ from scheduledjobs.kube.renewal import Trust
 UNAUTHORIZED, FORBIDDEN, UNPROCESSABLE = 401, 403, 422
 REVIEW_SECONDS = 3.0
 MOST_CALLERS = 1000
-MOST_RIGHTS = 4000
+MOST_RIGHTS = 50_000
+"""Of all callers. Each namespace is one for each of them: pages ask about all that have jobs, every two seconds."""
+
 LONGEST_TOKEN = 16 * 1024
 TOKEN = re.compile(r"[A-Za-z0-9\-._~+/]+=*")
 PATH = re.compile(r"(/[A-Za-z0-9][A-Za-z0-9._-]*)+")
@@ -111,7 +113,7 @@ class Known:
         self.doubt = Doubt()
         self.who = Believed(line, self.doubt, ask)
         self.expires_at = expires_at
-        self.rights: OrderedDict[tuple[str, str | None], Believed[bool]] = OrderedDict()
+        self.rights: OrderedDict[tuple[tuple[str, ...], str | None], Believed[bool]] = OrderedDict()
 
 
 class Callers:
@@ -156,18 +158,23 @@ class Callers:
 
         `anew`: whatever was believed until now; then `KubeUnavailable` where the API server does not say.
         """
+        return await self.may_any(caller, (verb,), namespace, anew=anew)
+
+    async def may_any(
+        self, caller: Caller, verbs: tuple[str, ...], namespace: str | None, *, anew: bool = False
+    ) -> bool:
+        """Return whether the caller may do one of these things there; one answer is remembered for all of them."""
         if caller.token is None:
             return True
         key = _key(caller.token)
         known = self._find(key) or self._new(caller.token)
         self._keep(key, known)
-        right = known.rights.get((verb, namespace))
+        right = known.rights.get((verbs, namespace))
         if right is None:
-            right = known.rights[verb, namespace] = Believed(
-                self._line, known.doubt, lambda: self._ask_right(caller, verb, namespace)
+            right = known.rights[verbs, namespace] = Believed(
+                self._line, known.doubt, lambda: self._ask_rights(caller, verbs, namespace)
             )
-            if len(known.rights) > MOST_RIGHTS:
-                known.rights.popitem(last=False)
+            self._make_room(known)
         try:
             return await (right.get_anew() if anew else right.get())
         except NotAuthenticated:
@@ -217,6 +224,15 @@ class Callers:
         if len(self._known) > MOST_CALLERS:
             self._known.popitem(last=False)
 
+    def _make_room(self, known: Known) -> None:
+        """Forget other callers first: who asks about more than there is room for would forget each answer before its
+        next use, since all are asked for in the same order each time."""
+        while sum(len(one.rights) for one in self._known.values()) > MOST_RIGHTS:
+            if len(self._known) > 1:
+                self._known.popitem(last=False)
+            else:
+                known.rights.popitem(last=False)
+
     def _new(self, token: str) -> Known:
         return Known(self._line, lambda: self._ask_who(token), expiry(token))
 
@@ -226,6 +242,12 @@ class Callers:
         if user["username"] == NOBODY:
             raise NotAuthenticated("The API server does not see this token: something on the way removes it.")
         return Caller(user["username"], tuple(user.get("groups", ())), token)
+
+    async def _ask_rights(self, caller: Caller, verbs: tuple[str, ...], namespace: str | None) -> bool:
+        for verb in verbs:
+            if await self._ask_right(caller, verb, namespace):
+                return True
+        return False
 
     async def _ask_right(self, caller: Caller, verb: str, namespace: str | None) -> bool:
         attributes = {"group": GROUP, "resource": PLURAL, "verb": verb, "namespace": namespace or ""}
