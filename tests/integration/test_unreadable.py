@@ -23,7 +23,7 @@ REFUSED = """
 UPDATE job_definition_version SET spec = spec || '{"fixedDelay": "1s"}' WHERE job_id = %(job)s
 """
 GONE = "DELETE FROM job_definition_version WHERE job_id = %(job)s"
-BY_HAND = "UPDATE job_execution_log SET payload = '{\"message\": \"by hand\"}' WHERE job_id = %(job)s"
+BY_HAND = 'UPDATE job_execution_log SET payload = \'{"message": "by hand"}\' WHERE job_id = %(job)s'
 
 
 async def run(stage: Stage, specs: Specs, count: int) -> list[tuple[str, Any]]:
