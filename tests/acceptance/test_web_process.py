@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import time
 import urllib.error
 import urllib.request
+from contextlib import ExitStack
 from pathlib import Path
 
 import psutil
@@ -60,6 +62,14 @@ def test_a_web_process_is_nicer_than_its_replica_and_has_few_sessions(replicas: 
     assert web_of(replicas).nice() > psutil.Process(replicas.processes["one"].pid).nice()
     sessions = replicas.row("SELECT count(*) AS n FROM pg_stat_activity WHERE application_name = 'scheduledjobs web'")
     assert 1 <= sessions["n"] <= 4
+
+
+def test_connections_that_say_nothing_lock_nobody_out(replicas: Replicas) -> None:
+    rest = started(replicas)
+    with ExitStack() as stack:
+        for _ in range(256):
+            stack.enter_context(socket.create_connection(("127.0.0.1", rest.port)))
+        until(lambda: rest.get("/openapi.json").status == 200, 5)
 
 
 def test_every_page_of_a_cluster_without_a_job_is_shown(replicas: Replicas) -> None:

@@ -18,6 +18,7 @@ from scheduledjobs.kube.client import KubeClient
 from scheduledjobs.settings import Settings
 from scheduledjobs.web import ui
 from scheduledjobs.web.auth import Auth
+from scheduledjobs.web.connection import AtMost, Connection
 from scheduledjobs.web.hub import Hub
 from scheduledjobs.web.meter import exposition
 from scheduledjobs.web.protocol import ASK, CHANGE, END_SECONDS, SERVING, packed
@@ -74,15 +75,14 @@ class WebServer:
             writes = Writes(callers, auth, reads, self._registry, self._hub, url)
             server = _Uvicorn(
                 uvicorn.Config(
-                    build(reads=reads, writes=writes, auth=auth, hub=self._hub, mount=ui.mount),
+                    AtMost(build(reads=reads, writes=writes, auth=auth, hub=self._hub, mount=ui.mount), MOST_REQUESTS),
                     log_config=None,
                     access_log=False,
                     lifespan="off",
-                    http="h11",
+                    http=Connection,
                     ws="none",
                     server_header=False,
                     proxy_headers=False,
-                    limit_concurrency=MOST_REQUESTS,
                     timeout_graceful_shutdown=int(END_SECONDS),
                 ),
                 lambda: self._tell(SERVING),
