@@ -89,7 +89,7 @@ def test_a_large_body_without_a_length_is_413(site: Site) -> None:
 )
 def test_a_cursor_that_is_none_of_ours_is_400(site: Site, cursor: str) -> None:
     job = site.create(f"cursor-{uuid4().hex[:6]}")
-    for path in ("/jobs", f"/jobs/{job['id']}/logs"):
+    for path in ("/jobs", f"/jobs/{job['id']}/logs", f"/jobs/{job['id']}/versions"):
         answer = site.rest.get(f"{path}?cursor={cursor}")
         assert (answer.status, answer.reason) == (400, "BadCursor")
 
