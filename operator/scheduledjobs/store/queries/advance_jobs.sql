@@ -1,6 +1,7 @@
 -- Move jobs past the moments being decided, by compare-and-set: only where all of them are due by the database's own time
--- (newest_due_at is NULL where one is decided, which the job itself says when it is due), and only where nobody moved or changed the job since it was read, and no pause of it has ended. Locks in id order, as every
--- statement on many jobs does; a job that somebody else has locked is left out, so that the others need not wait.
+-- (newest_due_at is NULL where one is decided, which the job itself says when it is due), only where nobody moved or changed
+-- the job since it was read, and no pause of it has ended. Locks in id order, as every statement on many jobs does; a job
+-- that somebody else has locked is left out, so that the others need not wait.
 WITH wanted AS (
     SELECT * FROM json_to_recordset(%(rows)s::json) AS r (
         id uuid, expected timestamptz(3), version bigint, state text,
