@@ -179,3 +179,8 @@ class Retry(HandlerError):
         if not timedelta(0) <= delay <= LONGEST_DELAY:
             raise ValueError("the delay of Retry must be between 0 and 30 days")
         self.delay = delay
+
+
+def named(error: BaseException) -> str:
+    """Return an error's type and what it says; not its repr, since those of aiohttp have the headers of the request."""
+    return f"{type(error).__name__}: {error}".rstrip(": ")

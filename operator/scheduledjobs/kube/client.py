@@ -19,7 +19,7 @@ from kubernetes.aio import client, config
 from kubernetes.aio.client.exceptions import ApiException
 
 from scheduledjobs.core.nesting import read_json
-from scheduledjobs.errors import Conflict, Forbidden, KubeError, KubeUnavailable, NotFound, SettingsError
+from scheduledjobs.errors import Conflict, Forbidden, KubeError, KubeUnavailable, NotFound, SettingsError, named
 from scheduledjobs.kube.renewal import Renewal, Trust
 
 REQUEST_SECONDS = 10.0
@@ -39,7 +39,7 @@ async def our_errors(what: str) -> AsyncIterator[None]:
     except ApiException as error:
         raise _translated(what, int(error.status or 0), str(error.reason)) from error
     except (aiohttp.ClientError, TimeoutError, OSError) as error:
-        raise KubeUnavailable(f"{what}: {type(error).__name__}: {error}".rstrip(": ")) from error
+        raise KubeUnavailable(f"{what}: {named(error)}") from error
 
 
 def _translated(what: str, status: int, reason: str) -> KubeError:

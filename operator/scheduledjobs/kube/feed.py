@@ -31,7 +31,7 @@ from yarl import URL
 
 from scheduledjobs.core.nesting import DEEPEST_READ, cut_json, read_shallow
 from scheduledjobs.core.resource import GROUP, PLURAL, VERSION, Resource
-from scheduledjobs.errors import KubeError, KubeUnavailable
+from scheduledjobs.errors import KubeError, KubeUnavailable, named
 from scheduledjobs.kube.client import HTTP_ERROR, KubeClient
 from scheduledjobs.kube.listing import is_served, read_resource
 
@@ -361,17 +361,12 @@ async def keep_feeding(
             await _until_served(kube, namespaces)
             await feed(kube, on_event, on_watching, namespaces, restore_signals)
         except Exception as error:  # noqa: BLE001 kopf ends with whatever the API server answered
-            log.warning("the watch gave up", error=_told(error), retry_seconds=wait)
+            log.warning("the watch gave up", error=named(error), retry_seconds=wait)
         if loop.time() - started_at > HEALTHY_SECONDS:
             wait = 1.0
         on_broken()
         await asyncio.sleep(wait)
         wait = min(2 * wait, LONGEST_WAIT_SECONDS)
-
-
-def _told(error: Exception) -> str:
-    """Return what happened. The repr of some errors of aiohttp has the headers of the request, and so the token."""
-    return f"{type(error).__name__}: {error}"
 
 
 async def _until_served(kube: KubeClient, namespaces: Sequence[str]) -> None:

@@ -17,6 +17,8 @@ from typing import Any, Protocol
 import structlog
 from kubernetes.aio import client
 
+from scheduledjobs.errors import named
+
 log = structlog.get_logger(__name__)
 
 RENEW_SECONDS = 60.0
@@ -92,4 +94,4 @@ class Trust:
 
 
 def _warn(error: Exception) -> None:
-    log.warning("credentials cannot be renewed", error=f"{type(error).__name__}: {error}".rstrip(": "))
+    log.warning("credentials cannot be renewed", error=named(error))

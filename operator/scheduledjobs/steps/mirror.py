@@ -105,7 +105,7 @@ class Inbox:
 
     def leaving(self) -> set[UUID]:
         """Return those of them that are known to be gone."""
-        return {uid for known in (self._changes, self._in_hand) for uid, change in known.items() if _is_gone(change)}
+        return set(_gone([*self._changes.values(), *self._in_hand.values()]))
 
     @contextmanager
     def noting(self) -> Iterator[set[UUID]]:
@@ -172,10 +172,6 @@ async def read_anew(
         if found is None or found.meta.uid not in news:
             return found
     raise KubeUnavailable(f"{namespace}/{name} changes faster than it can be read")
-
-
-def _is_gone(change: Change) -> bool:
-    return isinstance(change, Gone)
 
 
 def _uid(change: Change) -> UUID:

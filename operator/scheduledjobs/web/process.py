@@ -17,7 +17,7 @@ from contextlib import suppress
 import structlog
 
 from scheduledjobs import metrics
-from scheduledjobs.errors import SettingsError
+from scheduledjobs.errors import SettingsError, named
 from scheduledjobs.web.protocol import ASK, CHANGE, END_SECONDS, SERVING, read_answer
 
 log = structlog.get_logger(__name__)
@@ -99,7 +99,7 @@ class WebProcess:
                 if failures & (failures - 1) == 0:  # the 1st, 2nd, 4th...: it may last
                     log.error(  # noqa: TRY400
                         "the process of REST and pages cannot begin: it is tried again",
-                        error=f"{type(error).__name__}: {error}",
+                        error=named(error),
                         failures=failures,
                     )
             await asyncio.sleep(AGAIN_SECONDS)
