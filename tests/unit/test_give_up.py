@@ -7,24 +7,19 @@ import os
 import threading
 import time
 from collections.abc import AsyncIterator
-from datetime import UTC, datetime
 from typing import Any, cast
 from uuid import UUID
 
 import pytest
 from pydantic import SecretStr
+from tests.unit.assigned import assigned
 
 from scheduledjobs.app import App
-from scheduledjobs.core.reasons import Trigger
-from scheduledjobs.core.spec import Retry
 from scheduledjobs.handlers import Execution, Handler
-from scheduledjobs.handlers.assignment import Assignment
 from scheduledjobs.handlers.registry import AnyPayload
 from scheduledjobs.kube.client import KubeClient
 from scheduledjobs.settings import Settings
 from scheduledjobs.steps import give_up
-
-NOON = datetime(2026, 11, 23, 12, tzinfo=UTC)
 
 
 class Bench:
@@ -64,32 +59,8 @@ class Bench:
         self.begun.clear()
         name = f"handler-{self._number}"
         self.app._registry.add(Handler(name, wait if is_async else block, AnyPayload, is_async))
-        self.runner.submit([assignment(self._number, name)])
+        self.runner.submit([assigned(self._number, name)])
         assert await asyncio.to_thread(self.begun.wait, 5)
-
-
-def assignment(number: int, handler: str) -> Assignment:
-    return Assignment(
-        id=number,
-        fire_time=NOON,
-        job_id=UUID(int=1),
-        namespace="default",
-        job_name="job",
-        version=1,
-        run_key="",
-        attempt=1,
-        trigger=Trigger.SCHEDULE,
-        claim_no=1,
-        handler=handler,
-        payload={},
-        timeout=None,
-        retry=Retry(),
-        missed_count=None,
-        first_missed_at=None,
-        claimed_at=NOON,
-        received_at=0.0,
-        due_at=NOON,
-    )
 
 
 @pytest.fixture

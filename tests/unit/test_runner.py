@@ -11,25 +11,22 @@ import weakref
 from collections.abc import AsyncIterator, Callable
 from contextlib import suppress
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any, cast
-from uuid import UUID
 
 import pytest
 from pydantic import BaseModel
+from tests.unit.assigned import assigned
 
 from scheduledjobs import errors
 from scheduledjobs.core.backoff import FINAL
-from scheduledjobs.core.reasons import Reason, State, Trigger
-from scheduledjobs.core.spec import Retry
+from scheduledjobs.core.reasons import Reason, State
 from scheduledjobs.errors import CredentialError, Permanent
 from scheduledjobs.handlers import Execution, Handler, Registry, execution, runner
 from scheduledjobs.handlers.assignment import Assignment, Ending, Stop
 from scheduledjobs.handlers.execution import Output, hide
 from scheduledjobs.handlers.registry import AnyPayload
 from scheduledjobs.handlers.runner import Runner
-
-NOON = datetime(2026, 11, 23, 12, tzinfo=UTC)
 
 
 class Bench:
@@ -70,32 +67,17 @@ class Bench:
         name = f"handler-{self._number}"
         is_async = asyncio.iscoroutinefunction(function)
         self.registry.add(Handler(name, function, model, is_async, survives=survives))
-        assignment = Assignment(
-            id=self._number,
-            fire_time=NOON,
-            job_id=UUID(int=1),
-            namespace="default",
-            job_name="job",
-            version=1,
-            run_key="",
-            attempt=1,
-            trigger=Trigger.SCHEDULE,
-            claim_no=1,
-            handler=name,
+        given = assigned(
+            self._number,
+            name,
             payload=payload,
             timeout=None if timeout is None else timedelta(seconds=timeout),
-            retry=Retry(),
-            missed_count=None,
-            first_missed_at=None,
-            claimed_at=NOON,
-            received_at=0.0,
-            due_at=NOON,
             started_at=started_at,
             noted=noted,
             stop=stop,
         )
-        self.runner.submit([assignment])
-        return assignment
+        self.runner.submit([given])
+        return given
 
     async def run(self, function: Callable[..., Any], **options: Any) -> Ending:
         self.begin(function, **options)

@@ -9,7 +9,8 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from tests.unit.test_runner import NOON, Bench
+from tests.unit.assigned import NOON
+from tests.unit.test_runner import Bench
 
 from scheduledjobs.core.reasons import Reason, State
 from scheduledjobs.core.result import MOST_RESULT

@@ -20,7 +20,8 @@ from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor
 from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 from opentelemetry.trace import SpanKind, StatusCode
 from structlog.testing import capture_logs
-from tests.unit.test_runner import NOON, Bench
+from tests.unit.assigned import NOON
+from tests.unit.test_runner import Bench
 from yarl import URL
 
 from scheduledjobs.core.reasons import State, Trigger
