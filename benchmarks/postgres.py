@@ -43,9 +43,10 @@ class Ground:
             connection.execute(f"CREATE DATABASE run_{self._number}".encode())
         return self.postgres.url.rsplit("/", 1)[0] + f"/run_{self._number}"
 
-    def checkpoint(self) -> None:
-        """Write what was prepared to disk, so that a run does not pay for it."""
-        with psycopg.connect(self.postgres.url, autocommit=True) as connection:
+    def settle(self, url: str) -> None:
+        """Do what is due after many rows were inserted, so that a run does not pay for it: statistics, and to disk."""
+        with psycopg.connect(url, autocommit=True) as connection:
+            connection.execute("VACUUM (ANALYZE)")
             connection.execute("CHECKPOINT")
 
     def run_folder(self) -> Path:

@@ -21,7 +21,8 @@ def measure(shape: Shape, mode: str, ground: Ground) -> Figures:
     if not late:
         raise RunFailed("no Job appeared")
     expected = controller.expected(shape.count, minutes)
-    return {**lateness(late), "left": float(expected - len(late)), "of": float(expected)}
+    missing = expected - len(late)
+    return {**lateness(late, missing=missing), "left": float(missing), "of": float(expected)}
 
 
 SUBJECTS = [

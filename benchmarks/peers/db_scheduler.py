@@ -14,7 +14,7 @@ PEER = Peer(
     keeps_history=False,
     best=(
         "100 threads, lock-and-fetch with limits 2.0 and 6.0 (the fastest of its docs/performance.md on four cores), "
-        "90 connections, polling every 10 ms; no immediate execution, which only hints at the process that schedules, "
+        "90 connections, polling every 1 ms; no immediate execution, which only hints at the process that schedules, "
         "here another one"
     ),
     default="the builder's own: 10 threads, fetch with limits 0.5 and 3.0, polling every 10 s; HikariCP's 10 too",

@@ -31,7 +31,10 @@ PEERS = [
         language=_language(),
         release=pinned(PROGRAMS / "oban" / "requirements.txt", "oban"),
         keeps_history=True,
-        best="a queue of limit 500, debounce_interval 1 ms, stager each 10 ms, uvloop as its command line has it",
+        best=(
+            "a queue of limit 500, debounce_interval 1 ms, uvloop as its command line has it; stager each 1 ms, in the "
+            "drain each 10 ms, which is faster there"
+        ),
         default="a queue of limit 10, stager each second, uvloop as its command line has it",
         command=_command,
         unfinished="SELECT count(*) FROM oban_jobs WHERE state IN ('available', 'scheduled', 'executing', 'retryable')",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import statistics
 import time
 from collections.abc import Callable, Sequence
@@ -12,6 +13,7 @@ from typing import Any
 import psycopg
 
 from benchmarks import figures
+from benchmarks.peers.subject import RunFailed
 
 POLL_SECONDS = 0.1
 LAST_SECONDS = 0.01
@@ -40,9 +42,12 @@ def percentile(ordered: Sequence[float], part: float) -> float:
     return figures.percentile(ordered, part)
 
 
-def lateness(milliseconds: Sequence[float]) -> dict[str, float]:
-    """Return first, p50, p99, last (and max, the same) of starts after their due moments, and how many were early."""
-    ordered = sorted(milliseconds)
+def lateness(milliseconds: Sequence[float], *, missing: int = 0) -> dict[str, float]:
+    """Return first, p50, p99, last (and max, the same) of starts after their due moments, and how many were early.
+
+    What has not started is later than all that has: a percentile that falls on it is infinite.
+    """
+    ordered = [*sorted(milliseconds), *[math.inf] * missing]
     return {
         "first": ordered[0],
         "p50": percentile(ordered, 0.5),
@@ -53,10 +58,12 @@ def lateness(milliseconds: Sequence[float]) -> dict[str, float]:
     }
 
 
-def read_record(file: Path) -> list[float]:
-    """Return how late each start of a worker's record was, in milliseconds."""
+def read_record(file: Path, start: float = -math.inf, end: float = math.inf) -> list[float]:
+    """Return how late each start of a worker's record was, in milliseconds, of what was due from `start` until before
+    `end`, in seconds since 1970."""
     lines = file.read_text().splitlines() if file.exists() else []
-    return [float(started) - float(due) for due, _, started in (line.partition(",") for line in lines)]
+    moments = [(float(due), float(started)) for due, _, started in (line.partition(",") for line in lines)]
+    return [started - due for due, started in moments if start * 1000 <= due < end * 1000]
 
 
 @dataclass(frozen=True)
@@ -103,7 +110,8 @@ def pause(polls: Sequence[Poll]) -> float:
 def rate(polls: Sequence[Poll], count: int) -> float:
     """Return executions a second between the first poll that saw progress and the last one; 0 without progress.
 
-    Where all ended between two polls, the time between these two counts: the rate is at least so high.
+    Where all ended between two polls, the time between these two counts: the rate is at least so high. RunFailed where
+    all had ended before the first one.
     """
     begun = next((number for number, poll in enumerate(polls) if poll.left < count), None)
     if begun is None:
@@ -111,5 +119,7 @@ def rate(polls: Sequence[Poll], count: int) -> float:
     end = next((poll for poll in polls if poll.left == 0), polls[-1])
     start = polls[begun]
     if start.at == end.at:
-        start = polls[begun - 1] if begun else Poll(end.at - POLL_SECONDS, count)
+        if not begun:
+            raise RunFailed("all had ended before it was looked at")
+        start = polls[begun - 1]
     return (start.left - end.left) / (end.at - start.at)

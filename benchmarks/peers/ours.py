@@ -20,10 +20,10 @@ from dev.controlplane import ControlPlane
 
 import scheduledjobs
 from benchmarks.bench import Bench, iso
-from benchmarks.peers.observe import Observer, lateness, percentile, rate
+from benchmarks.peers.observe import Observer, lateness, percentile, rate, read_record
 from benchmarks.peers.recording import FILE
 from benchmarks.peers.subject import Figures, RunFailed, Shape, Subject
-from benchmarks.peers.workers import CAP_SECONDS
+from benchmarks.peers.workers import CAP_SECONDS, LOOK_SECONDS, WARM_UP_SECONDS
 from benchmarks.postgres import Ground
 from benchmarks.replica import Replica
 
@@ -35,7 +35,6 @@ NEVER = datetime(2099, 1, 1, tzinfo=UTC)
 CREATED_PER_SECOND = 200
 """How many resources the API server takes a second at least."""
 
-WARM_UP_SECONDS = 5.0
 CLOSE_SECONDS = 0.25
 """What aiohttp asks for after a session of TLS: its connections close later, and the loop must still be there."""
 
@@ -138,18 +137,18 @@ class OurBench(Bench):
     def judged(self, replica: Replica, start: datetime, seconds: float, count: int) -> Figures:
         """Return how late handlers were started whose moment is in a stretch of time; RunFailed if none was.
 
-        By `started_at` in the log; beside it the 99th percentile by the handler's own clock, as peers are seen.
+        By what the handler kept, as peers are seen; beside it the 99th percentile by `started_at` in the log.
         """
         replica.process.send_signal(signal.SIGUSR1)
         self.wait(self.record.exists, "what the handler kept was not written", 20)
         end = start + timedelta(seconds=seconds)
-        pairs = (line.split(",") for line in self.record.read_text().splitlines())
-        moments = [(float(due), float(started)) for due, started in pairs]
-        own = sorted(at - due for due, at in moments if start.timestamp() * 1000 <= due < end.timestamp() * 1000)
-        late = [row["late"] for row in self.rows(LATENESS, start=start, end=end)]
-        if not late or not own:
+        late = read_record(self.record, start.timestamp(), end.timestamp())
+        logged = sorted(row["late"] for row in self.rows(LATENESS, start=start, end=end))
+        if not late or not logged:
             raise RunFailed("no job ran")
-        return {**lateness(late), "left": float(count - len(late)), "own p99": percentile(own, 0.99)}
+        missing = count - len(late)
+        found = lateness(late, missing=missing)
+        return {**found, "left": float(missing), "p99 of the log": percentile(logged, 0.99)}
 
 
 @contextmanager
@@ -172,7 +171,7 @@ def drain(bench: OurBench, shape: Shape, mode: str, ground: Ground) -> Figures:
     with bench.replicas(1):
         bench.wait_mirrored(JOBS)
     bench.insert_waiting(shape.count)
-    ground.checkpoint()
+    ground.settle(bench.url)
     observer, replicas = Observer(bench.url, UNFINISHED, shape.count), list[Replica]()
     try:
         while len(replicas) < shape.processes:
@@ -196,7 +195,7 @@ def _burst(bench: OurBench, shape: Shape, mode: str, _: Ground) -> Figures:
         bench.wait_mirrored(shape.count)
         if bench.now() > due:
             raise RunFailed("its jobs were still being created when they were due")
-        time.sleep(max(0.0, (due - bench.now()).total_seconds()) + 0.5)
+        time.sleep(max(0.0, (due - bench.now()).total_seconds()) + LOOK_SECONDS)
         observer = Observer(bench.url, NOT_ENDED, shape.count)
         observer.watch(CAP_SECONDS["U3"], lambda: replica.process.poll() is None)
         return bench.judged(replica, due, 1, shape.count)

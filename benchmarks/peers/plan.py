@@ -67,9 +67,15 @@ def wanted(case: Case, runs: int, own_runs: int) -> int:
 
 
 def interleaved(found: Sequence[Case], runs: int, own_runs: int) -> Iterator[Case]:
-    """Yield each case as often as it is wanted, ABCABC: a machine that changes meanwhile changes for all."""
-    for number in range(max(runs, own_runs)):
-        yield from (case for case in found if wanted(case, runs, own_runs) > number)
+    """Yield each case as often as it is wanted, ABCABC: a machine that changes meanwhile changes for all.
+
+    The runs of one case are spread evenly over the time of all, so more runs of one are between those of the others.
+    """
+    places = []
+    for number, case in enumerate(found):
+        times = wanted(case, runs, own_runs)
+        places += [((turn + 0.5) / times, number, case) for turn in range(times)]
+    yield from (case for _, _, case in sorted(places, key=lambda place: place[:2]))
 
 
 def seconds(case: Case, took: Mapping[Case, float]) -> float:

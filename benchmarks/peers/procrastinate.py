@@ -12,7 +12,7 @@ PEERS = [
         language=f"Python {platform.python_version()}",
         release=pinned(PROGRAMS / "procrastinate" / "requirements.txt", "procrastinate"),
         keeps_history=True,
-        best="concurrency=30 as in its guide, up to 32 connections, LISTEN, polls for scheduled jobs each 50 ms",
+        best="concurrency=30 as in its guide, up to 32 connections, LISTEN, polls for scheduled jobs each 1 ms",
         default="concurrency=1, LISTEN, polls each 5 s",
         command=lambda: installed("procrastinate"),
         unfinished="SELECT count(*) FROM procrastinate_jobs WHERE status IN ('todo', 'doing')",

@@ -1,7 +1,7 @@
 """A handler of ScheduledJobs that keeps when it was started, as the handlers of peers do.
 
-`started_at` in the log is the database's time, and never earlier than the start was: later by up to what the claim took
-to reach the database. Its figures are the ones in the table; those of this handler are said beside them.
+Its figures are the ones in the table. `started_at` in the log is the database's time, and never earlier than the start
+was: later by up to what the claim took to reach the database. Its 99th percentile is said beside them.
 """
 
 from __future__ import annotations

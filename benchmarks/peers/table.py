@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -57,6 +58,8 @@ def ordered(rows: Sequence[Row], unit: str) -> list[Row]:
 
 def shown(value: float) -> str:
     """Write a figure with as many digits as say something."""
+    if math.isinf(value):
+        return "not reached"
     return f"{value:,.1f}" if abs(value) < 100 and value != int(value) else f"{value:,.0f}"
 
 
@@ -75,12 +78,18 @@ def cells(row: Row, unit: str) -> list[str]:
 
 def note(row: Row) -> str:
     """Say what else there is to know of the runs of a row."""
-    count = row.case.shape.count
-    left = [f"{run['left']:,.0f} of {run.get('of', count):,.0f} jobs had not run" for run in row.runs if run["left"]]
-    own = [run["own p99"] for run in row.runs if "own p99" in run]
-    said = [f"p99 by the handler's own clock: {shown(summarise(own).median)} ms"] if own else []
-    said += [*left[:1], *(f"failed: {failure}" for failure in dict.fromkeys(row.failures))]
-    return "; ".join(said)
+    logged = [run["p99 of the log"] for run in row.runs if "p99 of the log" in run]
+    said = [f"p99 by `started_at` in the log: {shown(summarise(logged).median)} ms"] if logged else []
+    if short := [run for run in row.runs if run["left"]]:
+        most = max(run["left"] for run in short)
+        of_runs = f" in {len(short)} of {len(row.runs)} runs" if len(row.runs) > 1 else ""
+        said.append(f"{'up to ' if len(short) > 1 else ''}{most:,.0f} of {_jobs(row):,.0f} jobs had not run{of_runs}")
+    return "; ".join([*said, *(f"failed: {failure}" for failure in dict.fromkeys(row.failures))])
+
+
+def _jobs(row: Row) -> float:
+    """Return how many executions a run should have had: of jobs that come each minute, those of all minutes."""
+    return row.runs[0].get("of", row.case.shape.count) if row.runs else row.case.shape.count
 
 
 def layout(shape: Shape, rows: Sequence[Row]) -> list[list[str]]:
@@ -96,7 +105,7 @@ def layout(shape: Shape, rows: Sequence[Row]) -> list[list[str]]:
                 "kept" if subject.keeps_history else "none",
                 *cells(row, shape.unit),
                 str(len(row.runs) + len(row.failures)),
-                f"{row.case.shape.count:,}",
+                f"{_jobs(row):,.0f}",
                 note(row),
             ]
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import subprocess
 import time
 from collections.abc import Iterator, Sequence
@@ -26,6 +27,12 @@ READY_SECONDS = 60.0
 STOP_SECONDS = 40.0
 AHEAD_SECONDS = 5.0
 """How far ahead jobs are due, besides the time that inserting them takes: a JVM has to start for that."""
+
+WARM_UP_SECONDS = 5.0
+"""How long jobs come at the pace of U4 before those that count, of everybody: what a process does first is slower."""
+
+LOOK_SECONDS = 0.5
+"""How long after a moment it is first looked at what has run: to look costs time that the jobs would have."""
 
 
 def subject_of(peer: Peer) -> Subject:
@@ -74,9 +81,9 @@ class Run:
         if done.returncode:
             raise RunFailed(f"`{command}` failed: {_end(done.stderr or done.stdout)}")
 
-    def insert(self, due_ms: int, spread_ms: int) -> None:
-        """Insert the jobs of the shape."""
-        words = ["--count", self.shape.count, "--due", due_ms, "--spread", spread_ms, "--mode", self.mode]
+    def insert(self, count: int, due_ms: int, spread_ms: int) -> None:
+        """Insert so many jobs."""
+        words = ["--count", count, "--due", due_ms, "--spread", spread_ms, "--mode", self.mode]
         self.call("insert", *map(str, words))
 
     @contextmanager
@@ -98,8 +105,8 @@ class Run:
 
     def drain(self) -> Figures:
         """Measure how many jobs a second are run of those that wait."""
-        self.insert(0, 0)
-        self.ground.checkpoint()
+        self.insert(self.shape.count, 0, 0)
+        self.ground.settle(self.url)
         count, cap = self.shape.count, CAP_SECONDS["U1"]
         with self.workers(self.shape.processes) as pids:
             polls = Observer(self.url, self.peer.unfinished, count).watch(cap, lambda: all(map(is_alive, pids)))
@@ -121,7 +128,7 @@ class Run:
     def lateness(self) -> Figures:
         """Measure how late jobs start."""
         record = self.folder / "record.csv"
-        observer = Observer(self.url, self.peer.unfinished, self.shape.count)
+        observer = Observer(self.url, self.peer.unfinished, self.shape.count + self._warming)
         due = self._due()
         if self.peer.inserts_first:
             self._insert_in_time(due)
@@ -131,20 +138,29 @@ class Run:
                 self._insert_in_time(due)
             elif time.time() > due:
                 raise RunFailed("its worker was not ready when the first job was due")
-            time.sleep(max(0.0, due + self.shape.seconds - time.time()))
+            time.sleep(max(0.0, due + self.shape.seconds + LOOK_SECONDS - time.time()))
             polls = observer.watch(CAP_SECONDS[self.shape.unit], lambda: is_alive(pids[0]))
-        late = read_record(record)
+        late = read_record(record, start=due)
         if not late:
             raise RunFailed(f"no job ran, {polls[-1].left:,} left")
-        return {**lateness(late), "left": float(self.shape.count - len(late))}
+        missing = self.shape.count - len(late)
+        return {**lateness(late, missing=missing), "left": float(missing)}
+
+    @property
+    def _warming(self) -> int:
+        """How many jobs are due before those that count."""
+        return int(WARM_UP_SECONDS * self.shape.count / self.shape.seconds) if self.shape.seconds else 0
 
     def _due(self) -> float:
+        """Return when the first job that counts is due: a whole second, since 1970."""
         starting = 5.0 if self.peer.inserts_first else 0.0
-        ahead = AHEAD_SECONDS + starting + self.shape.count / self.peer.inserts_per_second
-        return time.time() + ahead
+        inserting = (self.shape.count + self._warming) / self.peer.inserts_per_second
+        return float(math.ceil(time.time() + AHEAD_SECONDS + starting + inserting))
 
     def _insert_in_time(self, due: float) -> None:
-        self.insert(int(due * 1000), self.shape.seconds * 1000)
+        warm_up = WARM_UP_SECONDS if self._warming else 0.0
+        first, seconds = due - warm_up, self.shape.seconds + warm_up
+        self.insert(self.shape.count + self._warming, int(first * 1000), int(seconds * 1000))
         if time.time() > due:
             raise RunFailed(f"it was still inserting when the first job was due, {time.time() - due:.1f} s before")
 

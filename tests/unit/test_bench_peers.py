@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from pathlib import Path
 
@@ -21,7 +22,7 @@ from benchmarks.peers.observe import (
 from benchmarks.peers.peer import PROGRAMS, pinned
 from benchmarks.peers.plan import Case, cases, interleaved, seconds, shapes
 from benchmarks.peers.programs.python_worker import dues
-from benchmarks.peers.subject import Figures, Shape, Subject
+from benchmarks.peers.subject import Figures, RunFailed, Shape, Subject
 from benchmarks.peers.table import Row, layout, markdown, ordered, plain, report, settings, verdict
 
 U1, U3, U4 = Shape("U1", 20_000), Shape("U3", 1_000), Shape("U4", 6_000, seconds=60)
@@ -79,6 +80,18 @@ def test_reads_how_late_a_worker_was_from_its_record(tmp_path: Path) -> None:
     assert read_record(tmp_path / "none") == []
 
 
+def test_what_was_due_before_the_stretch_or_after_it_does_not_count(tmp_path: Path) -> None:
+    (tmp_path / "record").write_text("999,1005\n1000,1003\n1999,2001\n2000,2004\n")
+    assert read_record(tmp_path / "record", 1.0, 2.0) == [3.0, 2.0]
+
+
+def test_what_has_not_started_is_later_than_all_that_has() -> None:
+    found = lateness([1.0, 2.0], missing=1)
+    assert (found["first"], found["p50"], found["p99"], found["last"]) == (1.0, 2.0, math.inf, math.inf)
+    text = layout(U3, [row(RIVER, U3, {**found, "left": 1})])[1]
+    assert text[3:7] == ["1", "2", "not reached", "not reached"]
+
+
 def test_a_rate_is_taken_from_the_first_progress_to_the_end() -> None:
     polls = [Poll(0.0, 100), Poll(1.0, 100), Poll(2.0, 80), Poll(3.0, 40), Poll(4.0, 0)]
     assert rate(polls, 100) == 40.0
@@ -90,7 +103,11 @@ def test_a_rate_at_the_cap_counts_what_has_ended_by_then() -> None:
 
 def test_a_rate_of_jobs_that_all_end_between_two_polls_is_the_least_that_it_can_be() -> None:
     assert rate([Poll(0.0, 100), Poll(0.5, 0)], 100) == 200.0
-    assert rate([Poll(9.0, 0)], 100) == pytest.approx(100 / POLL_SECONDS)
+
+
+def test_there_is_no_rate_of_jobs_that_had_all_ended_before_the_first_poll() -> None:
+    with pytest.raises(RunFailed, match="before it was looked at"):
+        rate([Poll(9.0, 0)], 100)
 
 
 def test_there_is_no_rate_without_progress() -> None:
@@ -113,7 +130,7 @@ def test_jobs_are_due_spread_over_the_stretch_or_at_once() -> None:
 def test_runs_are_interleaved() -> None:
     found = cases(U3, [OURS, RIVER, QUARTZ], quick=False)
     order = [f"{case.subject.name[0]}{case.mode[0]}" for case in interleaved(found, runs=2, own_runs=3)]
-    assert order == ["Sb", "Rb", "Qb", "Sd", "Rd", "Qd", "Sb", "Rb", "Qb", "Sb"]
+    assert order == ["Sb", "Rb", "Qb", "Sb", "Sd", "Rd", "Qd", "Rb", "Qb", "Sb"]
 
 
 def test_ours_drains_more_and_alone_has_ten_times_as_many_due_at_once() -> None:
@@ -131,6 +148,11 @@ def test_two_processes_are_for_those_that_may_share_a_database_and_not_for_defau
 def test_others_drain_once_with_two_processes() -> None:
     found = cases(Shape("U1", 9, processes=2), [OURS, RIVER], quick=False)
     assert [case.subject for case in interleaved(found, runs=3, own_runs=2)] == [OURS, RIVER, OURS]
+
+
+def test_a_case_with_more_runs_has_them_between_those_of_the_others() -> None:
+    order = interleaved(cases(U1, [OURS, RIVER], quick=False), runs=3, own_runs=5)
+    assert [case.subject.name[0] for case in order if case.mode == "best"] == list("SRSSRSRS")
 
 
 def test_a_history_that_somebody_adds_is_no_default() -> None:
@@ -200,7 +222,9 @@ def test_a_table_has_the_median_the_range_and_why_a_run_failed() -> None:
 def test_a_table_says_what_had_not_run_at_the_cap() -> None:
     assert layout(U1, [row(RIVER, U1, {"rate": 10.0, "left": 400})])[1][-1] == "400 of 20,000 jobs had not run"
     minutes = row(RIVER, U1, {"rate": 10.0, "left": 1_488, "of": 3_000})  # of jobs that come more than once
-    assert layout(U1, [minutes])[1][-1] == "1,488 of 3,000 jobs had not run"
+    assert layout(U1, [minutes])[1][-2:] == ["3,000", "1,488 of 3,000 jobs had not run"]
+    runs = row(RIVER, U1, {"rate": 10.0, "left": 3}, {"rate": 11.0}, {"rate": 12.0, "left": 7})
+    assert layout(U1, [runs])[1][-1] == "up to 7 of 20,000 jobs had not run in 2 of 3 runs"
 
 
 def test_tables_as_text_and_as_markdown() -> None:

@@ -72,7 +72,7 @@ public final class DbScheduler {
       builder
           .threads(threads)
           .pollUsingLockAndFetch(command.setting("--lower", 2), command.setting("--upper", 6))
-          .pollingInterval(Duration.ofMillis((long) command.setting("--poll", 10)));
+          .pollingInterval(Duration.ofMillis((long) command.setting("--poll", 1)));
     }
     Scheduler scheduler = builder.build();
     scheduler.start();

@@ -14,6 +14,9 @@ from pgqueuer.db import AsyncpgDriver
 from pgqueuer.models import Job
 
 BATCH = 1000
+MOMENTS = """
+UPDATE pgqueuer SET execute_after = to_timestamp(convert_from(payload, 'UTF8')::float8 / 1000) WHERE status = 'queued'
+"""
 SETTINGS = {"best": {"batch_size": 500, "dequeue_timeout": timedelta(seconds=1)}, "default": {}}
 
 
@@ -34,7 +37,11 @@ def create(url: str) -> None:
 
 
 def insert(url: str, dues: list[float], mode: str) -> None:
-    """Insert a job for each due moment, in batches; it takes a delay instead of a moment, counted from the insert."""
+    """Insert a job for each due moment, in batches.
+
+    It takes a delay instead of a moment, counted from when the batch has come to the server: afterwards each job is
+    given its moment.
+    """
 
     async def put() -> None:
         connection, queries = await _queries(url)
@@ -46,6 +53,8 @@ def insert(url: str, dues: list[float], mode: str) -> None:
             now = time.time() * 1000
             delays = [timedelta(milliseconds=due - now) if due else None for due in part]
             await queries.enqueue(["noop"] * len(part), payloads, [0] * len(part), delays)
+        if dues and dues[0]:
+            await connection.execute(MOMENTS)
         await connection.close()
 
     asyncio.run(put())

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from procrastinate import App, PsycopgConnector
 
 BATCH = 1000
-SETTINGS = {"best": {"concurrency": 30, "fetch_job_polling_interval": 0.05}, "default": {}}
+SETTINGS = {"best": {"concurrency": 30, "fetch_job_polling_interval": 0.001}, "default": {}}
 CONNECTIONS = {"best": {"min_size": 4, "max_size": 32}, "default": {}}
 
 
