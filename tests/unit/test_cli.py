@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import os
 import re
-import subprocess
 import sys
-from importlib.metadata import entry_points
-from pathlib import Path
 
 import pytest
 
 from scheduledjobs.cli import asking
 from scheduledjobs.cli import main as cli
-from scheduledjobs.cli.main import exit_code, main
+from scheduledjobs.cli.main import exit_code
 
 NOWHERE = "postgresql://nobody@127.0.0.1:1/nothing"
 
@@ -89,29 +86,6 @@ def test_the_exit_codes_are_in_the_help(monkeypatch: pytest.MonkeyPatch, capsys:
     assert "Exit codes: 0 done" in capsys.readouterr().out
     assert run(monkeypatch, "verify", "--help") == 0
     assert "3 if it could not be found" in capsys.readouterr().out
-
-
-def test_kubectl_finds_the_plugin_by_its_name() -> None:
-    (script,) = entry_points(group="console_scripts", name="kubectl-scheduledjobs")
-    assert script.load() is main
-    installed = Path(sys.executable).parent / script.name
-    said = subprocess.run([installed, "--help"], capture_output=True, text=True, check=True)
-    assert said.stdout.startswith("Usage: kubectl scheduledjobs [OPTIONS] COMMAND")
-
-
-def test_a_replica_that_has_stopped_waits_for_no_thread_of_job_code() -> None:
-    code = """
-import threading, time
-from concurrent.futures import ThreadPoolExecutor
-from scheduledjobs.cli.run import leave
-threads = ThreadPoolExecutor()
-begin = threading.Thread(target=threads.submit, args=(time.sleep, 60), daemon=True)
-begin.start()
-begin.join()
-leave()
-raise SystemExit(3)
-"""
-    assert subprocess.run([sys.executable, "-c", code], timeout=20, check=False).returncode == 0
 
 
 def test_the_sql_of_roles_has_every_name_put_in(

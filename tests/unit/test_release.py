@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import subprocess
-import sys
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -53,11 +51,6 @@ def test_the_changelog_has_a_heading_for_it_once_it_is_released() -> None:
     headings = re.findall(r"^## (?:\[?([^\]\s]+)\]?)", (ROOT / "CHANGELOG.md").read_text(), re.M)
     assert headings[0] == "Unreleased"
     assert len(headings) == 1 or headings[1] == VERSION
-
-
-def test_the_command_line_says_it() -> None:
-    command = [sys.executable, "-m", "scheduledjobs", "--version"]
-    assert subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()[-1] == VERSION
 
 
 def report(*packages: dict[str, Any]) -> str:
