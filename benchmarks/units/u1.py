@@ -87,8 +87,8 @@ def run(bench: Bench, words: argparse.Namespace) -> list[Figure]:
     return [
         Figure("drained by one replica", _rates(one), "/s", DRAIN, bare.drain),
         Figure("drained by two replicas", _rates(two), "/s", DRAIN, bare.drain),
-        Figure("fired, claimed and completed", rates, "/s", TOGETHER, bare.together),
-        Figure("the same as a share of the floor", tuple(100 * rate / bare.together for rate in rates), "%", SHARE),
+        Figure("fired, claimed and completed", rates, "/s", TOGETHER, bare.whole),
+        Figure("the same as a share of the floor", tuple(100 * rate / bare.whole for rate in rates), "%", SHARE),
         Figure("CPU of the replica, drained", tuple(rate.cpu_us for rate in one), "us each"),
         Figure("CPU of the replica, together", tuple(rate.cpu_us for rate in both), "us each"),
     ]

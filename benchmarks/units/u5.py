@@ -6,7 +6,7 @@ import argparse
 import asyncio
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -35,7 +35,7 @@ LIVING = "SELECT count(*) AS n FROM job_definition WHERE state <> 'DELETED'"
 @dataclass(frozen=True, slots=True)
 class Ready:
     """Seconds from the start of a process until all jobs were in the mirror, or something had been fired; until it was
-    ready and led; and the most memory it had by then, in MB."""
+    ready and led; and the most memory it had by then (cold: until all were told, too), in MB."""
 
     first: float
     ready: float
@@ -129,9 +129,9 @@ def _start_cold(bench: Bench, count: int, slots: int, settle: float) -> Ready:
         if not bench.wait_told(replica, count + len(PROBES), settle):
             say("not all statuses are told yet: what is measured now has that beside it")
         bench.wait_mirrored(count + len(PROBES))
+        return replace(found, peak=replica.peak())
     finally:
         _end([replica])
-    return found
 
 
 def _start_warm(bench: Bench, slots: int) -> tuple[Ready, Replica]:

@@ -103,6 +103,11 @@ def test_the_floor_is_the_best_of_each_phase_and_the_least_of_what_it_costs() ->
     assert (found.fire, found.claim, found.python_us) == (2.0, 3.0, 8.0)
 
 
+def test_the_floor_of_all_three_is_the_better_way_to_claim() -> None:
+    assert Floor(together=2.0, on_insert=3.0).whole == 3.0
+    assert Floor(together=2.0, on_insert=1.0).whole == 2.0
+
+
 @pytest.mark.parametrize("way", WAYS)
 def test_what_is_inserted_for_the_floor_is_inserted_once(way: str) -> None:
     assert len({job_id(worker, job) for worker in range(2) for job in range(1000)}) == 2000
