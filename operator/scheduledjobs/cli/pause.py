@@ -27,6 +27,8 @@ def command(
 ) -> None:
     """Pause JOB (NAMESPACE/NAME, or NAME) until a moment, or forever; its moments are recorded as skipped.
 
+    A runAt is not skipped: it is due when the pause ends.
+
     The pause is an annotation: GitOps does not undo it, and it ends by itself. spec.suspend stays as it is.
     """
     now = datetime.now(UTC)

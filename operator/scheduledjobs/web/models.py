@@ -278,7 +278,7 @@ class Replacement(Model):
 
 
 class PauseRequest(Model):
-    """Suspend the job until a moment; its moments are recorded as skipped."""
+    """Suspend the job until a moment; its moments are recorded as skipped, but a runAt is due when that ends."""
 
     until: str = Field(default="forever", description="RFC 3339 with an offset, or forever")
     reason: str = Field(default="", max_length=256)
