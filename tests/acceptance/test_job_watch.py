@@ -5,17 +5,39 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Callable, Iterator
+from dataclasses import replace
+from datetime import UTC, datetime
 from typing import Any
+from uuid import UUID
 
 import pytest
 from dev.controlplane import ControlPlane
 from tests.faults.proxy import Network, Way
 
+from scheduledjobs.core.reasons import Trigger
 from scheduledjobs.errors import Conflict, KubeError
+from scheduledjobs.handlers import Execution
+from scheduledjobs.handlers.following import Following
+from scheduledjobs.handlers.job_manifest import name_of
 from scheduledjobs.kube import job_watch, jobs
 from scheduledjobs.kube.client import load_configuration
 from scheduledjobs.kube.job_watch import Followed, JobWatch
 from scheduledjobs.kube.jobs import JobDoor
+
+A_MILLION = 1_000_000
+EXECUTION = Execution(
+    namespace="finance",
+    job="report",
+    job_id=UUID(int=7),
+    fire_time=datetime(2026, 11, 23, 2, tzinfo=UTC),
+    attempt=1,
+    trigger=Trigger.SCHEDULE,
+    run_key="",
+    deadline=None,
+    missed_count=None,
+    first_missed_at=None,
+    id=1,
+)
 
 
 @pytest.fixture
@@ -182,6 +204,33 @@ async def test_a_refusal_has_the_api_servers_own_sentence(namespace: str, way: W
             await door.create(namespace, {**body("a"), "spec": {"tempalte": {}}})
 
 
+async def test_after_a_restore_of_etcd_a_read_counts_whatever_its_version_and_the_watch_begins_anew(
+    cluster: ControlPlane, namespace: str, way: Way, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(jobs, "WATCH_SECONDS", 1)
+    newest, asked = JobDoor.newest, 0
+
+    async def before_the_restore(door: JobDoor, scope: str | None) -> str:
+        nonlocal asked
+        asked += 1
+        found = await newest(door, scope)
+        return str(int(found) + A_MILLION) if asked == 1 else found
+
+    monkeypatch.setattr(JobDoor, "newest", before_the_restore)
+    name = name_of(EXECUTION)
+    async with watch_over(way).following(namespace, name) as (door, a):
+        job = await door.create(namespace, body(name))
+        version = int(job["metadata"]["resourceVersion"])
+        a.mean({**job, "metadata": {**job["metadata"], "resourceVersion": str(version + A_MILLION)}})
+        await until(lambda: asked, a)
+        await set_active(cluster, namespace, name, 1)
+        await Following(replace(EXECUTION, namespace=namespace), door, a, 60)._read()
+        assert active(a) == 1
+        await until(lambda: asked == 2, a)
+        await set_active(cluster, namespace, name, 2)
+        await until(lambda: active(a) == 2, a)
+
+
 @pytest.mark.parametrize(("followed", "seconds"), [(1, 60), (6000, 600)])
 def test_reads_without_being_asked_are_bounded(followed: int, seconds: float) -> None:
     watch = JobWatch()
@@ -202,3 +251,12 @@ def test_what_is_older_changes_nothing() -> None:
     followed.mean({"metadata": {"uid": "1", "resourceVersion": "10"}, "status": {"active": 2}})
     followed.see({"metadata": {"uid": "1", "resourceVersion": "9"}, "status": {"active": 1}})
     assert active(followed) == 2
+
+
+def test_a_read_changes_nothing_that_an_event_has_told_meanwhile() -> None:
+    followed = Followed()
+    followed.mean({"metadata": {"uid": "1", "resourceVersion": "10"}, "status": {"active": 1}})
+    before = followed.latest
+    followed.see({"metadata": {"uid": "1", "resourceVersion": "12"}, "status": {"active": 2}})
+    followed.read({"metadata": {"uid": "1", "resourceVersion": "11"}, "status": {"active": 1}}, before)
+    assert (active(followed), followed.went_back) == (2, False)

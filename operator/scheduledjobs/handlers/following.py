@@ -181,11 +181,12 @@ class Following:
 
     async def _read(self) -> None:
         self._followed.is_stale = False  # before: what is doubted while the answer is on its way is read once more
+        before = self._followed.latest
         found = await self._patiently(lambda: self._door.get(self._namespace, self._name))
         if found is None or found["metadata"]["uid"] != self._followed.uid:
             self._followed.is_gone = True
         else:
-            self._followed.see(found)
+            self._followed.read(found, before)
 
     async def _lasting_complaint(self) -> Complaint | None:
         """Return what has kept the Job's pods from starting for longer than they are waited for."""

@@ -2,7 +2,8 @@
 
 Level-triggered: whoever follows a Job is woken by its events, reads it again after every break of the watch, and once
 in a while without being asked. So an event that is lost costs time and nothing else. What is kept is a Job's status for
-each one that is followed; the events of other replicas' Jobs are read and dropped.
+each one that is followed; the events of other replicas' Jobs are read and dropped. Versions order events; only a quorum
+read may go back, as it does once etcd was restored from a snapshot.
 """
 
 from __future__ import annotations
@@ -42,6 +43,9 @@ class Followed:
         self.is_stale = False
         """Events may have been lost: read it, having set this to False before."""
 
+        self.went_back = False
+        """A read has told of a version below the one that was known: the watch has to begin anew."""
+
         self._changed = asyncio.Event()
 
     def see(self, job: Mapping[str, Any], *, is_gone: bool = False) -> None:
@@ -55,6 +59,16 @@ class Followed:
         if is_gone and self.uid is not None:
             self.is_gone = True
         self._changed.set()
+
+    def read(self, job: Mapping[str, Any], before: Mapping[str, Any] | None) -> None:
+        """Take in what a quorum read says of it that was begun when `before` was the latest.
+
+        It counts whatever its version, unless an event came meanwhile: etcd may have been restored from a snapshot.
+        """
+        if self.latest is before and before is not None:
+            self.went_back |= _version(job) < _version(before)
+            self.latest = None
+        self.see(job)
 
     def mean(self, job: Mapping[str, Any]) -> None:
         """From now on this very Job is meant."""
@@ -149,7 +163,7 @@ class JobWatch:
         while True:
             began = asyncio.get_running_loop().time()
             try:
-                if not version:
+                if self._went_back(scope) or not version:
                     version = await door.newest(scope)
                     self._doubt(scope)
                 async with aclosing(door.events(scope, version)) as events:
@@ -164,10 +178,19 @@ class JobWatch:
             wait = min(FIRST_WAIT_SECONDS * 2 ** min(failures, 10), LONGEST_WAIT_SECONDS) if failures else 1.0 - took
             await asyncio.sleep(max(0.0, wait))  # a server that ends each watch at once is not asked without a pause
 
+    def _of(self, scope: str | None) -> list[Followed]:
+        return [one for (namespace, _), one in self._followed.items() if scope is None or scope == namespace]
+
     def _doubt(self, scope: str | None) -> None:
-        for (namespace, _), followed in self._followed.items():
-            if scope is None or scope == namespace:
-                followed.doubt()
+        for followed in self._of(scope):
+            followed.doubt()
+
+    def _went_back(self, scope: str | None) -> bool:
+        """Return whether versions are lower than they were; the API server tells nothing to a watch of higher ones."""
+        back = [followed for followed in self._of(scope) if followed.went_back]
+        for followed in back:
+            followed.went_back = False
+        return bool(back)
 
     def _take(self, event: Mapping[str, Any]) -> str:
         """Take in an event; return the version from which the watch goes on."""
