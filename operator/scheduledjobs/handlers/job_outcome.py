@@ -93,7 +93,7 @@ def last_pod(pods: Sequence[Mapping[str, Any]]) -> PodEnd | None:
         return None
     newest = newest_pod(pods)
     status = newest.get("status") or {}
-    deciding = _deciding(status)
+    deciding = _deciding(newest.get("spec") or {}, status)
     ended = ((deciding or {}).get("state") or {}).get("terminated") or {}
     disrupted = _of_type(status.get("conditions") or [], "DisruptionTarget") or {}
     reason = status.get("reason") or disrupted.get("reason") or ended.get("reason")
@@ -108,11 +108,33 @@ def last_pod(pods: Sequence[Mapping[str, Any]]) -> PodEnd | None:
     )
 
 
-def _deciding(status: Mapping[str, Any]) -> Mapping[str, Any] | None:
-    """Return the container that failed, else the first of the pod's own."""
-    own = list(status.get("containerStatuses") or [])
-    failed = [one for one in [*(status.get("initContainerStatuses") or []), *own] if _exit_code(one)]
+def _deciding(spec: Mapping[str, Any], status: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    """Return the container that failed, else the first of the pod's own.
+
+    Init containers are looked at only where none of its own has run: a sidecar among them is stopped by the kubelet at
+    the pod's end, and its exit code (mostly 143) says nothing of the work.
+    """
+    own = _in_order(spec.get("containers") or [], status.get("containerStatuses") or [])
+    failed = [one for one in own if _exit_code(one)]
+    if not failed and not any(map(_has_run, own)):
+        inits = spec.get("initContainers") or []
+        sidecars = {one.get("name") for one in inits if one.get("restartPolicy") == "Always"}
+        failed = [one for one in _in_order(inits, status.get("initContainerStatuses") or []) if _exit_code(one)]
+        failed.sort(key=lambda one: one.get("name") in sidecars)
     return next(iter(failed or own), None)
+
+
+def _in_order(
+    containers: Sequence[Mapping[str, Any]], statuses: Sequence[Mapping[str, Any]]
+) -> list[Mapping[str, Any]]:
+    """Return statuses as the pod's spec lists their containers: the kubelet sorts them by name."""
+    places = {one.get("name"): place for place, one in enumerate(containers)}
+    return sorted(statuses, key=lambda one: places.get(one.get("name"), len(places)))
+
+
+def _has_run(container: Mapping[str, Any]) -> bool:
+    state = container.get("state") or {}
+    return bool(state.get("running") or state.get("terminated") or (container.get("lastState") or {}).get("terminated"))
 
 
 def _exit_code(container: Mapping[str, Any]) -> int:
