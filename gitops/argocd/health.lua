@@ -5,6 +5,10 @@
 -- Who wants it otherwise sets this to true:
 local a_failed_run_is_degraded = false
 
+-- Nor is a paused or suspended job Suspended: Argo CD would wait for its resumption, with its next wave and its PostSync
+-- hooks, as long as somebody on call has paused it. Who wants to see it, and waits, sets this to true:
+local a_paused_job_is_suspended = false
+
 local status = obj.status
 if status == nil or status.conditions == nil then
   return {status = "Progressing", message = "the operator has not seen this job yet"}
@@ -39,7 +43,7 @@ if healthy ~= nil and healthy.status == "False" then
 end
 
 if status.suspended then
-  return {status = "Suspended", message = ready.message}
+  return {status = a_paused_job_is_suspended and "Suspended" or "Healthy", message = ready.message}
 end
 if last ~= "" then
   return {status = "Healthy", message = last}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -53,6 +54,15 @@ def test_a_failed_last_run_is_degraded_for_who_wants_it_so() -> None:
     script = key("health").replace("a_failed_run_is_degraded = false", "a_failed_run_is_degraded = true")
     found = run(script, {**job(), "status": case["status"]})
     assert found == {"status": "Degraded", "message": case["message"]}
+
+
+@pytest.mark.parametrize(
+    "case", [case for case in CASES if (case["status"] or {}).get("suspended")], ids=itemgetter("name")
+)
+def test_a_paused_job_is_suspended_only_for_who_wants_it_so(case: dict[str, Any]) -> None:
+    script = key("health").replace("a_paused_job_is_suspended = false", "a_paused_job_is_suspended = true")
+    found = run(script, {**job(), "status": case["status"]})
+    assert (case["argo"], found) == ("Healthy", {"status": "Suspended", "message": case["message"]})
 
 
 def test_the_patch_is_made_of_the_scripts() -> None:

@@ -72,7 +72,7 @@ def test_argo_cds_health_of_what_the_operator_writes(replicas: Any) -> None:
     replicas.cluster.kubectl(*wait, "sjob/bad", "--for=condition=Stalled")
     assert {name: health(replicas, name) for name in ("good", "off", "bad", "failing")} == {
         "good": "Healthy",
-        "off": "Suspended",
+        "off": "Healthy",
         "bad": "Degraded",
         "failing": "Healthy",
     }
