@@ -43,8 +43,8 @@ class Dev:
         file.write_text(json.dumps(asdict(self)))
 
     def living(self) -> list[int]:
-        """Return the ids of its processes that are still there; an id that was used again is not one."""
-        return [pid for pid, at in self.processes if is_alive(pid) and born(pid) == at]
+        """Return the ids of its processes that are still there; an id that was used again is not one, nor may it be."""
+        return [pid for pid, at in self.processes if at and is_alive(pid) and born(pid) == at]
 
     def note(self, state: Path, *pids: int) -> None:
         """Add processes, at once, so that whatever happens next they can be stopped."""

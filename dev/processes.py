@@ -16,6 +16,9 @@ from pathlib import Path
 from typing import NoReturn
 
 STOP_SECONDS = 10.0
+PROC = Path("/proc")
+"""What macOS has not got."""
+
 INTERRUPTS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
@@ -60,7 +63,7 @@ def is_alive(pid: int) -> bool:
     try:
         return _stat(pid)[0] != "Z"
     except OSError:
-        return not Path("/proc").exists() and _answers(pid)
+        return not PROC.exists() and _answers(pid)
 
 
 def born(pid: int) -> str:
@@ -68,11 +71,20 @@ def born(pid: int) -> str:
     try:
         return _stat(pid)[19]
     except OSError:
-        return ""
+        return "" if PROC.exists() else _born_by_ps(pid)
 
 
 def _stat(pid: int) -> list[str]:
-    return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
+    return (PROC / str(pid) / "stat").read_text().rsplit(")", 1)[1].split()
+
+
+def _born_by_ps(pid: int) -> str:
+    environment = {**os.environ, "LC_ALL": "C", "TZ": "UTC"}  # it is compared with what another shell has noted
+    command = ["ps", "-o", "lstart=", "-p", str(pid)]
+    try:
+        return subprocess.run(command, check=False, capture_output=True, text=True, env=environment).stdout.strip()
+    except OSError:
+        return ""
 
 
 def _answers(pid: int) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 from collections.abc import Iterator
@@ -32,6 +33,29 @@ def test_stops_no_process_that_got_the_id_of_one_of_ours(stranger: int, tmp_path
     down(tmp_path)
     assert is_alive(stranger)
     assert not (tmp_path / "state.json").exists()
+
+
+@pytest.mark.skipif(shutil.which("ps") is None, reason="reads births from ps")
+@pytest.mark.parametrize("at", ["", "Sun Nov 22 02:00:00 2026"])
+def test_stops_no_stranger_where_there_is_no_proc(
+    stranger: int, at: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("dev.processes.PROC", tmp_path / "none")
+    assert is_alive(stranger)
+    (tmp_path / "data").mkdir()
+    Dev(str(tmp_path / "data"), "", "", [(stranger, at)]).write(tmp_path)
+    down(tmp_path)
+    assert os.waitpid(stranger, os.WNOHANG) == (0, 0)  # a zombie too looks alive without /proc
+
+
+@pytest.mark.skipif(shutil.which("ps") is None, reason="reads births from ps")
+def test_knows_ours_where_there_is_no_proc(stranger: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("dev.processes.PROC", tmp_path / "none")
+    (tmp_path / "data").mkdir()
+    made = Dev(str(tmp_path / "data"), "", "")
+    made.note(tmp_path, stranger)
+    assert born(stranger)
+    assert made.living() == [stranger]
 
 
 def test_stops_ours_and_removes_its_data(stranger: int, tmp_path: Path) -> None:
