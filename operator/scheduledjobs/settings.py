@@ -105,7 +105,7 @@ class Settings(BaseSettings):
     credentials: Annotated[dict[str, dict[str, Any]], NoDecode] = Field(
         default={},
         description='Credentials that jobs name, JSON: {"NAME": {"namespaces": ["finance"], "path": "/folder/of/keys", '
-        '"hosts": ["api.example.com"]}}',
+        '"hosts": ["api.example.com"], "secret": "name"}}; the secret, beside the job, is for kubernetes-job',
     )
     webhooks: Annotated[dict[str, Webhook], NoDecode] = Field(
         default={},

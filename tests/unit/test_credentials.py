@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -17,9 +19,10 @@ from scheduledjobs.handlers.authorization import check_credential, check_headers
 from scheduledjobs.handlers.credentials import MOST_BYTES, MOST_KEYS, Credential, allow_credentials, credentials
 from scheduledjobs.handlers.http import HttpPayload
 from scheduledjobs.handlers.sql import allow_connections
-from scheduledjobs.settings import load
+from scheduledjobs.settings import Settings, load
 
 CANARY = "canary-5f2b"
+PAGE = Path(__file__).parents[2] / "docs" / "howto" / "credentials.md"
 
 
 @pytest.fixture(autouse=True)
@@ -235,3 +238,16 @@ def test_a_connection_whose_address_is_in_a_file_says_only_where(tmp_path: Path)
         with pytest.raises(SettingsError) as caught:
             allow_connections("", {"w": {"namespaces": ["*"], **one}})
         assert str(caught.value) == f"SCHEDULEDJOBS_SQL_CONNECTIONS: {words}"
+
+
+def test_the_setting_says_every_field_of_a_credential() -> None:
+    said = Settings.model_fields["credentials"].description or ""
+    assert [name for name in Credential.model_fields if f'"{name}":' not in said] == []
+
+
+def test_the_page_gives_a_credential_in_each_form() -> None:
+    blocks = [json.loads(block) for block in re.findall(r"```json\n(.*?)```", PAGE.read_text(), re.S)]
+    found = [block for block in blocks if "url_file" not in str(block)]  # that one is a connection
+    for block in found:
+        allow_credentials(block)
+    assert {name for block in found for one in block.values() for name in one} == set(Credential.model_fields)
