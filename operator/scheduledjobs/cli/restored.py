@@ -40,7 +40,8 @@ def command(until: datetime | None) -> None:
     it is run again. What was due after TIME is decided by each job's misfire policy when the operator starts; without
     this command, all of it is.
 
-    Reads SCHEDULEDJOBS_DATABASE_URL. Refuses while a replica runs. Safe to run again.
+    Reads SCHEDULEDJOBS_DATABASE_URL, and SCHEDULEDJOBS_RETENTION_DAYS, which must be what the operator has (30 if
+    unset): moments that are older are closed without a row. Refuses while a replica runs. Safe to run again.
     """
     closed, end = asyncio.run(_restored(load(), until))
     click.echo(
