@@ -19,8 +19,10 @@ Environment variables of `scheduledjobs run`, read once at its start. One that i
 line that names it, never its value. Made from the code by `make docs`; `scheduledjobs run --help` says the same. The
 chart sets them from its [values](../../charts/scheduledjobs/README.md), named here where one value sets one variable.
 
-`migrate`, `verify`, `why`, `history`, `cancel` and `smoke` read `SCHEDULEDJOBS_DATABASE_URL` as `run` does. The cluster
-is that of `KUBECONFIG`, or the one in whose pod the program runs.
+`migrate`, `verify`, `why`, `history`, `cancel`, `restored` and `smoke` read `SCHEDULEDJOBS_DATABASE_URL` as `run` does;
+`migrate` also `SCHEDULEDJOBS_MIGRATE_URL`, `restored` also `SCHEDULEDJOBS_RETENTION_DAYS`. `notices test` reads the
+webhooks and the Lease's names, and wants the settings of `run` to be whole, though it does not connect to the database.
+The cluster is that of `KUBECONFIG`, or the one in whose pod the program runs.
 """
 WORDS = {"boolean": "true or false", "array": "list, comma-separated", "object": "JSON object"}
 
@@ -52,6 +54,8 @@ def chart_values() -> dict[str, str]:
 def _type(field: dict[str, Any]) -> str:
     if "enum" in field:
         return ", ".join(f"`{value}`" for value in field["enum"])
+    if "anyOf" in field:  # one that may be left out
+        return _type(next(each for each in field["anyOf"] if each.get("type") != "null"))
     low, high = field.get("minimum"), field.get("maximum")
     bounds = f", {low:,.0f} to {high:,.0f}" if low is not None and high is not None else ""
     kind = field.get("type", "object")  # a model of its own is read from JSON
@@ -69,7 +73,7 @@ def _default(name: str) -> str:
     value = field.default
     if isinstance(value, bool):
         return f"`{str(value).lower()}`"
-    return f"`{value}`" if value not in ((), {}, "", Quotas()) else "none"
+    return f"`{value}`" if value not in (None, (), {}, "", Quotas()) else "none"
 
 
 if __name__ == "__main__":

@@ -81,6 +81,17 @@ def test_every_setting_and_every_command_is_there() -> None:
     assert all(f"\n## scheduledjobs {name}\n" in cli_docs.page() for name in COMMANDS)
 
 
+def test_a_setting_that_may_be_left_out_has_its_own_type() -> None:
+    assert "| `SCHEDULEDJOBS_MIGRATE_URL` | string | none |" in settings_docs.page()
+
+
+def test_every_command_that_reads_the_settings_is_named() -> None:
+    modules = (ROOT / "operator" / "scheduledjobs" / "cli").glob("*.py")
+    reading = {module.stem for module in modules if re.search(r"\bload\(\)", module.read_text())}
+    assert len(reading) >= 9
+    assert {name for name in reading if not re.search(rf"`(scheduledjobs )?{name}\b", settings_docs.HEAD)} == set()
+
+
 def test_the_page_of_compatibility_names_what_the_tests_can_be_run_on() -> None:
     text = (ROOT / "docs" / "reference" / "compatibility.md").read_text()
     for kubernetes in (KUBERNETES, *OLDER.values()):
