@@ -15,8 +15,8 @@ from dev.controlplane import ControlPlane
 from tests.faults.proxy import Network, Way
 
 from scheduledjobs.core.reasons import Trigger
-from scheduledjobs.errors import Conflict, KubeError
-from scheduledjobs.handlers import Execution
+from scheduledjobs.errors import Conflict, Failed, KubeError
+from scheduledjobs.handlers import Execution, following
 from scheduledjobs.handlers.following import Following
 from scheduledjobs.handlers.job_manifest import name_of
 from scheduledjobs.kube import job_watch, jobs
@@ -229,6 +229,20 @@ async def test_after_a_restore_of_etcd_a_read_counts_whatever_its_version_and_th
         await until(lambda: asked == 2, a)
         await set_active(cluster, namespace, name, 2)
         await until(lambda: active(a) == 2, a)
+
+
+async def test_a_job_whose_pod_is_not_ready_is_read_without_being_asked_too(
+    cluster: ControlPlane, namespace: str, way: Way, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(following, "LOOK_SECONDS", 0.05)
+    name = name_of(EXECUTION)
+    async with watch_over(way).following(namespace, "another") as (door, _):
+        unwatched = Followed(lambda: 0.1)  # no event of it comes
+        await made(door, unwatched, namespace, name)
+        await kubectl(cluster, "delete", "job", name, "-n", namespace, "--cascade=background")
+        async with asyncio.timeout(10):
+            with pytest.raises(Failed, match="was deleted"):
+                await Following(replace(EXECUTION, namespace=namespace), door, unwatched, 60)._wait()
 
 
 @pytest.mark.parametrize(("followed", "seconds"), [(1, 60), (6000, 600)])

@@ -73,6 +73,7 @@ class Following:
         self._trouble = Trouble(grace_seconds)
         self._began_at = asyncio.get_running_loop().time()
         self._look_at = self._began_at + LOOK_SECONDS
+        self._read_at = self._began_at
 
     async def run(self, body: Callable[[], Mapping[str, Any]]) -> dict[str, Any]:
         """Create the Job that `body` describes, or find it; return its result, or raise `Failed`.
@@ -176,10 +177,15 @@ class Following:
                     return ended_well
                 raise Failed(complaint.text, result_of(job, None))
             seconds = self._followed.again_seconds() if is_started_now else LOOK_SECONDS
-            if not await self._followed.wait(seconds) and is_started_now:
+            if not await self._followed.wait(seconds) and (is_started_now or self._is_unread()):
                 self._followed.doubt()
 
+    def _is_unread(self) -> bool:
+        """Return whether it has gone unread for as long as it may: an event may have been lost without a break."""
+        return asyncio.get_running_loop().time() - self._read_at >= self._followed.again_seconds()
+
     async def _read(self) -> None:
+        self._read_at = asyncio.get_running_loop().time()
         self._followed.is_stale = False  # before: what is doubted while the answer is on its way is read once more
         before = self._followed.latest
         found = await self._patiently(lambda: self._door.get(self._namespace, self._name))
