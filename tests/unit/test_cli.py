@@ -88,6 +88,15 @@ def test_the_exit_codes_are_in_the_help(monkeypatch: pytest.MonkeyPatch, capsys:
     assert "3 if it could not be found" in capsys.readouterr().out
 
 
+def test_a_setting_without_a_default_is_said_to_have_none(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(monkeypatch, "run", "--help") == 0
+    said = capsys.readouterr().out
+    assert "[default: none]" in " ".join(said.split())
+    assert not re.search(r"default:\s+(None|\{|namespaces=|Quotas)", said)
+
+
 def test_the_sql_of_roles_has_every_name_put_in(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

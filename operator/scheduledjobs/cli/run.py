@@ -11,9 +11,12 @@ import click
 
 from scheduledjobs import interpreter
 from scheduledjobs.app import run
+from scheduledjobs.core.quota import Quotas
 from scheduledjobs.handlers import tracing
 from scheduledjobs.logs import set_up_logs
 from scheduledjobs.settings import Settings, load
+
+NOTHING = (None, "", {}, Quotas())
 
 
 class SettingsHelp(click.Command):
@@ -35,7 +38,7 @@ def _about(name: str) -> str:
         return f"{field.description}  [required]"
     default = field.default if field.default_factory is None else "this machine's"
     shown = ",".join(default) if isinstance(default, tuple) else default
-    return f"{field.description}  [default: {'none' if shown == '' else shown}]"
+    return f"{field.description}  [default: {'none' if shown in NOTHING else shown}]"
 
 
 @click.command(cls=SettingsHelp)
