@@ -16,6 +16,7 @@ import yaml
 from tests.importing.beat_config import beat_schedule, crontab
 from tests.importing.test_cronjobs import ANY, differences
 
+from scheduledjobs.cli.import_celery_beat import compare_ahead
 from scheduledjobs.core.reasons import JobState
 from scheduledjobs.core.schedule import moments
 from scheduledjobs.importing.celery_beat import read_beat
@@ -101,6 +102,26 @@ def test_a_beat_schedule_of_a_module() -> None:
     assert {spec["concurrencyPolicy"] for spec in specs.values()} == {"Allow"}
 
 
+def test_a_crontab_without_a_zone_of_its_own_is_in_the_zone_that_is_given() -> None:
+    for words in (("beat_config:beat_schedule", "--time-zone", "Asia/Tokyo"), ("beat_config:config",)):
+        specs = found(run("--app", *words).stdout)
+        assert {specs[name]["timeZone"] for name in ("quarter", "first-monday")} == {"Asia/Tokyo"}
+        assert specs["workdays"]["timeZone"] == "Europe/Berlin"
+
+
+def test_where_nothing_names_a_zone_a_note_says_that_utc_is_supposed() -> None:
+    said = run("--app", "beat_config:beat_schedule").stdout
+    assert found(said)["quarter"]["timeZone"] == "Etc/UTC"
+    assert said.count("# - TimeZone: ") == 2  # those of quarter and first-monday
+    assert "--time-zone names another" in " ".join(said.replace("# ", "").split())
+    assert "# - TimeZone: " not in run("--app", "beat_config:config").stdout
+
+
+def test_an_app_that_names_no_zone_is_in_utc_but_where_it_is_told_not_to_be() -> None:
+    for app, notes in (("utc", 0), ("local", 2)):
+        assert run("--app", f"beat_config:{app}").stdout.count("# - TimeZone: ") == notes, app
+
+
 def test_what_differs_is_named() -> None:
     assert differences(read("workdays")) == {Difference.DEADLINE, Difference.HANDLER, Difference.OPTIONS}
     assert differences(read("half-minute")) == {Difference.GRID, Difference.HANDLER}
@@ -174,3 +195,14 @@ def test_a_database_without_the_tables_is_a_wrong_address(database: str) -> None
 def test_a_shadow_asks_the_schedule_itself_and_does_not_wait() -> None:
     said = run("--app", "beat_config:beat_schedule", "--shadow", "1h")
     assert [line.split()[-3:] for line in said.stdout.splitlines() if "object" in line] == [["6", "0", "0"]]
+
+
+def test_a_shadow_asks_a_crontab_in_the_zone_that_it_is_imported_in() -> None:
+    """As beat binds it to its own app; Celery of before 5.7 reads the moments it is given, in their zone."""
+    daily = crontab({30}, {7}, set(range(1, 32)), set(range(1, 13)), set(range(7)))
+    entry = {"task": "t", "schedule": daily}
+    job = read_beat("x", entry, "Europe/Berlin", (), None, NOON)
+    (compared,) = compare_ahead([job], [entry], NOON, NOON + timedelta(days=1))
+    assert compared.same == (datetime(2026, 11, 28, 6, 30, tzinfo=UTC),)
+    assert not compared.differs
+    assert str(daily.nowfun().tzinfo) == "Europe/Berlin"

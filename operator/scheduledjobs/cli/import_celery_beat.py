@@ -15,6 +15,8 @@ import yaml
 
 from scheduledjobs.cli import import_output
 from scheduledjobs.cli.import_database import URL_HELP, refuse_table, url_value
+from scheduledjobs.core.schedule import Cron
+from scheduledjobs.core.zone import load_zone
 from scheduledjobs.importing.celery_beat import read_beat
 from scheduledjobs.importing.celery_runs import celery_moments
 from scheduledjobs.importing.django_beat import read_row
@@ -92,14 +94,14 @@ def command(
 def _read_entry(
     name: str,
     entry: Mapping[str, Any] | CannotImport,
-    zone: str,
+    zone: str | None,
     handlers: Sequence[tuple[str, str]],
     namespace: str | None,
     now: datetime,
 ) -> Imported:
     if isinstance(entry, CannotImport):
         return refused(f"Celery beat entry {name}", name, namespace, str(entry))
-    return read_beat(name, entry, str(entry.get("timezone") or zone), handlers, namespace, now)
+    return read_beat(name, entry, entry.get("timezone") or zone, handlers, namespace, now)
 
 
 def compare_ahead(jobs: Sequence[Imported], entries: Sequence[Any], after: datetime, until: datetime) -> list[Compared]:
@@ -109,26 +111,27 @@ def compare_ahead(jobs: Sequence[Imported], entries: Sequence[Any], after: datet
         schedule = job.schedule
         if schedule is None or not hasattr(entry["schedule"], "remaining_estimate"):
             continue
-        theirs = celery_moments(entry["schedule"], after, until)
+        zone = load_zone(schedule.zone) if isinstance(schedule, Cron) else None
+        theirs = celery_moments(entry["schedule"], after, until, zone)
         ours = our_moments(schedule, after, until, theirs, is_suspended=False)
         found.append(compare(job.origin, ours, theirs, timedelta(seconds=1)))
     return found
 
 
-def _read(app: str | None, file: str | None, url: str | None) -> tuple[Entries, str]:
+def _read(app: str | None, file: str | None, url: str | None) -> tuple[Entries, str | None]:
     if app is not None:
         found, zone = _read_app(app)
     elif file is not None:
         found, zone = _read_file(file)
     else:
-        found, zone = asyncio.run(_read_tables(str(url))), "UTC"
+        found, zone = asyncio.run(_read_tables(str(url))), None  # each crontab of the tables has its own
     left = {name for name, entry in found.items() if isinstance(entry, Mapping) and entry.get("task") == OWN}
     if left:
         click.echo(f"{OWN} is left out: it is Celery's own", err=True)
     return {name: entry for name, entry in found.items() if name not in left}, zone
 
 
-def _read_app(text: str) -> tuple[Entries, str]:
+def _read_app(text: str) -> tuple[Entries, str | None]:
     module, _, name = text.partition(":")
     sys.path.insert(0, "")
     try:
@@ -140,14 +143,15 @@ def _read_app(text: str) -> tuple[Entries, str]:
     schedule = conf if isinstance(conf, Mapping) and "beat_schedule" not in conf else _get(conf, "beat_schedule")
     if not isinstance(schedule, Mapping):
         raise click.BadParameter(f"{text} is neither a Celery app nor a beat_schedule", param_hint="--app")
-    return schedule, str(_get(conf, "timezone") or "UTC")
+    zone = _get(conf, "timezone") or ("UTC" if _get(conf, "enable_utc") else None)  # else it is the machine's
+    return schedule, str(zone) if zone else None
 
 
 def _get(conf: Any, name: str) -> Any:
     return conf.get(name) if isinstance(conf, dict) else getattr(conf, name, None)
 
 
-def _read_file(file: str) -> tuple[Entries, str]:
+def _read_file(file: str) -> tuple[Entries, str | None]:
     try:
         found = yaml.safe_load(Path(file).read_text())
     except OSError as error:
@@ -158,7 +162,7 @@ def _read_file(file: str) -> tuple[Entries, str]:
     if not isinstance(schedule, Mapping) or not all(isinstance(entry, Mapping) for entry in schedule.values()):
         message = f"{file} has no beat_schedule, a mapping of names to {{task, schedule, args, kwargs, options}}"
         raise click.BadParameter(message, param_hint="--file")
-    return schedule, str(found.get("timezone") or "UTC")
+    return schedule, str(found["timezone"]) if found.get("timezone") else None
 
 
 async def _read_tables(url: str) -> Entries:

@@ -31,19 +31,24 @@ FIELDS = (
 OPTIONS = frozenset({"queue", "expires"})
 SECOND = timedelta(seconds=1)
 LONGEST_HANDLER = 63
+NO_ZONE = (
+    "nothing here names Celery's timezone: UTC is supposed, which it is unless the app sets timezone, or enable_utc to "
+    "False; --time-zone names another"
+)
 
 
 def read_beat(
     name: str,
     entry: Mapping[str, Any],
-    zone: str,
+    zone: str | None,
     handlers: Sequence[tuple[str, str]],
     namespace: str | None,
     now: datetime,
 ) -> Imported:
     """Return what becomes of an entry {task, schedule, args, kwargs, options, enabled}.
 
-    `zone` is Celery's timezone; `handlers` are pairs of a task's name, a shell pattern, and the handler for it.
+    `zone` is Celery's timezone, None where nothing names it; `handlers` are pairs of a task's name, a shell pattern,
+    and the handler for it.
     """
     origin, task, notes = f"Celery beat entry {name}", str(entry.get("task") or ""), list[Note]()
     try:
@@ -63,7 +68,7 @@ def read_beat(
     return imported(origin, name, namespace, spec, notes)
 
 
-def _timing(schedule: Any, zone: str, now: datetime, notes: list[Note]) -> dict[str, Any]:
+def _timing(schedule: Any, zone: str | None, now: datetime, notes: list[Note]) -> dict[str, Any]:
     if isinstance(schedule, str):
         return _cron(schedule.split(), zone, now, notes)
     if isinstance(schedule, int | float) and not isinstance(schedule, bool):
@@ -78,16 +83,27 @@ def _timing(schedule: Any, zone: str, now: datetime, notes: list[Note]) -> dict[
         )
     if hasattr(schedule, "day_of_week") and hasattr(schedule, "minute"):
         fields = [_field(getattr(schedule, field), whole) for field, whole in FIELDS]
-        return _cron(fields, str(getattr(schedule, "tz", None) or zone), now, notes)
+        return _cron(fields, _own_zone(schedule) or zone, now, notes)
     if hasattr(schedule, "run_every"):
         return _interval(schedule.run_every, notes)
     raise CannotImport(f"a schedule of type {type(schedule).__name__} cannot be read: crontab and intervals can")
 
 
-def _cron(fields: Sequence[str], zone: str, now: datetime, notes: list[Note]) -> dict[str, Any]:
+def _own_zone(schedule: object) -> str | None:
+    """Return the zone that a crontab was made with, as django-celery-beat's are; None for a plain one.
+
+    That one has `tz` too, computed of whatever app is current when it is asked; but beat binds it to its own.
+    """
+    zone = getattr(schedule, "__dict__", {}).get("tz")
+    return str(zone) if zone else None
+
+
+def _cron(fields: Sequence[str], zone: str | None, now: datetime, notes: list[Note]) -> dict[str, Any]:
     if len(fields) != len(FIELDS):
         raise CannotImport(f"schedule '{' '.join(fields)}' has not the five fields of cron")
-    zone = "Etc/UTC" if zone in ("UTC", "GMT") else zone
+    if zone is None:
+        notes.append(Note(Difference.TIME_ZONE, NO_ZONE))
+    zone = "Etc/UTC" if zone in (None, "UTC", "GMT") else zone
     if zone not in zone_names():
         raise CannotImport(f"time zone {zone!r} is not in the IANA time zone database")
     expression = " ".join(fields)
