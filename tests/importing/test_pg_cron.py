@@ -143,6 +143,21 @@ def test_lists_with_a_star_and_ranges_mean_what_pg_cron_means(schedule: str, imp
     assert (found.spec and found.spec["schedule"]) == imported, found.notes
 
 
+@pytest.mark.parametrize(
+    ("schedule", "imported"), [("0 3 * * * *", "0 3 * * *"), ("30 4 1 * * VACUUM orders", "30 4 1 * *")]
+)
+def test_what_follows_the_fifth_field_is_left_out_and_named(schedule: str, imported: str) -> None:
+    """There are no seconds: pg_cron stops after five fields, and what follows them is never read."""
+    found = read_pg_cron(row(schedule), "own", "GMT", None, NOON)
+    assert found.spec is not None
+    assert found.spec["schedule"] == imported
+    rest = " ".join(schedule.split()[5:])
+    assert [note.text for note in found.notes if note.difference is Difference.FIELDS] == [
+        f"pg_cron reads the first five fields of '{schedule}' and ignores '{rest}'"
+    ]
+    assert Difference.FIELDS not in differences(read_pg_cron(row(imported), "own", "GMT", None, NOON))
+
+
 async def test_the_session_cannot_write(source: str) -> None:
     with pytest.raises(StoreError, match="read-only"):
         async with reading(source) as conn:

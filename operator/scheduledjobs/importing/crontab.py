@@ -57,7 +57,7 @@ def _go_duration(text: str) -> timedelta:
 def read_vixie(text: str) -> tuple[str, list[Note]]:
     """Return a pg_cron expression in our words and what it means otherwise; `CannotImport` where it cannot be said.
 
-    A macro stays as it is.
+    A macro stays as it is. Other expressions have five fields, none of seconds.
     """
     text = " ".join(text.split())
     if text.startswith("@"):

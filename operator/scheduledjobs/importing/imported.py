@@ -31,6 +31,7 @@ class Difference(StrEnum):
     DAY_FIELDS = "DayFields"
     DAYLIGHT_SAVING = "DaylightSaving"
     DEADLINE = "Deadline"
+    FIELDS = "Fields"
     GRID = "Grid"
     HANDLER = "Handler"
     HISTORY = "History"

@@ -61,11 +61,22 @@ def _timing(text: str, zone: str, now: datetime, notes: list[Note]) -> dict[str,
         return {"fixedRate": f"{found.group(1)}s"}
     if text.strip().startswith("@") and text.strip() not in MACROS:
         raise CannotImport(f"schedule '{text}' has no equivalent: a job here has moments, and no start of a server")
-    expression, found_notes = read_vixie(text)
+    expression, found_notes = read_vixie(_five_fields(text, notes))
     notes += found_notes
     named = zone_of(zone)
     notes += clock_notes(Cron(expression, named), Clocks.VIXIE, now)
     return {"schedule": expression, "timeZone": named}
+
+
+def _five_fields(text: str, notes: list[Note]) -> str:
+    """Return what pg_cron reads of a schedule: five fields, of which none is seconds."""
+    fields = text.split()
+    kept, rest = fields[:5], fields[5:]
+    if rest and not text.strip().startswith("@"):
+        sentence = f"pg_cron reads the first five fields of '{text}' and ignores '{' '.join(rest)}'"
+        notes.append(Note(Difference.FIELDS, sentence))
+        return " ".join(kept)
+    return text
 
 
 def zone_of(zone: str) -> str:
