@@ -20,7 +20,8 @@ from scheduledjobs.cli.import_celery_beat import compare_ahead
 from scheduledjobs.core.reasons import JobState
 from scheduledjobs.core.schedule import moments
 from scheduledjobs.importing.celery_beat import read_beat
-from scheduledjobs.importing.imported import Difference
+from scheduledjobs.importing.django_beat import CRON, read_row
+from scheduledjobs.importing.imported import CannotImport, Difference, Imported
 
 HERE = Path(__file__).parent
 NOON = datetime(2026, 11, 27, 12, 0, tzinfo=UTC)
@@ -184,6 +185,55 @@ def test_the_tables_of_django_celery_beat(database: str) -> None:
     assert specs["weeks"]["schedule"] == "0 9 * * 1#1,1#2"
     assert specs["ten"] == {**specs["ten"], "fixedRate": "10s", "suspend": True}
     assert specs["new-year"]["runAt"].startswith("2027-01-01T00:00:00")
+
+
+def table_row(schedule: str, **columns: Any) -> dict[str, Any]:
+    """A row as the statement returns it: a task, and the one schedule that it has."""
+    schedules: dict[str, Any] = {
+        "crontab": {**dict.fromkeys(CRON, "*"), "minute": "0", "timezone": "Europe/Berlin"},
+        "interval": {"every": 10, "period": "minutes"},
+        "clocked": {"clocked_time": "2027-01-01T00:00:00+00:00"},
+    }
+    task = {"name": "x", "task": "t", "args": "[]", "kwargs": "{}", "headers": "{}", "enabled": True, **columns}
+    return {**dict.fromkeys([*schedules, "solar"]), schedule: schedules[schedule], "task": task}
+
+
+def read_table(schedule: str, **columns: Any) -> Imported:
+    entry, zone = read_row(table_row(schedule, **columns))
+    return read_beat("x", entry, zone, (), None, NOON)
+
+
+@pytest.mark.parametrize("schedule", ["crontab", "interval"])
+def test_the_start_time_of_a_task_is_the_jobs(schedule: str) -> None:
+    job = read_table(schedule, start_time="2026-12-24T06:05:00+01:00")
+    assert job.spec is not None
+    assert job.spec["startTime"] == "2026-12-24T06:05:00+01:00"
+    assert job.schedule is not None
+    first = {"crontab": datetime(2026, 12, 24, 6, tzinfo=UTC), "interval": datetime(2026, 12, 24, 5, 5, tzinfo=UTC)}
+    assert moments(job.schedule, NOON, NOON + timedelta(days=40), NOON).first == first[schedule]
+    assert Difference.GRID in differences(job)
+    assert "from the creation" not in str(job.notes)
+
+
+def test_a_clocked_task_is_due_at_its_time_whatever_its_start_time() -> None:
+    spec = read_table("clocked", start_time="2026-12-24T06:00:00+00:00", one_off=True).spec
+    assert spec is not None
+    assert spec["runAt"] == "2027-01-01T00:00:00Z"
+    assert "startTime" not in spec
+
+
+@pytest.mark.parametrize("schedule", ["crontab", "interval"])
+def test_a_one_off_without_a_time_of_its_own_is_not_imported(schedule: str) -> None:
+    with pytest.raises(CannotImport, match="one-off of the next moment of its schedule"):
+        read_row(table_row(schedule, one_off=True))
+
+
+def test_headers_of_a_task_are_lost_and_named() -> None:
+    notes = read_table("crontab", headers='{"tenant": "a"}').notes
+    assert [note.text for note in notes if note.difference is Difference.OPTIONS] == [
+        "headers of options have no equivalent"
+    ]
+    assert Difference.OPTIONS not in differences(read_table("crontab"))
 
 
 def test_a_database_without_the_tables_is_a_wrong_address(database: str) -> None:

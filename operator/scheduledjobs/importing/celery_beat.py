@@ -9,7 +9,7 @@ from __future__ import annotations
 import fnmatch
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from scheduledjobs.core.duration import format_duration
@@ -45,7 +45,7 @@ def read_beat(
     namespace: str | None,
     now: datetime,
 ) -> Imported:
-    """Return what becomes of an entry {task, schedule, args, kwargs, options, enabled}.
+    """Return what becomes of an entry {task, schedule, args, kwargs, options, enabled, start_time}.
 
     `zone` is Celery's timezone, None where nothing names it; `handlers` are pairs of a task's name, a shell pattern,
     and the handler for it.
@@ -57,6 +57,7 @@ def read_beat(
         return refused(origin, name, namespace, str(error))
     except SpecError as error:
         return refused(origin, name, namespace, refusal(error))
+    timing |= _start(entry.get("start_time"), timing, now, notes)
     handler = _handler(task, handlers, notes)
     payload: dict[str, Any] = {"task": task}
     payload |= {key: entry[key] for key in ("args", "kwargs") if entry.get(key)}
@@ -72,11 +73,11 @@ def _timing(schedule: Any, zone: str | None, now: datetime, notes: list[Note]) -
     if isinstance(schedule, str):
         return _cron(schedule.split(), zone, now, notes)
     if isinstance(schedule, int | float) and not isinstance(schedule, bool):
-        return _interval(timedelta(seconds=schedule), notes)
+        return _interval(timedelta(seconds=schedule))
     if isinstance(schedule, timedelta):
-        return _interval(schedule, notes)
+        return _interval(schedule)
     if isinstance(schedule, datetime):
-        return {"runAt": schedule.isoformat().replace("+00:00", "Z")}
+        return {"runAt": _text(schedule)}
     if hasattr(schedule, "event") and hasattr(schedule, "lat"):
         raise CannotImport(
             f"sunrise and sunset ({schedule.event} at {schedule.lat}, {schedule.lon}) have no equivalent"
@@ -85,7 +86,7 @@ def _timing(schedule: Any, zone: str | None, now: datetime, notes: list[Note]) -
         fields = [_field(getattr(schedule, field), whole) for field, whole in FIELDS]
         return _cron(fields, _own_zone(schedule) or zone, now, notes)
     if hasattr(schedule, "run_every"):
-        return _interval(schedule.run_every, notes)
+        return _interval(schedule.run_every)
     raise CannotImport(f"a schedule of type {type(schedule).__name__} cannot be read: crontab and intervals can")
 
 
@@ -131,13 +132,30 @@ def _field(values: Iterable[int], whole: range) -> str:
     return ",".join(str(p[0]) if len(p) == 1 else f"{p[0]}{'-' if len(p) > 2 else ','}{p[-1]}" for p in parts)
 
 
-def _interval(period: timedelta, notes: list[Note]) -> dict[str, Any]:
+def _interval(period: timedelta) -> dict[str, Any]:
     if not SECOND <= period <= LEAP_YEAR:
         raise CannotImport(f"an interval of {period.total_seconds():g} s has no equivalent: fixedRate is 1s to 8784h")
-    notes.append(
-        Note(Difference.GRID, "counts from the creation of the ScheduledJob; Celery from when beat last sent it")
-    )
     return {"fixedRate": format_duration(period)}
+
+
+def _start(start: datetime | None, timing: Mapping[str, Any], now: datetime, notes: list[Note]) -> dict[str, Any]:
+    """Return what the start_time of a task says, with a note of what a schedule counts from."""
+    if "fixedRate" in timing:
+        origin = "startTime" if start else "the creation of the ScheduledJob"
+        notes.append(Note(Difference.GRID, f"counts from {origin}; Celery from when beat last sent it"))
+    elif start and _aware(start) > now:
+        sentence = "beat sends a task that never ran at its start_time too, whatever its schedule; here it is not fired"
+        notes.append(Note(Difference.GRID, sentence))
+    return {"startTime": _text(start)} if start else {}
+
+
+def _aware(moment: datetime) -> datetime:
+    """Return a moment with its offset: UTC where it has none, as Celery has it."""
+    return moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)
+
+
+def _text(moment: datetime) -> str:
+    return moment.isoformat().replace("+00:00", "Z")
 
 
 def _handler(task: str, handlers: Sequence[tuple[str, str]], notes: list[Note]) -> str:
@@ -161,8 +179,7 @@ def _options(options: Mapping[str, Any], payload: dict[str, Any], now: datetime,
         notes.append(Note(Difference.OPTIONS, f"{', '.join(lost)} of options have no equivalent"))
     expires = options.get("expires")
     if isinstance(expires, datetime):
-        text = expires.isoformat().replace("+00:00", "Z")
-        return {"endTime": text} if expires.tzinfo is not None and expires > now else {"suspend": True}
+        return {"endTime": _text(expires)} if expires.tzinfo is not None and expires > now else {"suspend": True}
     if isinstance(expires, timedelta):
         expires = expires.total_seconds()
     if not isinstance(expires, int | float):

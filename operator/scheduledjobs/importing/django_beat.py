@@ -14,7 +14,7 @@ UNITS = ("days", "hours", "minutes", "seconds", "microseconds")
 
 
 def read_row(row: Mapping[str, Any]) -> tuple[dict[str, Any], str | None]:
-    """Return a row {task, crontab, interval, clocked, solar} as an entry, and its own time zone.
+    """Return a row {task, crontab, interval, clocked, solar} as an entry, with start_time, and its own time zone.
 
     Each of the five is a JSON object of its table's columns, or None. `CannotImport` for what no entry can say.
     """
@@ -26,6 +26,10 @@ def read_row(row: Mapping[str, Any]) -> tuple[dict[str, Any], str | None]:
         "enabled": task.get("enabled"),
         "options": _options(task),
     }
+    if task.get("start_time") and not row["clocked"]:
+        entry["start_time"] = _instant(task["start_time"])
+    if task.get("one_off") and (row["crontab"] or row["interval"]):
+        raise CannotImport("it is a one-off of the next moment of its schedule: give that moment as runAt")
     if crontab := row["crontab"]:
         # The letters and lists of each field are those of cron, which its five columns make.
         return {**entry, "schedule": " ".join("".join(str(crontab[name]).split()) for name in CRON)}, crontab[
@@ -46,8 +50,7 @@ def read_row(row: Mapping[str, Any]) -> tuple[dict[str, Any], str | None]:
 def _options(task: Mapping[str, Any]) -> dict[str, Any]:
     expires = _instant(task["expires"]) if task.get("expires") else task.get("expire_seconds")
     kept = {key: task.get(key) or None for key in ("queue", "exchange", "routing_key", "priority")}
-    one_off = {"one_off": True} if task.get("one_off") and not task.get("clocked_id") else {}
-    return {**kept, **one_off, "expires": expires}
+    return {**kept, "headers": _json(task.get("headers"), "headers") or None, "expires": expires}
 
 
 def _instant(text: str) -> datetime:
