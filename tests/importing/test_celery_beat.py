@@ -25,6 +25,7 @@ from scheduledjobs.importing.imported import CannotImport, Difference, Imported
 
 HERE = Path(__file__).parent
 NOON = datetime(2026, 11, 27, 12, 0, tzinfo=UTC)
+NEW_YEAR = datetime(2027, 1, 1, tzinfo=UTC)
 TABLES = """
 CREATE TABLE django_celery_beat_crontabschedule (
     id serial PRIMARY KEY, minute text, hour text, day_of_week text, day_of_month text, month_of_year text,
@@ -141,6 +142,34 @@ def test_the_gap_of_spring_is_named_and_the_overlap_of_autumn_is_no_difference()
 def test_a_task_may_be_given_a_handler_that_there_is() -> None:
     assert read("workdays", (("x.*", "other"), ("reports.*", "celery"))).spec["handler"] == "celery"
     assert read("half-minute", (("*", "celery"),)).spec["handler"] == "celery"
+
+
+@pytest.mark.parametrize("expires", [NEW_YEAR, NEW_YEAR.replace(tzinfo=None), "2027-01-01T00:00:00"])
+def test_a_time_until_which_a_task_is_sent_is_the_end_of_the_job(expires: object) -> None:
+    """Celery takes one without an offset for UTC, whatever the app's zone."""
+    entry = {"task": "t", "schedule": 60, "options": {"expires": expires}}
+    job = read_beat("x", entry, "Europe/Berlin", (), None, NOON)
+    assert job.spec is not None
+    assert job.spec["endTime"] == "2027-01-01T00:00:00Z"
+    assert "suspend" not in job.spec
+    assert job.schedule is not None
+    assert job.schedule.window.end == NEW_YEAR
+
+
+def test_an_entry_whose_time_has_passed_is_suspended_with_a_note() -> None:
+    job = read_beat("x", {"task": "t", "schedule": 60, "options": {"expires": NOON}}, "UTC", (), None, NOON)
+    assert job.spec is not None
+    assert job.spec["suspend"] is True
+    assert "endTime" not in job.spec
+    assert [note.text for note in job.notes if note.difference is Difference.SUSPENDED] == [
+        "expires, 2026-11-27T12:00:00Z, has passed: no worker runs what is sent since"
+    ]
+
+
+def test_an_expires_that_is_no_time_is_not_imported() -> None:
+    job = read_beat("x", {"task": "t", "schedule": 60, "options": {"expires": "soon"}}, "UTC", (), None, NOON)
+    assert job.spec is None
+    assert "expires 'soon' is no time" in job.notes[0].text
 
 
 def test_both_day_fields_of_celery_are_a_weekday_of_certain_weeks() -> None:

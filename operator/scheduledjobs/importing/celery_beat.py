@@ -51,19 +51,20 @@ def read_beat(
     and the handler for it.
     """
     origin, task, notes = f"Celery beat entry {name}", str(entry.get("task") or ""), list[Note]()
+    payload: dict[str, Any] = {"task": task}
     try:
         timing = _timing(entry.get("schedule"), zone, now, notes)
+        timing |= _start(entry.get("start_time"), timing, now, notes)
+        handler = _handler(task, handlers, notes)
+        payload |= {key: entry[key] for key in ("args", "kwargs") if entry.get(key)}
+        options = _options(entry.get("options") or {}, payload, now, notes)
     except CannotImport as error:
         return refused(origin, name, namespace, str(error))
     except SpecError as error:
         return refused(origin, name, namespace, refusal(error))
-    timing |= _start(entry.get("start_time"), timing, now, notes)
-    handler = _handler(task, handlers, notes)
-    payload: dict[str, Any] = {"task": task}
-    payload |= {key: entry[key] for key in ("args", "kwargs") if entry.get(key)}
     spec: dict[str, Any] = {**timing, "handler": handler, "payload": payload}
     spec["concurrencyPolicy"] = "Allow"  # beat sends without looking at what still runs
-    spec |= _options(entry.get("options") or {}, payload, now, notes)
+    spec |= options
     if entry.get("enabled") is False:
         spec["suspend"] = True
     return imported(origin, name, namespace, spec, notes)
@@ -149,6 +150,16 @@ def _start(start: datetime | None, timing: Mapping[str, Any], now: datetime, not
     return {"startTime": _text(start)} if start else {}
 
 
+def _time(expires: Any) -> Any:
+    """Return what `expires` says: a time with its offset, and anything else as it is."""
+    if isinstance(expires, str):
+        try:
+            expires = datetime.fromisoformat(expires)
+        except ValueError:
+            raise CannotImport(f"its expires {expires!r} is no time") from None
+    return _aware(expires) if isinstance(expires, datetime) else expires
+
+
 def _aware(moment: datetime) -> datetime:
     """Return a moment with its offset: UTC where it has none, as Celery has it."""
     return moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)
@@ -177,9 +188,13 @@ def _options(options: Mapping[str, Any], payload: dict[str, Any], now: datetime,
         payload["queue"] = options["queue"]
     if lost := sorted(key for key, value in options.items() if key not in OPTIONS and value is not None):
         notes.append(Note(Difference.OPTIONS, f"{', '.join(lost)} of options have no equivalent"))
-    expires = options.get("expires")
+    expires = _time(options.get("expires"))
     if isinstance(expires, datetime):
-        return {"endTime": _text(expires)} if expires.tzinfo is not None and expires > now else {"suspend": True}
+        if expires > now:
+            return {"endTime": _text(expires)}
+        sentence = f"expires, {_text(expires)}, has passed: no worker runs what is sent since"
+        notes.append(Note(Difference.SUSPENDED, sentence))
+        return {"suspend": True}
     if isinstance(expires, timedelta):
         expires = expires.total_seconds()
     if not isinstance(expires, int | float):
