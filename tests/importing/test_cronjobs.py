@@ -99,6 +99,20 @@ def test_labels_are_kept_but_for_those_of_the_tool_that_manages_the_cronjob() ->
     assert find("nightly").labels == {"team": "shop"}
 
 
+def test_no_mark_by_which_a_tool_knows_what_is_its_own_is_kept() -> None:
+    """Argo CD, where it tracks by label, deletes what has its label and is not in its repository."""
+    raw = load("cronjobs.yaml")[0]
+    theirs = {"app.kubernetes.io/instance": "shop", "argocd.argoproj.io/instance": "shop", "helm.sh/chart": "shop-1.0"}
+    raw["metadata"]["labels"] = {"team": "shop", "app.kubernetes.io/managed-by": "Helm", **theirs}
+    raw["metadata"]["annotations"] = {
+        "argocd.argoproj.io/tracking-id": "shop:batch/CronJob:shop/nightly",
+        "kubectl.kubernetes.io/last-applied-configuration": "{}",
+        "meta.helm.sh/release-name": "shop",
+    }
+    written = yaml.safe_load(manifest(read_cronjob(raw, None, NOW)))
+    assert written["metadata"] == {"name": "nightly", "labels": {"team": "shop"}}
+
+
 def test_what_the_handler_refuses_is_named_field_by_field() -> None:
     (raw,) = [raw for raw in load("cronjobs.yaml") if raw["metadata"]["name"] == "secrets-and-the-host"]
     (container,) = raw["spec"]["jobTemplate"]["spec"]["template"]["spec"]["containers"]

@@ -22,8 +22,14 @@ from scheduledjobs.importing.job_template import read_template
 
 HANDLER = "kubernetes-job"
 DEFAULT_LIMITS = (3, 1)
-MANAGED = ("app.kubernetes.io/managed-by", "helm.sh/chart")
-"""Labels that say who manages the CronJob, which does not manage the ScheduledJob."""
+MANAGED = (
+    "app.kubernetes.io/instance",
+    "app.kubernetes.io/managed-by",
+    "argocd.argoproj.io/instance",
+    "helm.sh/chart",
+)
+"""Labels that say who manages the CronJob, which does not manage the ScheduledJob: Argo CD deletes what has its label
+and is not in its repository. Annotations are not kept at all."""
 
 SLOW = timedelta(seconds=10)
 """The CronJob controller looks about so often: a deadline below can miss every moment."""
