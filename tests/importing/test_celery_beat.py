@@ -7,8 +7,12 @@ import os
 import subprocess
 import sys
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from enum import IntEnum
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
+from uuid import UUID
 
 import psycopg
 import pytest
@@ -22,6 +26,7 @@ from scheduledjobs.core.schedule import moments
 from scheduledjobs.importing.celery_beat import read_beat
 from scheduledjobs.importing.django_beat import CRON, read_row
 from scheduledjobs.importing.imported import CannotImport, Difference, Imported
+from scheduledjobs.importing.manifest import manifest
 
 HERE = Path(__file__).parent
 NOON = datetime(2026, 11, 27, 12, 0, tzinfo=UTC)
@@ -170,6 +175,81 @@ def test_an_expires_that_is_no_time_is_not_imported() -> None:
     job = read_beat("x", {"task": "t", "schedule": 60, "options": {"expires": "soon"}}, "UTC", (), None, NOON)
     assert job.spec is None
     assert "expires 'soon' is no time" in job.notes[0].text
+
+
+class Shop(str):
+    """As a text of Django that is marked as safe."""
+
+    __slots__ = ()
+
+
+class Level(IntEnum):
+    HIGH = 3
+
+
+ITSELF: list[Any] = []
+ITSELF.append(ITSELF)
+
+
+@pytest.mark.parametrize(
+    ("part", "where"),
+    [
+        ({"args": [1, timedelta(days=1)]}, "args.1 is a timedelta"),
+        ({"args": ({"price": Decimal("1.5")},)}, "args.0.price is a Decimal"),
+        ({"kwargs": {"ids": {1, 2}}}, "kwargs.ids is a set"),
+        ({"kwargs": {"since": NOON}}, "kwargs.since is a datetime"),
+        ({"kwargs": {"key": UUID(int=1)}}, "kwargs.key is a UUID"),
+        ({"kwargs": {"rate": float("nan")}}, "kwargs.rate is nan"),
+        ({"kwargs": {1: "a"}}, "kwargs has the key 1, which is no text"),
+        ({"kwargs": {"n": 2**64}}, "kwargs.n is an integer of more than 64 bits"),
+        ({"args": ITSELF}, "is nested in more than 64 levels"),
+        ({"args": ["\ud800"]}, "surrogates"),
+        ({"options": {"queue": Difference}}, "options.queue is a "),
+        ({"options": ["queue"]}, "its options are no mapping"),
+        ({"options": {"expires": float("inf")}}, "expires of inf s"),
+        ({"options": {"expires": 10**400}}, "expires of 1000"),
+        ({"schedule": float("nan")}, "interval of nan s"),
+        ({"schedule": 10**20}, "interval of 100000000000000000000 s"),
+        ({"schedule": SimpleNamespace(run_every=60)}, "SimpleNamespace cannot be read"),
+        ({"schedule": SimpleNamespace(minute="15", day_of_week="*")}, "SimpleNamespace cannot be read"),
+    ],
+)
+def test_an_entry_of_values_that_no_manifest_can_hold_is_not_imported_and_says_where(
+    part: dict[str, Any], where: str
+) -> None:
+    job = read_beat("x", {"task": "t", "schedule": 60, **part}, "UTC", (), None, NOON)
+    assert job.spec is None
+    assert where in job.notes[0].text
+
+
+def test_a_value_that_is_a_kind_of_text_or_number_is_written_as_that() -> None:
+    entry = {"task": "t", "schedule": 60, "args": (Shop("a"), Level.HIGH), "kwargs": {Shop("k"): JobState.ACTIVE}}
+    written = yaml.safe_load(manifest(read_beat("x", entry, "UTC", (), None, NOON)))
+    assert written["spec"]["payload"] == {"task": "t", "args": ["a", 3], "kwargs": {"k": str(JobState.ACTIVE)}}
+
+
+def test_one_odd_entry_does_not_keep_the_others_from_being_imported(tmp_path: Path) -> None:
+    text = "from datetime import timedelta\nbeat_schedule = {'odd': timedelta, 7: {'task': 't', 'schedule': 60}}\n"
+    (tmp_path / "odd_config.py").write_text(text)
+    command = [sys.executable, "-m", "scheduledjobs", "import", "celery-beat", "--app", "odd_config:beat_schedule"]
+    said = subprocess.run(command, capture_output=True, text=True, check=False, cwd=tmp_path)
+    assert said.returncode == 1, said.stderr
+    assert "not imported: Celery beat entry odd: an entry of type type cannot be read: a mapping can" in said.stderr
+    assert found(said.stdout)["7"]["fixedRate"] == "1m"
+
+
+@pytest.mark.parametrize(
+    ("schedule", "changed", "what"),
+    [
+        ("interval", {"every": 10**12, "period": "days"}, "interval of 1000000000000 days"),
+        ("interval", {"every": None, "period": "days"}, "interval of None days"),
+        ("clocked", {"clocked_time": "infinity"}, "'infinity' is no time that can be read"),
+    ],
+)
+def test_a_row_whose_time_is_out_of_reach_is_not_imported(schedule: str, changed: dict[str, Any], what: str) -> None:
+    row = table_row(schedule)
+    with pytest.raises(CannotImport, match=what):
+        read_row({**row, schedule: {**row[schedule], **changed}})
 
 
 def test_both_day_fields_of_celery_are_a_weekday_of_certain_weeks() -> None:

@@ -164,6 +164,50 @@ def test_a_payload_over_the_limit_is_not_imported() -> None:
     assert "at most 32768 are allowed" in job.notes[0].text
 
 
+@pytest.mark.parametrize(
+    ("field", "value", "what"),
+    [
+        ("startingDeadlineSeconds", "5m", "startingDeadlineSeconds '5m' is no whole number"),
+        ("jobTemplate.spec.activeDeadlineSeconds", [1], "activeDeadlineSeconds [1] is no whole number"),
+        ("jobTemplate.spec.backoffLimit", float("inf"), "backoffLimit inf is no whole number"),
+        ("jobTemplate.spec.ttlSecondsAfterFinished", "soon", "ttlSecondsAfterFinished 'soon' is no whole number"),
+        ("schedule", f"@every {'9' * 400}h", "fixedRate is at most 8784h"),
+        ("jobTemplate.spec.template.spec.priority", 2**70, "a value that JSON cannot say"),
+        ("jobTemplate.spec.template.spec.nodeSelector", {1: "a"}, "a value that JSON cannot say"),
+    ],
+)
+def test_a_cronjob_of_values_that_cannot_be_read_is_not_imported(field: str, value: object, what: str) -> None:
+    raw = load("cronjobs.yaml")[0]
+    *parents, last = ["spec", *field.split(".")]
+    inner = raw
+    for name in parents:
+        inner = inner[name]
+    inner[last] = value
+    job = read_cronjob(raw, None, NOW)
+    assert job.spec is None
+    assert what in job.notes[0].text
+
+
+def test_seconds_of_more_than_time_has_are_held_to_the_longest_that_is_allowed() -> None:
+    raw = load("cronjobs.yaml")[0]
+    raw["spec"]["startingDeadlineSeconds"] = raw["spec"]["jobTemplate"]["spec"]["activeDeadlineSeconds"] = 10**14
+    job = read_cronjob(raw, None, NOW)
+    assert job.spec is not None
+    assert (job.spec["startingDeadline"], job.spec["timeout"]) == ("8784h", "168h")
+    assert {Difference.DEADLINE, Difference.TIMEOUT} <= differences(job)
+
+
+def test_marks_that_are_no_text_are_named_and_left_out() -> None:
+    raw = load("cronjobs.yaml")[0]
+    template = raw["spec"]["jobTemplate"]
+    template["metadata"] = {"labels": {1: "a", "b": "c"}}
+    template["spec"]["template"]["metadata"] = {"annotations": {2: "a", "b": "c"}}
+    job = read_cronjob(raw, None, NOW)
+    assert job.spec is not None
+    assert "labels 1, b" in str(job.notes)
+    assert "the handler refuses: 2, b" in str(job.notes)
+
+
 def test_names_that_meet_are_told_apart() -> None:
     raw = load("cronjobs.yaml")[0]
     jobs = distinct([read_cronjob(raw, None, NOW), read_cronjob(raw, None, NOW)])

@@ -85,7 +85,9 @@ def command(
         raise click.UsageError("--shadow asks the schedules of a Celery app: only with --app")
     entries, zone = _read(app, file, url)
     now = datetime.now(UTC)
-    jobs = [_read_entry(name, entry, time_zone or zone, handlers, namespace, now) for name, entry in entries.items()]
+    jobs = [
+        _read_entry(str(name), entry, time_zone or zone, handlers, namespace, now) for name, entry in entries.items()
+    ]
     jobs = import_output.write(jobs, output, force=force, is_shadow=shadow is not None)
     compared = compare_ahead(jobs, list(entries.values()), now, now + shadow) if shadow is not None else None
     import_output.leave(jobs, compared)
@@ -93,7 +95,7 @@ def command(
 
 def _read_entry(
     name: str,
-    entry: Mapping[str, Any] | CannotImport,
+    entry: Any,
     zone: str | None,
     handlers: Sequence[tuple[str, str]],
     namespace: str | None,
@@ -101,6 +103,9 @@ def _read_entry(
 ) -> Imported:
     if isinstance(entry, CannotImport):
         return refused(f"Celery beat entry {name}", name, namespace, str(entry))
+    if not isinstance(entry, Mapping):
+        sentence = f"an entry of type {type(entry).__name__} cannot be read: a mapping can"
+        return refused(f"Celery beat entry {name}", name, namespace, sentence)
     return read_beat(name, entry, entry.get("timezone") or zone, handlers, namespace, now)
 
 
@@ -156,7 +161,7 @@ def _read_file(file: str) -> tuple[Entries, str | None]:
         found = yaml.safe_load(Path(file).read_text())
     except OSError as error:
         raise click.BadParameter(f"{file} cannot be read: {error.strerror}", param_hint="--file") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except (yaml.YAMLError, ValueError) as error:  # a date that is none is a ValueError
         raise click.BadParameter(f"{file} is no YAML: {' '.join(str(error).split())}", param_hint="--file") from None
     schedule = found.get("beat_schedule") if isinstance(found, Mapping) else None
     if not isinstance(schedule, Mapping) or not all(isinstance(entry, Mapping) for entry in schedule.values()):

@@ -100,7 +100,7 @@ def _read_file(file: str) -> Iterator[Raw]:
         documents = [one for document in yaml.safe_load_all(text) for one in _items(document)]
     except OSError as error:
         raise click.BadParameter(f"{file} cannot be read: {error.strerror}", param_hint="--file") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except (yaml.YAMLError, ValueError) as error:  # a date that is none is a ValueError
         message = " ".join(str(error).split())
         raise click.BadParameter(f"{file} is no YAML: {message}", param_hint="--file") from None
     kinds = [(one.get("apiVersion"), one.get("kind")) for one in documents]

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import fnmatch
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -20,6 +20,7 @@ from scheduledjobs.errors import SpecError
 from scheduledjobs.importing.clock import Clocks, clock_notes
 from scheduledjobs.importing.crontab import both_days
 from scheduledjobs.importing.imported import CannotImport, Difference, Imported, Note, imported, refusal, refused
+from scheduledjobs.importing.values import json_value
 
 FIELDS = (
     ("minute", range(60)),
@@ -56,7 +57,7 @@ def read_beat(
         timing = _timing(entry.get("schedule"), zone, now, notes)
         timing |= _start(entry.get("start_time"), timing, now, notes)
         handler = _handler(task, handlers, notes)
-        payload |= {key: entry[key] for key in ("args", "kwargs") if entry.get(key)}
+        payload |= {key: json_value(entry[key], key) for key in ("args", "kwargs") if entry.get(key)}
         options = _options(entry.get("options") or {}, payload, now, notes)
     except CannotImport as error:
         return refused(origin, name, namespace, str(error))
@@ -74,7 +75,7 @@ def _timing(schedule: Any, zone: str | None, now: datetime, notes: list[Note]) -
     if isinstance(schedule, str):
         return _cron(schedule.split(), zone, now, notes)
     if isinstance(schedule, int | float) and not isinstance(schedule, bool):
-        return _interval(timedelta(seconds=schedule))
+        return _interval(_seconds(schedule, "interval"))
     if isinstance(schedule, timedelta):
         return _interval(schedule)
     if isinstance(schedule, datetime):
@@ -83,10 +84,10 @@ def _timing(schedule: Any, zone: str | None, now: datetime, notes: list[Note]) -
         raise CannotImport(
             f"sunrise and sunset ({schedule.event} at {schedule.lat}, {schedule.lon}) have no equivalent"
         )
-    if hasattr(schedule, "day_of_week") and hasattr(schedule, "minute"):
+    if all(isinstance(getattr(schedule, field, None), Set) for field, _ in FIELDS):
         fields = [_field(getattr(schedule, field), whole) for field, whole in FIELDS]
         return _cron(fields, _own_zone(schedule) or zone, now, notes)
-    if hasattr(schedule, "run_every"):
+    if isinstance(getattr(schedule, "run_every", None), timedelta):
         return _interval(schedule.run_every)
     raise CannotImport(f"a schedule of type {type(schedule).__name__} cannot be read: crontab and intervals can")
 
@@ -131,6 +132,13 @@ def _field(values: Iterable[int], whole: range) -> str:
         else:
             parts.append([number])
     return ",".join(str(p[0]) if len(p) == 1 else f"{p[0]}{'-' if len(p) > 2 else ','}{p[-1]}" for p in parts)
+
+
+def _seconds(number: float, what: str) -> timedelta:
+    try:
+        return timedelta(seconds=number)
+    except (ValueError, OverflowError):
+        raise CannotImport(f"an {what} of {number} s has no equivalent") from None
 
 
 def _interval(period: timedelta) -> dict[str, Any]:
@@ -182,11 +190,13 @@ def _handler(task: str, handlers: Sequence[tuple[str, str]], notes: list[Note]) 
     return name
 
 
-def _options(options: Mapping[str, Any], payload: dict[str, Any], now: datetime, notes: list[Note]) -> dict[str, Any]:
+def _options(options: Any, payload: dict[str, Any], now: datetime, notes: list[Note]) -> dict[str, Any]:
     """Return what the options of a task say of the spec; the queue goes to the payload."""
+    if not isinstance(options, Mapping):
+        raise CannotImport("its options are no mapping")
     if options.get("queue"):
-        payload["queue"] = options["queue"]
-    if lost := sorted(key for key, value in options.items() if key not in OPTIONS and value is not None):
+        payload["queue"] = json_value(options["queue"], "options.queue")
+    if lost := sorted(str(key) for key, value in options.items() if key not in OPTIONS and value is not None):
         notes.append(Note(Difference.OPTIONS, f"{', '.join(lost)} of options have no equivalent"))
     expires = _time(options.get("expires"))
     if isinstance(expires, datetime):
@@ -195,10 +205,10 @@ def _options(options: Mapping[str, Any], payload: dict[str, Any], now: datetime,
         sentence = f"expires, {_text(expires)}, has passed: no worker runs what is sent since"
         notes.append(Note(Difference.SUSPENDED, sentence))
         return {"suspend": True}
-    if isinstance(expires, timedelta):
-        expires = expires.total_seconds()
-    if not isinstance(expires, int | float):
+    if isinstance(expires, int | float):
+        expires = _seconds(expires, "expires")
+    if not isinstance(expires, timedelta):
         return {}
-    deadline = min(max(timedelta(seconds=expires), SECOND), LEAP_YEAR)
+    deadline = min(max(expires, SECOND), LEAP_YEAR)
     notes.append(Note(Difference.DEADLINE, "expires is startingDeadline: counted to the start here, by a worker there"))
     return {} if deadline == DAY else {"startingDeadline": format_duration(deadline)}

@@ -12,13 +12,14 @@ from typing import Any
 from scheduledjobs.core.cron import MACROS, parse_cron
 from scheduledjobs.core.duration import format_duration
 from scheduledjobs.core.schedule import Cron
-from scheduledjobs.core.spec import DAY, LEAP_YEAR, ConcurrencyPolicy
+from scheduledjobs.core.spec import DAY, LEAP_YEAR, SECOND, ConcurrencyPolicy
 from scheduledjobs.core.zone import zone_names
 from scheduledjobs.errors import SpecError
 from scheduledjobs.importing.clock import Clocks, clock_notes
 from scheduledjobs.importing.crontab import Robfig, read_robfig
 from scheduledjobs.importing.imported import CannotImport, Difference, Imported, Note, imported, refusal, refused
 from scheduledjobs.importing.job_template import read_template
+from scheduledjobs.importing.values import whole_number
 
 HANDLER = "kubernetes-job"
 DEFAULT_LIMITS = (3, 1)
@@ -31,7 +32,7 @@ MANAGED = (
 """Labels that say who manages the CronJob, which does not manage the ScheduledJob: Argo CD deletes what has its label
 and is not in its repository. Annotations are not kept at all."""
 
-SLOW = timedelta(seconds=10)
+SLOW_SECONDS = 10
 """The CronJob controller looks about so often: a deadline below can miss every moment."""
 
 MACRO_NAMES = ", ".join(MACROS)
@@ -48,13 +49,13 @@ def read_cronjob(raw: Mapping[str, Any], default_zone: str | None, now: datetime
     notes: list[Note] = []
     try:
         timing = _timing(raw, spec, default_zone, now, notes)
+        rest = {**_suspension(spec, notes), **_policy(spec, notes), **_deadline(spec, notes)}
+        template = _mapping(spec.get("jobTemplate"))
+        payload, timeout = read_template(template, notes)
     except CannotImport as error:
         return refused(origin, name, namespace, str(error))
     except SpecError as error:
         return refused(origin, name, namespace, refusal(error))
-    rest = {**_suspension(spec, notes), **_policy(spec, notes), **_deadline(spec, notes)}
-    template = _mapping(spec.get("jobTemplate"))
-    payload, timeout = read_template(template, notes)
     _history(spec, _mapping(template.get("spec")), notes)
     made = {**timing, "handler": HANDLER, "payload": payload, **rest, **({"timeout": timeout} if timeout else {})}
     labels = {key: value for key, value in _mapping(metadata.get("labels")).items() if key not in MANAGED}
@@ -148,23 +149,21 @@ def _policy(spec: Mapping[str, Any], notes: list[Note]) -> dict[str, Any]:
 
 
 def _deadline(spec: Mapping[str, Any], notes: list[Note]) -> dict[str, Any]:
-    seconds = spec.get("startingDeadlineSeconds")
-    if seconds is None:
+    given = spec.get("startingDeadlineSeconds")
+    if given is None:
         sentence = (
             "the CronJob has none: it starts its newest missed moment however late, and warns of more than 100; "
             "here one over 24h late is recorded as Missed. startingDeadline sets another limit"
         )
         notes.append(Note(Difference.DEADLINE, sentence))
         return {}
-    wanted = timedelta(seconds=int(seconds))
-    kept = min(max(wanted, timedelta(seconds=1)), LEAP_YEAR)
-    if wanted < SLOW:
-        sentence = (
-            f"{int(seconds)} s is less than the CronJob controller's own pace, so it may never have run; here it will"
-        )
+    seconds, longest = whole_number(given, "startingDeadlineSeconds"), LEAP_YEAR // SECOND
+    kept = timedelta(seconds=min(max(seconds, 1), longest))
+    if seconds < SLOW_SECONDS:
+        sentence = f"{seconds} s is less than the CronJob controller's own pace, so it may never have run; here it will"
         notes.append(Note(Difference.DEADLINE, sentence))
-    if wanted > kept:
-        notes.append(Note(Difference.DEADLINE, f"{int(seconds)} s is more than the 8784h that are allowed"))
+    if seconds > longest:
+        notes.append(Note(Difference.DEADLINE, f"{seconds} s is more than the 8784h that are allowed"))
     return {} if kept == DAY else {"startingDeadline": format_duration(kept)}
 
 

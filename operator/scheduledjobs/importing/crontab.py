@@ -20,6 +20,9 @@ from scheduledjobs.importing.imported import CannotImport, Difference, Note
 ZONE = re.compile(r"(?:CRON_)?TZ=(\S+)\s+(.*)", re.DOTALL)
 GO_PART = re.compile(r"(\d+(?:\.\d*)?|\.\d+)(h|ms|us|µs|ns|m|s)")
 GO_SECONDS = {"h": 3600.0, "m": 60.0, "s": 1.0, "ms": 1e-3, "us": 1e-6, "µs": 1e-6, "ns": 1e-9}
+MOST_SECONDS = 1e9
+"""More than any interval may have here, and less than a timedelta can."""
+
 WHOLE_MONTH, WHOLE_WEEK = frozenset(range(1, 32)), frozenset(range(7))
 
 
@@ -51,7 +54,7 @@ def _go_duration(text: str) -> timedelta:
     if not parts or "".join(number + unit for number, unit in parts) != text:
         raise CannotImport(f"'@every {text}' is no duration")
     seconds = sum(float(number) * GO_SECONDS[unit] for number, unit in parts)
-    return timedelta(seconds=max(1, int(seconds)))
+    return timedelta(seconds=max(1, int(min(seconds, MOST_SECONDS))))
 
 
 def read_vixie(text: str) -> tuple[str, list[Note]]:

@@ -36,15 +36,22 @@ def read_row(row: Mapping[str, Any]) -> tuple[dict[str, Any], str | None]:
             "timezone"
         ]
     if interval := row["interval"]:
-        if interval["period"] not in UNITS:
-            raise CannotImport(f"the period {interval['period']!r} of its interval is none of {', '.join(UNITS)}")
-        return {**entry, "schedule": timedelta(**{interval["period"]: interval["every"]})}, None
+        return {**entry, "schedule": _interval(interval["every"], interval["period"])}, None
     if clocked := row["clocked"]:
         return {**entry, "schedule": _instant(clocked["clocked_time"])}, None
     if solar := row["solar"]:
         place = f"{solar['event']} at {solar['latitude']}, {solar['longitude']}"
         raise CannotImport(f"sunrise and sunset ({place}) have no equivalent")
     raise CannotImport("it has no schedule")
+
+
+def _interval(every: Any, period: str) -> timedelta:
+    if period not in UNITS:
+        raise CannotImport(f"the period {period!r} of its interval is none of {', '.join(UNITS)}")
+    try:
+        return timedelta(**{period: every})
+    except (TypeError, OverflowError):
+        raise CannotImport(f"an interval of {every} {period} has no equivalent") from None
 
 
 def _options(task: Mapping[str, Any]) -> dict[str, Any]:
@@ -54,11 +61,14 @@ def _options(task: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _instant(text: str) -> datetime:
-    return datetime.fromisoformat(text.replace("Z", "+00:00"))
+    try:
+        return datetime.fromisoformat(text.replace("Z", "+00:00"))
+    except ValueError:
+        raise CannotImport(f"{text!r} is no time that can be read") from None
 
 
 def _json(text: str | None, what: str) -> Any:
     try:
         return json.loads(text or "null")
-    except ValueError:
+    except (ValueError, RecursionError):
         raise CannotImport(f"its {what} are no JSON") from None

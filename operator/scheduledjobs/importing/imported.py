@@ -12,6 +12,8 @@ from enum import StrEnum
 from hashlib import sha256
 from typing import Any
 
+import orjson
+
 from scheduledjobs.core.job import read_schedule
 from scheduledjobs.core.reasons import Reason
 from scheduledjobs.core.schedule import Schedule
@@ -94,6 +96,8 @@ def imported(
         check_payload_size(parsed)
     except SpecError as error:
         return refused(origin, name, namespace, refusal(error), kept)
+    except orjson.JSONEncodeError as error:
+        return refused(origin, name, namespace, f"it has a value that JSON cannot say: {error}", kept)
     return Imported(origin, named, namespace, spec, tuple(kept), labels or {})
 
 

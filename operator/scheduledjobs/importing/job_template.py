@@ -11,7 +11,9 @@ from datetime import timedelta
 from typing import Any
 
 from scheduledjobs.core.duration import format_duration
+from scheduledjobs.core.spec import SECOND
 from scheduledjobs.importing.imported import Difference, Note
+from scheduledjobs.importing.values import whole_number
 
 LONGEST_TIMEOUT = timedelta(hours=168)
 KEPT = frozenset({"template", "backoffLimit", "ttlSecondsAfterFinished", "activeDeadlineSeconds"})
@@ -53,10 +55,11 @@ def read_template(template: Mapping[str, Any], notes: list[Note]) -> tuple[dict[
     payload: dict[str, Any] = {"template": pod, "backoffLimit": _bounded(spec, "backoffLimit", 6, notes)}
     if spec.get("ttlSecondsAfterFinished") is not None:
         payload["ttlSecondsAfterFinished"] = _bounded(spec, "ttlSecondsAfterFinished", 0, notes)
-    notes += [Note(Difference.TEMPLATE, f"jobTemplate.spec.{lost} {_why(lost)}") for lost in sorted(_lost(spec))]
+    lost = sorted(map(str, _lost(spec)))
+    notes += [Note(Difference.TEMPLATE, f"jobTemplate.spec.{name} {_why(name)}") for name in lost]
     metadata = _mapping(template.get("metadata"))
     for kind in ("labels", "annotations"):
-        if names := sorted(_mapping(metadata.get(kind))):
+        if names := sorted(map(str, _mapping(metadata.get(kind)))):
             what = f"jobTemplate.metadata.{kind} {', '.join(names)}: a Job of the handler has its own alone"
             notes.append(Note(Difference.TEMPLATE, what))
     refusals = _refusals(_mapping(pod.get("spec")))
@@ -74,7 +77,7 @@ def _why(lost: str) -> str:
 def _bounded(spec: Mapping[str, Any], name: str, default: int, notes: list[Note]) -> int:
     """Return a number of a Job's spec within what the handler takes; `default` is the Job's own, not the handler's."""
     low, high = BOUNDS[name]
-    wanted = int(spec.get(name, default) if spec.get(name) is not None else default)
+    wanted = whole_number(spec[name], name) if spec.get(name) is not None else default
     if not low <= wanted <= high:
         notes.append(Note(Difference.TEMPLATE, f"{name} {wanted} is not within the {low} to {high} that are allowed"))
     return min(max(wanted, low), high)
@@ -89,13 +92,12 @@ def _lost(spec: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _timeout(spec: Mapping[str, Any], notes: list[Note]) -> str | None:
-    seconds = spec.get("activeDeadlineSeconds")
-    if seconds is None:
+    if spec.get("activeDeadlineSeconds") is None:
         return None
-    wanted = timedelta(seconds=int(seconds))
-    if wanted > LONGEST_TIMEOUT:
-        notes.append(Note(Difference.TIMEOUT, f"{int(seconds)} s is more than the 168h that timeout allows"))
-    return format_duration(min(wanted, LONGEST_TIMEOUT))
+    seconds, longest = whole_number(spec["activeDeadlineSeconds"], "activeDeadlineSeconds"), LONGEST_TIMEOUT // SECOND
+    if seconds > longest:
+        notes.append(Note(Difference.TIMEOUT, f"{seconds} s is more than the 168h that timeout allows"))
+    return format_duration(timedelta(seconds=min(max(seconds, 0), longest)))
 
 
 def _pod_template(template: Mapping[str, Any], notes: list[Note]) -> dict[str, Any]:
@@ -107,7 +109,7 @@ def _pod_template(template: Mapping[str, Any], notes: list[Note]) -> dict[str, A
         sentence = "restartPolicy OnFailure is Never here: what fails is started anew as another pod, by backoffLimit"
         notes.append(Note(Difference.TEMPLATE, sentence))
     for kind in CONTAINERS:
-        if spec.get(kind):
+        if isinstance(spec.get(kind), list):
             spec[kind] = [_without(_mapping(container), CONTAINER_DEFAULTS) for container in spec[kind]]
     metadata = _marks(_mapping(template.get("metadata")), notes)
     return {**({"metadata": metadata} if metadata else {}), "spec": spec}
@@ -120,7 +122,7 @@ def _marks(metadata: Mapping[str, Any], notes: list[Note]) -> dict[str, Any]:
         given = _mapping(metadata.get(kind))
         if marks := {key: value for key, value in given.items() if key in MARKS}:
             kept[kind] = marks
-        if lost := sorted(given.keys() - MARKS):
+        if lost := sorted(map(str, given.keys() - MARKS)):
             sentence = f"{kind} of the pod are left out, which the handler refuses: {', '.join(lost)}"
             notes.append(Note(Difference.TEMPLATE, sentence))
     return kept
