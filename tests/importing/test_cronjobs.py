@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -206,6 +208,29 @@ def test_marks_that_are_no_text_are_named_and_left_out() -> None:
     assert job.spec is not None
     assert "labels 1, b" in str(job.notes)
     assert "the handler refuses: 2, b" in str(job.notes)
+
+
+def test_a_namespace_of_a_file_cannot_lead_out_of_the_folder(tmp_path: Path) -> None:
+    good, bad = load("cronjobs.yaml")[:2]
+    bad["metadata"]["namespace"] = "../outside/x"
+    (tmp_path / "outside").mkdir()
+    source = tmp_path / "jobs.yaml"
+    source.write_text(yaml.safe_dump_all([good, bad]))
+    words = ["import", "cronjobs", "--file", str(source), "--output", str(tmp_path / "out")]
+    command = [sys.executable, "-m", "scheduledjobs", *words]
+    said = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert said.returncode == 1, said.stderr
+    assert "berlin-in-the-gap: metadata.namespace '../outside/x' is no name that a namespace can have" in said.stderr
+    assert sorted(path.name for path in tmp_path.rglob("*.yaml")) == ["jobs.yaml", "nightly.yaml"]
+
+
+@pytest.mark.parametrize("namespace", ["/etc/x", "a.b", "A", "-a", "a" * 64, "a\n", 5, ["a"]])
+def test_a_namespace_that_cannot_be_is_not_imported(namespace: object) -> None:
+    raw = load("cronjobs.yaml")[0]
+    raw["metadata"]["namespace"] = namespace
+    (job,) = distinct([read_cronjob(raw, None, NOW)])
+    assert (job.spec, job.namespace) == (None, None)
+    assert differences(job) == {Difference.NOT_IMPORTED}
 
 
 def test_names_that_meet_are_told_apart() -> None:

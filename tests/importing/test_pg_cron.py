@@ -164,6 +164,12 @@ async def test_the_session_cannot_write(source: str) -> None:
             await conn.execute("DELETE FROM cron.job")
 
 
+def test_a_namespace_that_cannot_be_is_a_wrong_option() -> None:
+    said = run("postgresql://nobody@localhost:1/none", "-n", "../x")
+    assert said.returncode == 2
+    assert "is no name that a namespace can have" in " ".join(said.stderr.split())
+
+
 def test_a_database_without_the_table_is_a_wrong_address(database: str) -> None:
     said = run(database)
     assert said.returncode == 2

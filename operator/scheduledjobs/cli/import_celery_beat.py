@@ -58,7 +58,7 @@ def _handlers(_ctx: click.Context, _param: click.Parameter, values: tuple[str, .
     metavar="TASK=HANDLER",
     help="Handler for tasks that match, repeatable, the first wins.  [default: one named as the task]",
 )
-@click.option("-n", "--namespace", help="Namespace to write into the manifests.")
+@click.option("-n", "--namespace", callback=import_output.namespace, help="Namespace to write into the manifests.")
 @import_output.options
 def command(
     *,

@@ -12,7 +12,7 @@ import click
 
 from scheduledjobs.core.duration import parse_duration
 from scheduledjobs.core.zone import zone_names
-from scheduledjobs.importing.imported import Imported, distinct
+from scheduledjobs.importing.imported import Imported, distinct, is_namespace
 from scheduledjobs.importing.manifest import file_name, manifest, summary
 from scheduledjobs.importing.shadow import Compared, table
 
@@ -37,6 +37,13 @@ def zone(_ctx: click.Context, _param: click.Parameter, value: str | None) -> str
     """Read a time zone."""
     if value is not None and value not in zone_names():
         raise click.BadParameter(f"{value} is not in the IANA time zone database, such as Europe/Berlin")
+    return value
+
+
+def namespace(_ctx: click.Context, _param: click.Parameter, value: str | None) -> str | None:
+    """Read the namespace that is written into manifests and the names of their files."""
+    if value is not None and not is_namespace(value):
+        raise click.BadParameter(f"{value!r} is no name that a namespace can have")
     return value
 
 

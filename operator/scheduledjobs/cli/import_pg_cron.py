@@ -24,7 +24,7 @@ HINT = "is it the one that cron.database_name names, and may this user read the 
 @click.command()
 @URL_OPTION
 @click.option("--connection", required=True, metavar="NAME", help="Of SCHEDULEDJOBS_SQL_CONNECTIONS, for the handler.")
-@click.option("-n", "--namespace", help="Namespace to write into the manifests.")
+@click.option("-n", "--namespace", callback=import_output.namespace, help="Namespace to write into the manifests.")
 @import_output.options
 def command(
     *,

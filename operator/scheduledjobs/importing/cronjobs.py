@@ -17,7 +17,16 @@ from scheduledjobs.core.zone import zone_names
 from scheduledjobs.errors import SpecError
 from scheduledjobs.importing.clock import Clocks, clock_notes
 from scheduledjobs.importing.crontab import Robfig, read_robfig
-from scheduledjobs.importing.imported import CannotImport, Difference, Imported, Note, imported, refusal, refused
+from scheduledjobs.importing.imported import (
+    CannotImport,
+    Difference,
+    Imported,
+    Note,
+    imported,
+    is_namespace,
+    refusal,
+    refused,
+)
 from scheduledjobs.importing.job_template import read_template
 from scheduledjobs.importing.values import whole_number
 
@@ -44,8 +53,10 @@ def read_cronjob(raw: Mapping[str, Any], default_zone: str | None, now: datetime
     `default_zone` is the zone of kube-controller-manager, for a CronJob that names none; None: UTC is supposed.
     """
     metadata, spec = _mapping(raw.get("metadata")), _mapping(raw.get("spec"))
-    name, namespace = str(metadata.get("name") or "cronjob"), metadata.get("namespace")
+    name, namespace = str(metadata.get("name") or "cronjob"), metadata.get("namespace") or None
     origin = f"CronJob {namespace}/{name}" if namespace else f"CronJob {name}"
+    if namespace is not None and not is_namespace(namespace):
+        return refused(origin, name, None, f"metadata.namespace {namespace!r} is no name that a namespace can have")
     notes: list[Note] = []
     try:
         timing = _timing(raw, spec, default_zone, now, notes)

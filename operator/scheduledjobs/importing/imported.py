@@ -21,6 +21,7 @@ from scheduledjobs.core.spec import check_payload_size, parse_spec
 from scheduledjobs.errors import SpecError
 
 LONGEST_NAME = 63
+LABEL = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
 SUBDOMAIN = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*")
 
 
@@ -124,6 +125,11 @@ def job_name(name: str) -> tuple[str, list[Note]]:
     return text, [
         Note(Difference.NAME, f"{name!r} cannot be a name here (at most {LONGEST_NAME} of a-z, 0-9, - and .)")
     ]
+
+
+def is_namespace(name: object) -> bool:
+    """Return whether a namespace can be called so; it goes into manifests, and into the names of their files."""
+    return isinstance(name, str) and LABEL.fullmatch(name) is not None
 
 
 def distinct(found: Sequence[Imported]) -> list[Imported]:
