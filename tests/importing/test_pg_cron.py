@@ -100,15 +100,26 @@ def test_jobs_become_manifests_for_the_handler_sql(source: str) -> None:
 
 def test_what_differs_is_named() -> None:
     several = read_pg_cron(row("@hourly", "SELECT 1; SELECT ';'"), "own", "GMT", None, NOON)
-    assert differences(several) == {Difference.CONNECTION, Difference.STATEMENT}
+    assert differences(several) == {Difference.CONCURRENCY, Difference.CONNECTION, Difference.STATEMENT}
     quoted = read_pg_cron(row("@hourly", "SELECT ';vacuum' -- ; call"), "own", "GMT", None, NOON)
-    assert differences(quoted) == {Difference.CONNECTION}
+    assert differences(quoted) == {Difference.CONCURRENCY, Difference.CONNECTION}
     gap = read_pg_cron(row("30 2 * * *"), "own", "Europe/Berlin", None, NOON)
     assert [note.text for note in gap.notes if note.difference is Difference.DAYLIGHT_SAVING] == [
         "2027-03-28 02:30 does not exist in Europe/Berlin: pg_cron skips it, the ScheduledJob runs at 03:00",
         "2027-10-31 02:30 comes twice in Europe/Berlin: pg_cron runs twice, the ScheduledJob once",
     ]
     assert "not in the IANA" in read_pg_cron(row("@hourly"), "own", "Mars/Base", None, NOON).notes[0].text
+
+
+def test_a_cron_schedule_may_owe_several_runs_there_and_one_here_but_an_interval_one_in_both() -> None:
+    """pg_cron counts the moments of a cron schedule in pendingRunCount; an interval is due anew after its run."""
+    (note,) = [
+        note
+        for note in read_pg_cron(row("* * * * *"), "own", "GMT", None, NOON).notes
+        if note.difference is Difference.CONCURRENCY
+    ]
+    assert "runs each of them afterwards; Queue keeps one here" in note.text
+    assert Difference.CONCURRENCY not in differences(read_pg_cron(row("30 seconds"), "own", "GMT", None, NOON))
 
 
 @pytest.mark.parametrize(("schedule", "period"), [("1 second", "1s"), ("59 seconds", "59s"), (" 7 Seconds ", "7s")])

@@ -23,6 +23,10 @@ ALONE = re.compile(
     r"\b(vacuum|call|commit|reindex|create\s+(?:unique\s+)?index\s+concurrently|create\s+database|alter\s+system)\b",
     re.IGNORECASE,
 )
+IN_THE_WAY = (
+    "pg_cron counts the moments that come while a run lasts, and runs each of them afterwards; Queue keeps one here, "
+    "and the others are Skipped with reason QueueFull"
+)
 QUOTED = re.compile(r"'(?:[^']|'')*'|\"[^\"]*\"|\$(\w*)\$.*?\$\1\$|--[^\n]*|/\*.*?\*/", re.DOTALL)
 
 
@@ -47,7 +51,7 @@ def read_pg_cron(row: Mapping[str, Any], connection: str, zone: str, namespace: 
         **timing,
         "handler": "sql",
         "payload": {"connection": connection, "statement": statement},
-        "concurrencyPolicy": "Queue",  # pg_cron runs a moment that was in the way when the run before it has ended
+        "concurrencyPolicy": "Queue",  # pg_cron runs what was in the way when the run before it has ended
         "misfire": {"policy": "Skip"},  # and makes up for none that it was down for
     }
     if row.get("active") is False:
@@ -65,6 +69,7 @@ def _timing(text: str, zone: str, now: datetime, notes: list[Note]) -> dict[str,
     notes += found_notes
     named = zone_of(zone)
     notes += clock_notes(Cron(expression, named), Clocks.VIXIE, now)
+    notes.append(Note(Difference.CONCURRENCY, IN_THE_WAY))
     return {"schedule": expression, "timeZone": named}
 
 
