@@ -17,7 +17,7 @@ import yaml
 from dev.controlplane import ControlPlane
 from tests.importing.test_cronjobs import HERE, load
 
-from scheduledjobs.cli.import_cronjobs import compare
+from scheduledjobs.cli.import_cronjobs import compare, refusals
 from scheduledjobs.cli.import_shadow import Time
 from scheduledjobs.importing.cronjobs import read_cronjob
 from scheduledjobs.importing.shadow import Compared, table
@@ -109,7 +109,7 @@ async def shadow(
     for raw in found:
         raw["metadata"]["creationTimestamp"] = "2026-11-27T10:40:00Z"
     hand = Hand(cluster, namespace, made)
-    jobs = [read_cronjob(raw, None, NOON) for raw in found]
+    jobs = [read_cronjob(raw, None, NOON, refusals) for raw in found]
     return await compare(namespace, jobs, found, timedelta(minutes=16), Time(hand.now, hand.sleep))
 
 

@@ -13,9 +13,12 @@ import pytest
 import yaml
 from tests.importing.robfig import Robfig
 
+from scheduledjobs.cli.import_cronjobs import refusals
 from scheduledjobs.core.plan import Judge
 from scheduledjobs.core.reasons import JobState
 from scheduledjobs.core.schedule import Cron, moments
+from scheduledjobs.handlers import job_payload
+from scheduledjobs.importing import job_template
 from scheduledjobs.importing.cronjobs import read_cronjob
 from scheduledjobs.importing.imported import Difference, Imported, distinct
 from scheduledjobs.importing.manifest import file_name, manifest, summary
@@ -30,7 +33,7 @@ def load(name: str) -> list[dict[str, Any]]:
 
 
 def read(name: str) -> list[Imported]:
-    return distinct([read_cronjob(raw, None, NOW) for raw in load(name)])
+    return distinct([read_cronjob(raw, None, NOW, refusals) for raw in load(name)])
 
 
 def find(name: str, file: str = "cronjobs.yaml") -> Imported:
@@ -64,7 +67,7 @@ def test_what_is_imported_is_valid_as_the_mirror_sees_it(job: Imported) -> None:
 
 @pytest.mark.parametrize("raw", load("cronjobs.yaml"), ids=lambda raw: raw["metadata"]["name"])
 def test_fires_when_the_cronjob_does_but_where_a_note_names_the_change_of_clocks(raw: dict[str, Any]) -> None:
-    job = read_cronjob(raw, None, NOW)
+    job = read_cronjob(raw, None, NOW, refusals)
     schedule, end = job.schedule, NOW + timedelta(days=365)
     if not isinstance(schedule, Cron):
         return
@@ -77,14 +80,14 @@ def test_fires_when_the_cronjob_does_but_where_a_note_names_the_change_of_clocks
 
 def test_a_zone_of_the_controller_that_is_known_can_be_given() -> None:
     (raw, *_) = load("cronjobs.yaml")
-    job = read_cronjob(raw, "Europe/Berlin", NOW)
+    job = read_cronjob(raw, "Europe/Berlin", NOW, refusals)
     assert job.spec is not None
     assert job.spec["timeZone"] == "Europe/Berlin"
 
 
 def test_an_interval_counts_on_from_the_last_run() -> None:
     raw = {**load("cronjobs.yaml")[5], "status": {"lastScheduleTime": "2026-11-27T11:40:00Z"}}
-    schedule = read_cronjob(raw, None, NOW).schedule
+    schedule = read_cronjob(raw, None, NOW, refusals).schedule
     assert schedule is not None
     first = moments(schedule, NOW, NOW + timedelta(hours=2)).first
     assert first == datetime(2026, 11, 27, 13, 10, 10, tzinfo=UTC)
@@ -111,7 +114,7 @@ def test_no_mark_by_which_a_tool_knows_what_is_its_own_is_kept() -> None:
         "kubectl.kubernetes.io/last-applied-configuration": "{}",
         "meta.helm.sh/release-name": "shop",
     }
-    written = yaml.safe_load(manifest(read_cronjob(raw, None, NOW)))
+    written = yaml.safe_load(manifest(read_cronjob(raw, None, NOW, refusals)))
     assert written["metadata"] == {"name": "nightly", "labels": {"team": "shop"}}
 
 
@@ -119,49 +122,82 @@ def test_what_the_handler_refuses_is_named_field_by_field() -> None:
     (raw,) = [raw for raw in load("cronjobs.yaml") if raw["metadata"]["name"] == "secrets-and-the-host"]
     (container,) = raw["spec"]["jobTemplate"]["spec"]["template"]["spec"]["containers"]
     container["securityContext"] = {"privileged": True}  # which not every API server takes
-    notes = read_cronjob(raw, None, NOW).notes
+    notes = read_cronjob(raw, None, NOW, refusals).notes
     refused = [note.text for note in notes if note.difference is Difference.REFUSED]
     places = {text.split(":")[0] for text in refused}
     assert places == {
         "template.spec.hostNetwork",
-        "template.spec.volumes[host].hostPath",
-        "template.spec.volumes[keys].secret",
+        "template.spec.volumes.0.hostPath",
+        "template.spec.volumes.1.secret",
         "template.spec.imagePullSecrets",
         "template.spec.serviceAccountName",
-        "template.spec.containers[main].securityContext.privileged",
-        "template.spec.containers[main].env[TOKEN]",
-        "template.spec.containers[main].envFrom",
+        "template.spec.containers.0.securityContext.privileged",
+        "template.spec.containers.0.env.1.valueFrom.secretKeyRef",
+        "template.spec.containers.0.envFrom.0.secretRef",
     }
+
+
+def test_the_notes_say_all_that_the_handler_refuses_and_nothing_that_it_takes() -> None:
+    raw = load("cronjobs.yaml")[0]
+    pod = raw["spec"]["jobTemplate"]["spec"]["template"]["spec"]
+    unconfined = {"type": "Unconfined"}
+    pod |= {"automountServiceAccountToken": True, "serviceAccount": "reports", "priorityClassName": "system-a"}
+    pod["securityContext"] = {
+        "seLinuxOptions": {"type": "spc_t"},
+        "sysctls": [{"name": "kernel.msgmax", "value": "1"}],
+        "seccompProfile": unconfined,
+        "windowsOptions": {"hostProcess": True},
+    }
+    pod["containers"][0] |= {
+        "securityContext": {
+            "procMount": "Unmasked",
+            "appArmorProfile": unconfined,
+            "capabilities": {"add": ["NET_BIND_SERVICE"]},
+        },
+        "livenessProbe": {"httpGet": {"host": "db", "port": 80}},
+        "lifecycle": {"preStop": {"tcpSocket": {"host": "db", "port": 80}}},
+    }
+    found = read_cronjob(raw, None, NOW, refusals).notes
+    notes = [note.text for note in found if note.difference is Difference.REFUSED]
+    assert {text.split(":")[0] for text in notes} == {
+        "template.spec.priorityClassName",
+        "template.spec.serviceAccount",
+        "template.spec.automountServiceAccountToken",
+        "template.spec.securityContext.seLinuxOptions",
+        "template.spec.securityContext.sysctls",
+        "template.spec.securityContext.seccompProfile.type",
+        "template.spec.securityContext.windowsOptions.hostProcess",
+        "template.spec.containers.0.livenessProbe.httpGet.host",
+        "template.spec.containers.0.lifecycle.preStop.tcpSocket.host",
+        "template.spec.containers.0.securityContext.procMount",
+        "template.spec.containers.0.securityContext.appArmorProfile.type",
+    }
+    assert sum("kubernetesJob.serviceAccounts of the chart allows more" in text for text in notes) == 2
 
 
 def test_a_job_that_another_controller_was_to_begin_is_named() -> None:
     """Made suspended, with a label by which a queue knows it: without both it would begin at once, past the queue."""
     raw = load("cronjobs.yaml")[0]
-    before = read_cronjob(raw, None, NOW).notes
+    before = read_cronjob(raw, None, NOW, refusals).notes
     raw["spec"]["jobTemplate"]["spec"]["suspend"] = True
     raw["spec"]["jobTemplate"]["metadata"] = {"labels": {"kueue.x-k8s.io/queue-name": "q"}, "annotations": {"a/b": "c"}}
-    added = [note for note in read_cronjob(raw, None, NOW).notes if note not in before]
+    added = [note for note in read_cronjob(raw, None, NOW, refusals).notes if note not in before]
     assert {note.difference for note in added} == {Difference.TEMPLATE}
     words = ("jobTemplate.spec.suspend", "labels kueue.x-k8s.io/queue-name", "annotations a/b")
     assert all(any(word in note.text for note in added) for word in words)
     raw["spec"]["jobTemplate"] = {**raw["spec"]["jobTemplate"], "metadata": {}}
     raw["spec"]["jobTemplate"]["spec"]["suspend"] = False
-    assert read_cronjob(raw, None, NOW).notes == before
+    assert read_cronjob(raw, None, NOW, refusals).notes == before
 
 
-def test_the_handler_takes_what_no_note_says_it_refuses() -> None:
-    rules = pytest.importorskip("scheduledjobs.handlers.job_payload", reason="the handler kubernetes-job is not here")
-    for job in read("cronjobs.yaml"):
-        if job.spec is not None:
-            payload = rules.KubernetesJobPayload.model_validate(job.spec["payload"])
-            objections = rules.objections(payload, frozenset())
-            assert bool(objections) is (Difference.REFUSED in differences(job)), (job.name, objections)
+def test_the_marks_of_a_pod_that_are_kept_are_those_that_the_handler_takes() -> None:
+    assert job_template.MARKS == job_payload.MARKS
 
 
 def test_a_payload_over_the_limit_is_not_imported() -> None:
     raw = load("cronjobs.yaml")[0]
     raw["spec"]["jobTemplate"]["spec"]["template"]["spec"]["containers"][0]["args"] = ["x" * 33_000]
-    job = read_cronjob(raw, None, NOW)
+    job = read_cronjob(raw, None, NOW, refusals)
     assert job.spec is None
     assert "at most 32768 are allowed" in job.notes[0].text
 
@@ -185,7 +221,7 @@ def test_a_cronjob_of_values_that_cannot_be_read_is_not_imported(field: str, val
     for name in parents:
         inner = inner[name]
     inner[last] = value
-    job = read_cronjob(raw, None, NOW)
+    job = read_cronjob(raw, None, NOW, refusals)
     assert job.spec is None
     assert what in job.notes[0].text
 
@@ -193,7 +229,7 @@ def test_a_cronjob_of_values_that_cannot_be_read_is_not_imported(field: str, val
 def test_seconds_of_more_than_time_has_are_held_to_the_longest_that_is_allowed() -> None:
     raw = load("cronjobs.yaml")[0]
     raw["spec"]["startingDeadlineSeconds"] = raw["spec"]["jobTemplate"]["spec"]["activeDeadlineSeconds"] = 10**14
-    job = read_cronjob(raw, None, NOW)
+    job = read_cronjob(raw, None, NOW, refusals)
     assert job.spec is not None
     assert (job.spec["startingDeadline"], job.spec["timeout"]) == ("8784h", "168h")
     assert {Difference.DEADLINE, Difference.TIMEOUT} <= differences(job)
@@ -204,7 +240,7 @@ def test_marks_that_are_no_text_are_named_and_left_out() -> None:
     template = raw["spec"]["jobTemplate"]
     template["metadata"] = {"labels": {1: "a", "b": "c"}}
     template["spec"]["template"]["metadata"] = {"annotations": {2: "a", "b": "c"}}
-    job = read_cronjob(raw, None, NOW)
+    job = read_cronjob(raw, None, NOW, refusals)
     assert job.spec is not None
     assert "labels 1, b" in str(job.notes)
     assert "the handler refuses: 2, b" in str(job.notes)
@@ -228,21 +264,21 @@ def test_a_namespace_of_a_file_cannot_lead_out_of_the_folder(tmp_path: Path) -> 
 def test_a_namespace_that_cannot_be_is_not_imported(namespace: object) -> None:
     raw = load("cronjobs.yaml")[0]
     raw["metadata"]["namespace"] = namespace
-    (job,) = distinct([read_cronjob(raw, None, NOW)])
+    (job,) = distinct([read_cronjob(raw, None, NOW, refusals)])
     assert (job.spec, job.namespace) == (None, None)
     assert differences(job) == {Difference.NOT_IMPORTED}
 
 
 def test_names_that_meet_are_told_apart() -> None:
     raw = load("cronjobs.yaml")[0]
-    jobs = distinct([read_cronjob(raw, None, NOW), read_cronjob(raw, None, NOW)])
+    jobs = distinct([read_cronjob(raw, None, NOW, refusals), read_cronjob(raw, None, NOW, refusals)])
     assert [file_name(job) for job in jobs] == ["nightly.yaml", "nightly-2.yaml"]
 
 
 def test_a_name_or_a_note_cannot_break_out_of_its_comment() -> None:
     raw = load("cronjobs.yaml")[0]
     raw["metadata"]["name"] = "x\nspec: {}"
-    lines = manifest(read_cronjob(raw, None, NOW)).splitlines()
+    lines = manifest(read_cronjob(raw, None, NOW, refusals)).splitlines()
     assert next(line for line in lines if not line.startswith("#")) == "apiVersion: scheduledjobs.dev/v1"
 
 
@@ -255,7 +291,7 @@ def test_a_name_or_a_note_cannot_break_out_of_its_comment() -> None:
 )  # fmt: skip
 def test_day_fields_that_are_written_out_fire_on_the_same_days(schedule: str) -> None:
     raw = {"metadata": {"name": "a", "namespace": "b"}, "spec": {"schedule": schedule, "timeZone": "Etc/UTC"}}
-    found = read_cronjob(raw, None, NOW).schedule
+    found = read_cronjob(raw, None, NOW, refusals).schedule
     assert isinstance(found, Cron)
     end = NOW + timedelta(days=100)
     assert set(moments(found, NOW, end)) == set(Robfig(schedule, "Etc/UTC").fires(NOW, end))

@@ -15,6 +15,7 @@ import yaml
 from scheduledjobs.cli import import_output
 from scheduledjobs.cli.import_output import Progress
 from scheduledjobs.cli.import_shadow import Time, shadow
+from scheduledjobs.handlers.job_payload import DEFAULT_ACCOUNT, KubernetesJobPayload, Objection, objections
 from scheduledjobs.importing.cronjobs import read_cronjob
 from scheduledjobs.importing.imported import Imported
 from scheduledjobs.importing.shadow import Compared
@@ -23,6 +24,7 @@ from scheduledjobs.kube.client import open_client
 from scheduledjobs.kube.cronjobs import list_cronjobs, list_runs
 
 Raw = Mapping[str, Any]
+MORE_ACCOUNTS = "kubernetesJob.serviceAccounts of the chart allows more"
 OFF_BY_DEFAULT = (
     "the manifests name the handler kubernetes-job, which is off by default: until the chart's value "
     "kubernetesJob.enabled is true the jobs are Ready=False and run nothing, so suspend no CronJob before"
@@ -62,12 +64,23 @@ def command(
     scope = None if all_namespaces or file else namespace or context()[0]
     found = list(_read_file(file)) if file is not None else asyncio.run(_read_cluster(scope))
     now = datetime.now(UTC)
-    jobs = [read_cronjob(raw, default_time_zone, now) for raw in found]
+    jobs = [read_cronjob(raw, default_time_zone, now, refusals) for raw in found]
     jobs = import_output.write(jobs, output, force=force, is_shadow=shadow is not None)
     if any(job.spec is not None for job in jobs):
         click.echo(OFF_BY_DEFAULT, err=True)
     compared = asyncio.run(compare(scope, jobs, found, shadow, Time())) if shadow is not None else None
     import_output.leave(jobs, compared)
+
+
+def refusals(payload: Mapping[str, Any]) -> list[Objection]:
+    """Return what the handler refuses of a payload; which service accounts it is allowed, only the operator knows."""
+    parsed, pod = KubernetesJobPayload.model_validate(payload), payload["template"]["spec"]
+    named = frozenset(str(pod.get(name) or DEFAULT_ACCOUNT) for name in ("serviceAccountName", "serviceAccount"))
+    certain = objections(parsed, named)
+    return [
+        (where, sentence if (where, sentence) in certain else f"{sentence}; {MORE_ACCOUNTS}")
+        for where, sentence in objections(parsed, frozenset())
+    ]
 
 
 async def _read_cluster(namespace: str | None) -> list[Raw]:

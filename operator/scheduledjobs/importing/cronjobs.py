@@ -27,7 +27,7 @@ from scheduledjobs.importing.imported import (
     refusal,
     refused,
 )
-from scheduledjobs.importing.job_template import read_template
+from scheduledjobs.importing.job_template import Refusals, read_template
 from scheduledjobs.importing.values import whole_number
 
 HANDLER = "kubernetes-job"
@@ -47,10 +47,11 @@ SLOW_SECONDS = 10
 MACRO_NAMES = ", ".join(MACROS)
 
 
-def read_cronjob(raw: Mapping[str, Any], default_zone: str | None, now: datetime) -> Imported:
+def read_cronjob(raw: Mapping[str, Any], default_zone: str | None, now: datetime, refusals: Refusals) -> Imported:
     """Return what becomes of a CronJob, as the API server or a file has it.
 
     `default_zone` is the zone of kube-controller-manager, for a CronJob that names none; None: UTC is supposed.
+    `refusals` says what the handler refuses of a payload.
     """
     metadata, spec = _mapping(raw.get("metadata")), _mapping(raw.get("spec"))
     name, namespace = str(metadata.get("name") or "cronjob"), metadata.get("namespace") or None
@@ -62,7 +63,7 @@ def read_cronjob(raw: Mapping[str, Any], default_zone: str | None, now: datetime
         timing = _timing(raw, spec, default_zone, now, notes)
         rest = {**_suspension(spec, notes), **_policy(spec, notes), **_deadline(spec, notes)}
         template = _mapping(spec.get("jobTemplate"))
-        payload, timeout = read_template(template, notes)
+        payload, timeout = read_template(template, refusals, notes)
     except CannotImport as error:
         return refused(origin, name, namespace, str(error))
     except SpecError as error:

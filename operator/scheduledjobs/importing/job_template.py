@@ -1,4 +1,4 @@
-"""A CronJob's jobTemplate as the payload of the handler kubernetes-job, and what that handler refuses.
+"""A CronJob's jobTemplate as the payload of the handler kubernetes-job.
 
 Defaults that the API server has written into the pod's template are left out: they are in the way of who reads the
 manifest, and would be written again.
@@ -6,7 +6,7 @@ manifest, and would be written again.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import timedelta
 from typing import Any
 
@@ -43,12 +43,14 @@ MARKS = frozenset(
 )
 """Labels and annotations of a pod that the handler takes: they lend nothing."""
 
-VOLUMES = frozenset({"name", "configMap", "downwardAPI", "emptyDir", "ephemeral", "persistentVolumeClaim", "projected"})
-HOST = ("hostNetwork", "hostPID", "hostIPC")
 CONTAINERS = ("initContainers", "containers")
+Refusals = Callable[[Mapping[str, Any]], Iterable[tuple[str, str]]]
+"""What the handler refuses of a payload: a field as a path beneath spec.payload, and a sentence without its subject."""
 
 
-def read_template(template: Mapping[str, Any], notes: list[Note]) -> tuple[dict[str, Any], str | None]:
+def read_template(
+    template: Mapping[str, Any], refusals: Refusals, notes: list[Note]
+) -> tuple[dict[str, Any], str | None]:
     """Return the payload and the timeout of a jobTemplate; what is lost or will be refused is added to `notes`."""
     spec = _mapping(template.get("spec"))
     pod = _pod_template(_mapping(spec.get("template")), notes)
@@ -62,8 +64,7 @@ def read_template(template: Mapping[str, Any], notes: list[Note]) -> tuple[dict[
         if names := sorted(map(str, _mapping(metadata.get(kind)))):
             what = f"jobTemplate.metadata.{kind} {', '.join(names)}: a Job of the handler has its own alone"
             notes.append(Note(Difference.TEMPLATE, what))
-    refusals = _refusals(_mapping(pod.get("spec")))
-    notes += [Note(Difference.REFUSED, f"template.{where}: {what}") for where, what in refusals]
+    notes += [Note(Difference.REFUSED, f"{where}: {what}") for where, what in refusals(payload)]
     return payload, _timeout(spec, notes)
 
 
@@ -130,50 +131,6 @@ def _marks(metadata: Mapping[str, Any], notes: list[Note]) -> dict[str, Any]:
 
 def _without(fields: Mapping[str, Any], defaults: Mapping[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in fields.items() if key not in defaults or value != defaults[key]}
-
-
-def _refusals(pod: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    """Yield where the handler will refuse a pod, and why or what to write instead."""
-    for name in HOST:
-        if pod.get(name):
-            yield f"spec.{name}", "the handler refuses the host's namespaces"
-    if pod.get("nodeName"):
-        yield "spec.nodeName", "the handler refuses it: nodeSelector or affinity may be used"
-    for volume in pod.get("volumes") or []:
-        yield from _volume(f"spec.volumes[{volume.get('name')}]", volume)
-    if pod.get("imagePullSecrets"):
-        yield "spec.imagePullSecrets", "give them to the service account: the handler refuses names of Secrets"
-    if pod.get("serviceAccountName") not in (None, "default"):
-        yield "spec.serviceAccountName", f"{pod['serviceAccountName']} must be one that the operator was given"
-    for kind in CONTAINERS:
-        for container in pod.get(kind) or []:
-            yield from _container(f"spec.{kind}[{container.get('name')}]", container)
-
-
-CREDENTIALS = "the handler refuses names of Secrets; name a credential of the operator in payload.credentials"
-
-
-def _volume(where: str, volume: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    for kind in sorted(volume.keys() - VOLUMES):
-        yield f"{where}.{kind}", CREDENTIALS if kind == "secret" else f"allowed are {', '.join(sorted(VOLUMES))}"
-    for source in _mapping(volume.get("projected")).get("sources") or []:
-        for kind in sorted({"secret", "serviceAccountToken"} & source.keys()):
-            yield f"{where}.projected.{kind}", CREDENTIALS
-
-
-def _container(where: str, container: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    security = _mapping(container.get("securityContext"))
-    if security.get("privileged"):
-        yield f"{where}.securityContext.privileged", "the handler refuses privileged containers"
-    if _mapping(security.get("capabilities")).get("add"):
-        yield f"{where}.securityContext.capabilities.add", "the handler takes only what container runtimes give anyway"
-    if any(_mapping(port).get("hostPort") for port in container.get("ports") or []):
-        yield f"{where}.ports.hostPort", "the handler refuses ports of the node"
-    for entry in container.get("env") or []:
-        if "secretKeyRef" in _mapping(entry.get("valueFrom")):
-            yield f"{where}.env[{entry.get('name')}]", CREDENTIALS
-    if any("secretRef" in source for source in container.get("envFrom") or []):
-        yield f"{where}.envFrom", CREDENTIALS
 
 
 def _mapping(value: object) -> Mapping[str, Any]:
