@@ -262,6 +262,19 @@ def test_what_would_lend_more_than_was_allowed_is_refused_by_its_name(field: str
     assert refused.value.message.startswith(f"spec.payload.{field}: ")
 
 
+@pytest.mark.parametrize("name", [{"a": 1}, ["reporter"], 1])
+def test_a_name_that_is_no_text_is_refused_as_one_that_is_not_allowed(name: object) -> None:
+    asked = {
+        "template.spec.serviceAccountName": pod(serviceAccountName=name, automountServiceAccountToken=True),
+        "template.spec.serviceAccount": pod(serviceAccount=name),
+        f"{CONTAINER}.securityContext.capabilities.add": container(securityContext={"capabilities": {"add": [name]}}),
+    }
+    for field, fields in asked.items():
+        with pytest.raises(SpecError) as refused:
+            check("finance", payload(**fields))
+        assert refused.value.fields[0][0] == f"spec.payload.{field}"
+
+
 def test_everything_that_is_refused_is_named_at_once() -> None:
     with pytest.raises(SpecError) as refused:
         check("finance", payload(**pod(hostPID=True, hostNetwork=True)))

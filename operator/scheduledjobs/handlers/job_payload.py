@@ -154,7 +154,7 @@ def _accounts(where: str, spec: Mapping[str, Any], accounts: frozenset[str]) -> 
     for name in ("serviceAccountName", "serviceAccount"):
         yield from _account(f"{where}.{name}", spec.get(name), accounts)
     account = spec.get("serviceAccountName") or spec.get("serviceAccount") or DEFAULT_ACCOUNT
-    if spec.get("automountServiceAccountToken") and account not in accounts:
+    if spec.get("automountServiceAccountToken") and str(account) not in accounts:
         sentence = f"must not be set: the service account {account} was not allowed"
         yield f"{where}.automountServiceAccountToken", sentence
 
@@ -166,7 +166,7 @@ def _lists(where: str, parent: Mapping[str, Any], names: Sequence[str]) -> Itera
 
 
 def _account(where: str, name: object, accounts: frozenset[str]) -> Iterator[Objection]:
-    if name is None or name == DEFAULT_ACCOUNT or name in accounts:
+    if name is None or (isinstance(name, str) and name in accounts | {DEFAULT_ACCOUNT}):
         return
     allowed = ", ".join(sorted(accounts | {DEFAULT_ACCOUNT}))
     yield where or "serviceAccountName", f"must be one that the operator was allowed: {allowed}"
@@ -226,7 +226,7 @@ def _security(where: str, context: Mapping[str, Any]) -> Iterator[Objection]:
     if _mapping(context.get("windowsOptions")).get("hostProcess"):
         yield f"{where}.windowsOptions.hostProcess", "must not be set"
     for name in _list(_mapping(context.get("capabilities")).get("add")):
-        if name not in CAPABILITIES:
+        if not isinstance(name, str) or name not in CAPABILITIES:
             yield f"{where}.capabilities.add", f"must not name {name}: allowed are {_names(CAPABILITIES)}"
 
 
