@@ -52,6 +52,19 @@ def test_the_beat_file_of_the_page_is_read() -> None:
         assert ANY.verdict(spec, "default").state is JobState.ACTIVE
 
 
+def test_the_handler_of_a_task_is_named_as_the_page_says() -> None:
+    ((task, named),) = re.findall(r"`(shop[.\w]+)` becomes `(shop[.\w-]+)`", page("celery-beat"))
+    job = read_beat("x", {"task": task, "schedule": 30}, "UTC", (), None, NOW)
+    assert job.spec is not None
+    assert job.spec["handler"] == named != task
+    (note,) = [note.text for note in job.notes if note.difference is Difference.HANDLER]
+    assert all(name in note for name in (task, named))
+    assert "last 63 characters" in page("celery-beat")
+    long = read_beat("x", {"task": "a" * 70 + ".b", "schedule": 30}, "UTC", (), None, NOW)
+    assert long.spec is not None
+    assert long.spec["handler"] == "a" * 61 + ".b"
+
+
 def test_the_handler_of_the_page_takes_what_is_imported(monkeypatch: pytest.MonkeyPatch) -> None:
     (text,) = re.findall(r"```python\n(.*?)```", page("celery-beat"), re.S)
     lines = [line for line in text.splitlines() if "celery import" not in line]  # Celery need not be installed
