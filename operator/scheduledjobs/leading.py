@@ -107,7 +107,7 @@ class Leading:
         namespaces = replica.settings.watch_namespaces
         self.inbox = Inbox()
         self.announce = Announce(kube, replica.settings.hostname)
-        self.report = Report(leader, kube, specs, lambda meta, last: self._tell.tell_outcome(meta, last))
+        self.report = Report(leader, kube, specs, lambda meta, row: self._tell.tell_failure(meta, row))
         self.fire = self._new_fire(retention)
         self.release = self._new_release()
         self.rescue = Rescue(

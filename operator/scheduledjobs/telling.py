@@ -8,9 +8,10 @@ from uuid import UUID
 
 from scheduledjobs.core.job import Job, NewExecution
 from scheduledjobs.core.notices import Recipients
-from scheduledjobs.core.reasons import NEVER_RUN_STATES, JobState, Reason, State
+from scheduledjobs.core.reasons import NEVER_RUN_STATES, JobState, Reason, State, camel
 from scheduledjobs.core.requests import LONGEST_TOKEN
 from scheduledjobs.core.resource import RUN_NOW, ResourceMeta
+from scheduledjobs.core.status_of import cut, instant
 from scheduledjobs.steps.announce import Announce
 from scheduledjobs.steps.mirror_batch import Written
 
@@ -65,8 +66,9 @@ class Telling:
         note = f"{which} {row.fire_time.isoformat()} {what}: {row.message or row.reason}"
         self._announce.say(meta, row.reason, note)
 
-    def tell_outcome(self, meta: ResourceMeta, last: Mapping[str, Any]) -> None:
-        """Say how an execution ended that failed; `last` is the lastExecution of the status."""
-        reason = Reason(last.get("reason") or Reason.ERROR)
-        note = f"{last['outcome']}: {last.get('message') or reason} (fire time {last['fireTime']})"
+    def tell_failure(self, meta: ResourceMeta, row: Mapping[str, Any]) -> None:
+        """Say how the newest run of a job ended, which failed; `row` is one of store.status.load_status."""
+        reason = Reason(row["last_run_reason"] or Reason.ERROR)
+        message, fire_time = cut(row["last_run_message"]) or reason, instant(row["last_run_fire_time"])
+        note = f"{camel(row['last_run_state'])}: {message} (fire time {fire_time})"
         self._announce.say(meta, reason, note)

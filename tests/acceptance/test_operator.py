@@ -323,3 +323,12 @@ def test_a_moment_that_was_skipped_is_told(replicas: Any) -> None:
     row = replicas.row("SELECT * FROM job_execution_log WHERE state = 'SKIPPED' ORDER BY fire_time LIMIT 1")
     assert row["reason"] == "Overlap"
     assert row["blocked_by"] is not None
+
+
+def test_a_run_that_failed_is_told_though_it_skipped_moments(replicas: Any) -> None:
+    """The rows of what it skipped are newer than its own."""
+    replicas.start("one")
+    replicas.apply("long", fixedRate="1s", handler="log", payload={"seconds": 2.5, "fail": "the ledger is closed"})
+    until(lambda: "FAILED" in states(replicas, "long"))
+    until(lambda: "Error" in _events(replicas))
+    assert "SKIPPED" in states(replicas, "long")

@@ -115,6 +115,8 @@ async def test_the_run_that_skipped_a_thousand_moments_is_found_behind_them(stag
         (row,) = await load_status(conn, [job])
     seen = row["last_run_state"], row["consecutive_failures"], row["is_cut"]
     assert seen == (("FAILED", 1, False) if count <= MOST_ROWS else (None, 0, True))
+    (first,) = stage.rows("SELECT min(fire_time) AS at FROM job_execution_log")
+    assert row["last_run_fire_time"] == (first["at"] if count <= MOST_ROWS else None)
 
 
 @pytest.mark.parametrize("count", [2 * MOST_RUNS, MOST_ROWS + 2])

@@ -22,7 +22,7 @@ import orjson
 import structlog
 
 from scheduledjobs import metrics
-from scheduledjobs.core.reasons import FAILURE_STATES, camel
+from scheduledjobs.core.reasons import FAILURE_STATES
 from scheduledjobs.core.resource import Resource, ResourceMeta
 from scheduledjobs.core.status_of import status_of
 from scheduledjobs.errors import Conflict, Forbidden, KubeError, KubeUnavailable, StoreBusy
@@ -66,8 +66,6 @@ IDLE_SECONDS = 5.0
 UNHEARD_SECONDS = 30.0
 """How long a COMMIT whose answer was lost may take to become visible."""
 
-FAILURES = frozenset(camel(state) for state in FAILURE_STATES)
-
 
 @dataclass(slots=True)
 class Known:
@@ -76,6 +74,8 @@ class Known:
     meta: ResourceMeta
     status: bytes
     patched_at: float = 0.0
+    failed_at: datetime | None = None
+    """When the failure ended that was seen last; None before the term's first."""
 
 
 class Report:
@@ -86,9 +86,10 @@ class Report:
         leader: Leader,
         kube: KubeClient,
         specs: Specs,
-        on_failure: Callable[[ResourceMeta, Mapping[str, Any]], None],
+        on_failure: Callable[[ResourceMeta, Row], None],
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
+        """`on_failure` is given what load_status says of a job, for each failure of its newest run."""
         self._leader = leader
         self._kube = kube
         self._specs = specs
@@ -229,7 +230,7 @@ class Report:
         read = self._marks
         rows = await self._load(due)
         now = datetime.now(UTC)
-        wanted: list[tuple[int, UUID, dict[str, Any]]] = []
+        wanted: list[tuple[int, Row, dict[str, Any]]] = []
         is_put_off = False
         for row in rows:
             await asyncio.sleep(0)  # what is due is not to wait for sixty statuses to be told
@@ -243,10 +244,11 @@ class Report:
             if _canonical(status) != known.status:
                 self._dirty[row["id"]] = self._dirty.pop(row["id"], read)  # at the end: the others are looked at first
                 if self._is_pressing(row["id"], rank := _rank(before, status)):
-                    wanted.append((rank, row["id"], status))
+                    wanted.append((rank, row, status))
                 else:
                     is_put_off = True
             else:
+                self._tell_failure(known, row, status)
                 self._clean(row["id"], read)
         for uid in set(due) - {row["id"] for row in rows}:
             self._clean(uid, read)
@@ -254,13 +256,13 @@ class Report:
         patched = await self._patch_some(wanted, read)
         return None if is_put_off or patched < len(wanted) else patched
 
-    async def _patch_some(self, wanted: Sequence[tuple[int, UUID, dict[str, Any]]], read: int) -> int:
+    async def _patch_some(self, wanted: Sequence[tuple[int, Row, dict[str, Any]]], read: int) -> int:
         """Patch the first of these, as many as the pace and the time of a pass allow; return how many."""
         until, patched = self._monotonic() + PATCHING_SECONDS, 0
-        for _, uid, status in wanted[: int(PATCHES_PER_SECOND * EVERY_SECONDS)]:
+        for _, row, status in wanted[: int(PATCHES_PER_SECOND * EVERY_SECONDS)]:
             if self._monotonic() >= until or not self._leader.is_trusted():
                 break
-            await self._patch(uid, status, read)
+            await self._patch(row, status, read)
             patched += 1
         return patched
 
@@ -287,9 +289,16 @@ class Report:
         if resource is not None and resource.meta.uid == uid:
             known.meta, known.status = resource.meta, _canonical(resource.status)
 
-    def _tell_failure(self, meta: ResourceMeta, before: Mapping[str, Any], after: Mapping[str, Any]) -> None:
-        if after.get("outcome") in FAILURES and before.get("id") != after.get("id"):
-            self._on_failure(meta, after)
+    def _tell_failure(self, known: Known, row: Row, status: Mapping[str, Any]) -> None:
+        """Tell of the newest run if it failed, once: it need not be the newest row, which it may have skipped."""
+        failed_at = row["last_run_finished_at"]
+        if row["last_run_state"] not in FAILURE_STATES or failed_at == known.failed_at:
+            return
+        # The term's first may be one that the leader before has told of: then the status counts it already.
+        is_new = known.failed_at is not None or _failures(orjson.loads(known.status)) != _failures(status)
+        known.failed_at = failed_at
+        if is_new:
+            self._on_failure(known.meta, row)
 
     def _status(self, row: Mapping[str, Any], before: Mapping[str, Any], now: datetime) -> dict[str, Any] | None:
         """Return a job's status, or None if it cannot be told: the others must not wait for it."""
@@ -304,7 +313,8 @@ class Report:
     def _is_pressing(self, uid: UUID, rank: int) -> bool:
         return rank < ROUTINE or self._monotonic() - self._known[uid].patched_at >= ROUTINE_SECONDS
 
-    async def _patch(self, uid: UUID, status: dict[str, Any], read: int) -> None:
+    async def _patch(self, row: Row, status: dict[str, Any], read: int) -> None:
+        uid = row["id"]
         known = self._known.get(uid)
         if known is None:
             return
@@ -325,9 +335,7 @@ class Report:
             known.patched_at = self._monotonic() + wait
             return
         metrics.STATUS_PATCHES.labels(result="ok").inc()
-        self._tell_failure(
-            known.meta, orjson.loads(known.status).get("lastExecution", {}), status.get("lastExecution", {})
-        )
+        self._tell_failure(known, row, status)
         self._clean(uid, read)
         known.patched_at = self._monotonic()
         known.status = _canonical(status)
@@ -345,6 +353,11 @@ def _rank(before: Mapping[str, Any], after: Mapping[str, Any]) -> int:
         return 1
     outcome = before.get("lastExecution", {}).get("outcome"), after.get("lastExecution", {}).get("outcome")
     return ROUTINE if outcome[0] == outcome[1] else 2
+
+
+def _failures(status: Mapping[str, Any]) -> tuple[Any, ...]:
+    """Return how a status counts failures: another one changes it, whatever was skipped since."""
+    return status.get("lastSuccessfulTime"), status.get("consecutiveFailures")
 
 
 def _conditions(status: Mapping[str, Any]) -> list[tuple[Any, ...]]:
