@@ -130,7 +130,7 @@ HEALTHY = {
 }
 EVENTS = [
     ("Warning", "each reason of Ready=False", "the spec cannot work, or the job cannot be fired"),
-    ("Warning", "each reason of SKIPPED and MISSED, but Suspended and NotReady", "a moment did not run"),
+    ("Warning", "each reason of MISSED, and of SKIPPED but Suspended and NotReady", "a moment did not run"),
     ("Warning", "each reason of FAILED, TIMED_OUT and LOST", "an execution ended so"),
     ("Warning", "InvalidPause", "the pause cannot be read"),
     ("Normal", "Suspended, Resumed", "by the spec or a pause"),
@@ -200,8 +200,8 @@ def _conditions() -> Iterator[str]:
 def _events() -> Iterator[str]:
     yield "## Events"
     yield ""
-    yield "`events.k8s.io/v1`, about the ScheduledJob; at most one for each job and reason in a minute, which counts"
-    yield "those that were left out. None tells of a success."
+    yield "`events.k8s.io/v1`, about the ScheduledJob; at most one for each job, type and reason in a minute, which"
+    yield "counts those that were left out. None tells of a success."
     yield ""
     rows: list[Any] = EVENTS
     yield from table(["type", "reason", "when"], rows)

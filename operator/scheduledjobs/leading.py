@@ -367,9 +367,10 @@ class Leading:
             self.report.mark(ids)
         await self.fire.reload(ids)
 
-    def _on_missed(self, rows: Iterable[Row]) -> None:
+    def _on_missed(self, rows: Sequence[Row]) -> None:
         self._changed()
         self.report.mark(row["job_id"] for row in rows)
+        self._tell.tell_closed(rows)
 
     def _on_lost(self, rows: Iterable[Row]) -> None:
         self._changed()

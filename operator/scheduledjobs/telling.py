@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 from uuid import UUID
 
@@ -15,8 +15,10 @@ from scheduledjobs.core.status_of import cut, instant
 from scheduledjobs.steps.announce import Announce
 from scheduledjobs.steps.mirror_batch import Written
 
-QUIET_ROWS = frozenset({Reason.SUSPENDED, Reason.NOT_READY})
-"""Reasons of rows that the condition tells of already."""
+QUIET_ROWS = frozenset({(State.SKIPPED, Reason.SUSPENDED), (State.SKIPPED, Reason.NOT_READY)})
+"""States and reasons of rows that the condition tells of already; not that of what was due before a suspension."""
+
+REPLACED = "a newer run took its place before it began"
 
 
 class Telling:
@@ -42,6 +44,7 @@ class Telling:
             row = request.execution
             note = f"run-now {request.token}: {row.message or 'an execution was recorded'}"
             self._announce.say(request.resource.meta, Reason.RUN_REQUESTED, note, warning=row.state is State.SKIPPED)
+            self._tell_replaced(request.resource.meta.uid, row)
 
     def _tell_state(
         self, meta: ResourceMeta, state: JobState, reason: Reason, message: str, before: Mapping[str, Any] | None
@@ -54,11 +57,27 @@ class Telling:
             self._announce.say(meta, Reason.RESUMED, "moments are fired again from now on", warning=False)
 
     def tell_inserted(self, job: Job, row: NewExecution) -> None:
-        """Say that moments were not run, unless the condition says so already."""
-        if row.state not in NEVER_RUN_STATES or row.reason in QUIET_ROWS:
-            return
-        meta = self._meta(job.id)
-        if meta is None or row.reason is None:
+        """Say that moments were not run, unless the condition says so already, and what was skipped for one."""
+        self._tell_replaced(job.id, row)
+        if row.state in NEVER_RUN_STATES:
+            self._tell_never_run(job.id, row)
+
+    def tell_closed(self, rows: Iterable[Mapping[str, Any]]) -> None:
+        """Say which executions were closed while they waited, as end_waiting returns them; the status tells of those
+        that had begun."""
+        for row in rows:
+            if row["state"] in NEVER_RUN_STATES:
+                state, reason = State(row["state"]), Reason(row["reason"])
+                closed = NewExecution(row["fire_time"], state, reason, message=row["message"])
+                self._tell_never_run(row["job_id"], closed)
+
+    def _tell_replaced(self, uid: UUID, row: NewExecution) -> None:
+        for fire_time in row.replaced:
+            self._tell_never_run(uid, NewExecution(fire_time, State.SKIPPED, Reason.REPLACED, message=REPLACED))
+
+    def _tell_never_run(self, uid: UUID, row: NewExecution) -> None:
+        meta = self._meta(uid)
+        if meta is None or row.reason is None or (row.state, row.reason) in QUIET_ROWS:
             return
         what = "skipped" if row.state is State.SKIPPED else "missed"
         count = row.moment_count or 1

@@ -332,3 +332,14 @@ def test_a_run_that_failed_is_told_though_it_skipped_moments(replicas: Any) -> N
     until(lambda: "FAILED" in states(replicas, "long"))
     until(lambda: "Error" in _events(replicas))
     assert "SKIPPED" in states(replicas, "long")
+
+
+def test_a_moment_that_waited_too_long_is_told(replicas: Any) -> None:
+    replicas.start("one", slots="1", drain_seconds="0.5")
+    replicas.apply("slow", fixedRate="1h", handler="log", payload={"seconds": 60})
+    until(lambda: ready(replicas, "slow").get("status") == "True")
+    replicas.cluster.kubectl("annotate", "sjob", "slow", "-n", replicas.namespace, "scheduledjobs.dev/run-now=x")
+    until(lambda: states(replicas, "slow") == ["RUNNING"])
+    replicas.apply("late", fixedRate="1s", startingDeadline="1s", handler="log")
+    until(lambda: "MISSED" in states(replicas, "late"))
+    until(lambda: "StartingDeadlineExceeded" in _events(replicas))

@@ -31,6 +31,7 @@ from scheduledjobs.store.executions import claim_executions, complete_executions
 from scheduledjobs.store.instances import beat_instance, register_instance
 from scheduledjobs.store.jobs import database_now
 from scheduledjobs.store.leadership import Leader, read_leadership, take_over
+from scheduledjobs.store.queries import Row
 from scheduledjobs.store.sessions import Sessions, connect
 
 KEPT = timedelta(days=30)
@@ -68,6 +69,7 @@ class Stage:
     fired: list[NewExecution] = field(default_factory=list)
     unheard: list[UUID] = field(default_factory=list)
     written: list[Written] = field(default_factory=list)
+    closed: list[Row] = field(default_factory=list)
     living: dict[tuple[str, str], Resource] = field(default_factory=dict)
     on_failed: Callable[[JobName, Exception], None] = _fail
     handlers: set[str] = field(default_factory=lambda: set(REGISTRY.names()))
@@ -164,8 +166,8 @@ class Stage:
         async def nothing(_: Any) -> None: ...
 
         async with self.leader() as leader:
-            hear = self.unheard.extend
-            step = Release(leader, self.specs, nothing, lambda _: None, lambda: None, lambda: None, on_unheard=hear)
+            hear, close = self.unheard.extend, self.closed.extend
+            step = Release(leader, self.specs, nothing, close, lambda: None, lambda: None, on_unheard=hear)
             await step.step()
 
     async def rescue(self, surviving: frozenset[str] = frozenset()) -> None:

@@ -235,8 +235,8 @@ async def test_a_newer_run_does_not_end_what_was_handed_over_meanwhile(stage: St
     claimed = await running(stage)
     await stage.rescue(SURVIVING)
     async with connect(stage.url, "test") as conn:  # it was RUNNING when the caller looked
-        assert await end_waiting(conn, [claimed["id"]], [claimed["job_id"]]) == set()
-        assert await end_waiting(conn, [claimed["id"]], []) == set()
+        assert await end_waiting(conn, [claimed["id"]], [claimed["job_id"]]) == []
+        assert await end_waiting(conn, [claimed["id"]], []) == []
     assert the(stage, "state", "reason") == ("PENDING", "HandedOver")
 
 

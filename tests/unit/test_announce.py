@@ -163,3 +163,13 @@ async def test_an_event_that_the_queue_has_no_room_for_is_counted_too(announce: 
     announce.say(oldest, Reason.ERROR, "it failed again")
     await announce.step()
     assert posts.notes[-1] == "it failed again (1 more since)"
+
+
+async def test_a_warning_does_not_hide_what_is_no_warning(announce: Announce, posts: Posts) -> None:
+    """A suspension is told beside what it came too late for, which has the same reason."""
+    said = job("job")
+    for _ in range(2):
+        announce.say(said, Reason.SUSPENDED, "a moment was missed")
+        announce.say(said, Reason.SUSPENDED, "suspended by the spec", warning=False)
+    await announce.step()
+    assert posts.notes == ["a moment was missed", "suspended by the spec"]

@@ -79,7 +79,8 @@ class Job:
 class NewExecution:
     """A row to insert into job_execution_log; a range row where `moment_count` is set.
 
-    `due_at` is set where jitter makes it another time than `fire_time`. A held row waits to be released.
+    `due_at` is set where jitter makes it another time than `fire_time`. A held row waits to be released. `replaced` are
+    the fire times of held rows that were skipped for it.
     """
 
     fire_time: datetime
@@ -95,6 +96,7 @@ class NewExecution:
     blocked_by: int | None = None
     due_at: datetime | None = None
     is_held: bool = False
+    replaced: tuple[datetime, ...] = ()
 
     @property
     def is_claimable(self) -> bool:

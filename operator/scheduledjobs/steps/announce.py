@@ -1,8 +1,8 @@
 """Announce: tell people of what went wrong, by Events on the resource; none for a success.
 
-A job that fails every second must not flood the cluster: one Event per job and reason in a minute, a bounded queue,
-a bounded pace. What is dropped, or refused, is counted in the next note of its kind. One that met an outage is tried
-again, behind those of other namespaces: it may be an outage of this namespace alone, as of its admission webhook.
+A job that fails every second must not flood the cluster: one Event per job, type and reason in a minute, a bounded
+queue, a bounded pace. What is dropped, or refused, is counted in the next note of its kind. One that met an outage is
+tried again, behind those of other namespaces: it may be an outage of this namespace alone, as of its admission webhook.
 """
 
 from __future__ import annotations
@@ -35,6 +35,10 @@ seem to stand still."""
 QUIET_SECONDS = 60.0
 
 
+Kind = tuple[UUID, Reason, bool]
+"""Job, reason, and whether it is a warning: what a suspension came too late for does not hide the suspension."""
+
+
 @dataclass(frozen=True, slots=True)
 class Announcement:
     """One Event to write: a `warning` or not, about one resource."""
@@ -59,13 +63,13 @@ class Announce:
         self._instance = instance
         self._monotonic = monotonic
         self._queue: deque[Announcement] = deque()
-        self._last: OrderedDict[tuple[UUID, Reason], float] = OrderedDict()
-        self._held_back: dict[tuple[UUID, Reason], int] = {}
+        self._last: OrderedDict[Kind, float] = OrderedDict()
+        self._held_back: dict[Kind, int] = {}
         self.wake = asyncio.Event()
 
     def say(self, meta: ResourceMeta, reason: Reason, note: str, *, warning: bool = True) -> None:
-        """Queue an Event, unless this job had one of this reason within the last minute."""
-        key, now = (meta.uid, reason), self._monotonic()
+        """Queue an Event, unless this job had one of this type and reason within the last minute."""
+        key, now = (meta.uid, reason, warning), self._monotonic()
         if now - self._last.get(key, float("-inf")) < QUIET_SECONDS:
             self._held_back[key] = self._held_back.get(key, 0) + 1
             return
@@ -120,6 +124,6 @@ class Announce:
         self._queue = deque(sorted(self._queue, key=lambda one: one.meta.namespace == namespace))
 
     def _hold_back(self, event: Announcement) -> None:
-        key = event.meta.uid, event.reason
+        key = event.meta.uid, event.reason, event.warning
         if key in self._last:  # else it is long ago, or there are too many to remember
             self._held_back[key] = self._held_back.get(key, 0) + 1 + event.unsaid

@@ -8,6 +8,8 @@ that is being claimed at this moment counts as live.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from datetime import datetime
 from itertools import repeat
 from uuid import UUID
 
@@ -36,18 +38,23 @@ async def settle_overlaps(
         if policy is not ConcurrencyPolicy.ALLOW and _runs(rows)
     }
     live = await _live(conn, list(guarded)) if guarded else {}
-    live = await _clear_the_way(conn, guarded, live)
+    live, replaced = await _clear_the_way(conn, guarded, live)
     ids = await _ids(conn, [rows for job_id, (_, rows) in newcomers.items() if job_id in guarded])
     settled: dict[UUID, tuple[NewExecution, ...]] = {}
     stops: list[int] = []
     for job_id, (policy, rows) in newcomers.items():
         numbers: Iterator[int | None] = ids if job_id in guarded and _runs(rows) > 1 else repeat(None)
         outcome = settle_overlap(policy, rows, live.get(job_id, ()), numbers)
-        settled[job_id] = outcome.rows
+        settled[job_id] = _naming(outcome.rows, replaced.get(job_id, ()))
         stops += outcome.stop
     if stops:
         await request_stops(conn, sorted(stops))
     return settled
+
+
+def _naming(rows: tuple[NewExecution, ...], replaced: Sequence[datetime]) -> tuple[NewExecution, ...]:
+    """Have the newest row tell what was skipped for it."""
+    return (*rows[:-1], replace(rows[-1], replaced=tuple(replaced))) if replaced else rows
 
 
 def _runs(rows: Sequence[NewExecution]) -> int:
@@ -65,14 +72,22 @@ async def _live(conn: Connection, job_ids: Sequence[UUID]) -> dict[UUID, list[Li
 
 async def _clear_the_way(
     conn: Connection, guarded: Mapping[UUID, ConcurrencyPolicy], live: dict[UUID, list[Live]]
-) -> dict[UUID, list[Live]]:
-    """End the waiting runs that a newcomer supersedes or replaces; return what is live after that."""
+) -> tuple[dict[UUID, list[Live]], dict[UUID, list[datetime]]]:
+    """End the waiting runs that a newcomer supersedes or replaces.
+
+    Return what is live after that, and the fire times of what was only held, and is skipped.
+    """
     waiting = {job_id: in_the_way(guarded[job_id], runs) for job_id, runs in live.items()}
     ids = sorted(number for numbers in waiting.values() for number in numbers)
     if not ids:
-        return live
-    ended = await end_waiting(conn, ids, [job_id for job_id, policy in guarded.items() if policy in REPLACING])
-    return {job_id: [run for run in runs if run.id not in ended] for job_id, runs in live.items()}
+        return live, {}
+    rows = await end_waiting(conn, ids, [job_id for job_id, policy in guarded.items() if policy in REPLACING])
+    ended = {row["id"] for row in rows}
+    replaced: dict[UUID, list[datetime]] = {}
+    for row in rows:
+        if row["state"] == State.SKIPPED:
+            replaced.setdefault(row["job_id"], []).append(row["fire_time"])
+    return {job_id: [run for run in runs if run.id not in ended] for job_id, runs in live.items()}, replaced
 
 
 REPLACING = frozenset({ConcurrencyPolicy.REPLACE})

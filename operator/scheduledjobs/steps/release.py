@@ -61,7 +61,8 @@ class Release:
         *,
         on_unheard: Callable[[Sequence[UUID]], None],
     ) -> None:
-        """`on_claimable` is told when held runs may be claimed, `on_stops` when running ones were asked to stop.
+        """`on_claimable` is told when held runs may be claimed, `on_stops` when running ones were asked to stop,
+        `on_missed` what was closed that waited: rows as end_waiting returns them.
 
         `on_unheard` is told of jobs for which a COMMIT may have landed unheard.
         """
@@ -146,13 +147,14 @@ class Release:
         if not unasked:
             return
         waiting = [row for row in unasked if row["is_waiting"]]
+        ended: list[Row] = []
         async with self._leader.write() as conn:
             if waiting:  # its attempt failed before it was asked; its next one would come before the newer run
-                await end_waiting(conn, [row["id"] for row in waiting], [row["job_id"] for row in waiting])
+                ended = await end_waiting(conn, [row["id"] for row in waiting], [row["job_id"] for row in waiting])
             await request_stops(conn, [row["id"] for row in unasked if not row["is_waiting"]])
         if waiting:
             self._has_locked = True  # what waited for it may go on at once
-            self._on_missed(waiting)
+            self._on_missed(ended)
         self._on_stops()
 
     async def release(self, ids: Sequence[UUID]) -> None:

@@ -44,10 +44,12 @@ async def find_live_executions(conn: Connection, job_ids: Sequence[UUID]) -> lis
     return await fetch_all(conn, "find_live_executions", job_ids=list(job_ids))
 
 
-async def end_waiting(conn: Connection, ids: Sequence[int], replacing: Sequence[UUID]) -> set[int]:
-    """End these waiting executions for newer ones, of jobs in `replacing` as replaced; return those that were free."""
-    rows = await fetch_all(conn, "end_waiting", ids=list(ids), replacing=list(replacing))
-    return {row["id"] for row in rows}
+async def end_waiting(conn: Connection, ids: Sequence[int], replacing: Sequence[UUID]) -> list[Row]:
+    """End these waiting executions for newer ones, of jobs in `replacing` as replaced; return those that were free.
+
+    Each with id, job_id, fire_time, state, reason and message.
+    """
+    return await fetch_all(conn, "end_waiting", ids=list(ids), replacing=list(replacing))
 
 
 async def request_stops(conn: Connection, ids: Sequence[int]) -> int:
@@ -118,7 +120,8 @@ async def lock_claims(conn: Connection) -> None:
 
 
 async def miss_unstarted(conn: Connection) -> list[Row]:
-    """Close up to 1,000 executions that waited past their startingDeadline; return id, job_id and fire_time."""
+    """Close up to 1,000 executions that waited past their startingDeadline; return what end_waiting does of each, and
+    the handler."""
     return await fetch_all(conn, "miss_unstarted")
 
 

@@ -23,4 +23,4 @@ SET state = CASE
     finished_at = scheduler_now()
 FROM waiting
 WHERE e.id = waiting.id AND e.fire_time = waiting.fire_time
-RETURNING e.id
+RETURNING e.id, e.job_id, e.fire_time, e.state, e.reason, e.message

@@ -17,4 +17,4 @@ SET state = CASE WHEN e.reason = 'HandedOver' THEN 'LOST' ELSE 'MISSED' END,
         THEN extract(epoch FROM scheduler_now() - e.started_at) * 1000 ELSE e.duration_ms END
 FROM late
 WHERE e.id = late.id AND e.fire_time = late.fire_time
-RETURNING e.id, e.job_id, e.fire_time, e.handler, e.state, e.reason
+RETURNING e.id, e.job_id, e.fire_time, e.handler, e.state, e.reason, e.message
