@@ -9,7 +9,8 @@ import orjson
 import pytest
 
 from scheduledjobs.core.reasons import State, camel
-from scheduledjobs.core.status_of import status_of
+from scheduledjobs.core.resource import RUN_NOW
+from scheduledjobs.core.status_of import cut, status_of
 
 NOON = datetime(2026, 11, 23, 12, tzinfo=UTC)
 
@@ -133,16 +134,36 @@ def test_what_others_wrote_is_not_believed_where_all_the_past_is_seen() -> None:
     assert (status["consecutiveFailures"], condition(status, "Healthy")["reason"]) == (0, "NotRunYet")
 
 
-def test_stays_under_4_kib_whatever_went_wrong() -> None:
-    status = status_of(
-        row(message="m" * 9000, last_message="é" * 9000, last_run_message="r" * 9000), "x" * 256, {}, NOON
-    )
+@pytest.mark.parametrize("letter", ["m", "é", "漢", "😀", '"', "\\", "\n", "\x01"])
+def test_stays_under_4_kib_whatever_went_wrong(letter: str) -> None:
+    """In JSON a letter may be four bytes long, a quote two, a control six."""
+    long = letter * 9000
+    failed = {"last_state": "TIMED_OUT", "last_message": long, "last_run_state": "TIMED_OUT", "last_run_message": long}
+    late = {"last_reason": "StartingDeadlineExceeded"}
+    broken = {"state": "INVALID", "reason": "UnknownTimeZone", "message": long, "annotations": {RUN_NOW: letter * 128}}
+    numbers = {name: 2**31 - 1 for name in ("active", "last_attempts", "consecutive_failures")}
+    large = {"version": 2**63 - 1, "last_id": 2**63 - 1, "last_duration_ms": 31_622_399_999, "last_replica": "r" * 9000}
+    status = status_of(row(**failed, **late, **broken, **numbers, **large), long, {}, NOON)
+    messages = [status["lastExecution"]["message"], *(one["message"] for one in status["conditions"])]
     assert len(orjson.dumps(status)) < 4096
-    assert len(status["lastExecution"]["message"]) <= 512
+    assert len(messages) == 4
+    assert all(message.strip(letter) == "…" and 60 < len(message) <= 512 for message in messages)
+    assert len(status["lastExecution"]["replica"]) <= 253
+    assert status["lastHandledRunNow"] == letter * 128
+
+
+def test_a_message_is_not_cut_shorter_than_it_has_to_be() -> None:
+    assert cut("m" * 512) == "m" * 512
+    assert cut("m" * 513) == "m" * 509 + "…"
+    assert cut("漢" * 170) == "漢" * 170
+    assert cut("漢" * 171) == "漢" * 169 + "…"
+    assert cut('"' * 256) == '"' * 256
+    assert cut('"' * 257) == '"' * 254 + "…"
+    assert cut(None) is None
 
 
 def test_a_schedule_that_the_crd_would_not_take_today_is_cut() -> None:
-    assert len(status_of(row(), "x" * 5000, {}, NOON)["schedule"]) == 256
+    assert status_of(row(), "x" * 5000, {}, NOON)["schedule"] == "x" * 253 + "…"
 
 
 def test_every_outcome_is_one_that_the_crd_knows() -> None:

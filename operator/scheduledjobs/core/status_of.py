@@ -6,16 +6,28 @@ True only while the spec cannot work, so that generic tools (kstatus) tell a bro
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
+
+import orjson
 
 from scheduledjobs.core.duration import format_duration
 from scheduledjobs.core.reasons import JobState, Reason, State, camel
 from scheduledjobs.core.resource import RUN_NOW
 
+MOST_BYTES = 4096
+"""A status is smaller, as JSON."""
+
 LONGEST_MESSAGE = 512
+"""Bytes of JSON, of each of four messages; so at most as many characters, which the CRD allows."""
+
+SHORTER_MESSAGE = 384
+"""And where a token of odd characters leaves no room for four of these."""
+
 LONGEST_SCHEDULE = 256
+LONGEST_NAME = 253
 Row = Mapping[str, Any]
 
 
@@ -41,7 +53,16 @@ def status_of(row: Row, schedule_text: str, before: Mapping[str, Any], now: date
         "consecutiveFailures": max(failures, before.get("consecutiveFailures", 0)) if row["is_cut"] else failures,
         "lastHandledRunNow": row["annotations"].get(RUN_NOW, "")[:128] or None,
     }
-    return {name: value for name, value in fields.items() if value is not None}
+    return _small({name: value for name, value in fields.items() if value is not None})
+
+
+def _small(status: dict[str, Any]) -> dict[str, Any]:
+    """Return a status that is small enough: its messages are cut again if it is not."""
+    if len(orjson.dumps(status)) >= MOST_BYTES:
+        for part in (*status["conditions"], status.get("lastExecution", {})):
+            if "message" in part:
+                part["message"] = cut(part["message"], SHORTER_MESSAGE)
+    return status
 
 
 def last_execution(row: Row) -> dict[str, Any] | None:
@@ -59,7 +80,7 @@ def last_execution(row: Row) -> dict[str, Any] | None:
         "reason": row["last_reason"],
         "message": cut(row["last_message"]),
         "attempts": row["last_attempts"],
-        "replica": row["last_replica"],
+        "replica": cut(row["last_replica"], LONGEST_NAME),
         "trigger": camel(row["last_trigger"]),
     }
     return {name: value for name, value in fields.items() if value is not None}
@@ -123,7 +144,14 @@ def rounded(duration: timedelta) -> timedelta:
 
 
 def cut(message: str | None, longest: int = LONGEST_MESSAGE) -> str | None:
-    """Return a message within the length that the CRD allows."""
-    if message is None or len(message) <= longest:
+    """Return a message within so many bytes of JSON: quotes and controls are longer there, and most of the world's
+    letters are more than one byte."""
+    if message is None or _size(message) <= longest:
         return message
-    return message[: longest - 1] + "…"
+    beginning = message[:longest]
+    kept = bisect_right(range(len(beginning)), longest - _size("…"), key=lambda count: _size(beginning[:count])) - 1
+    return beginning[:kept] + "…"
+
+
+def _size(text: str) -> int:
+    return len(orjson.dumps(text)) - 2
