@@ -11,6 +11,7 @@ from scheduledjobs.kube.lease import micro_time
 
 CONTROLLER = f"{GROUP}/operator"
 LONGEST_NOTE = 1024
+"""Bytes: the API server refuses a longer one."""
 
 
 def event_name(meta: ResourceMeta) -> str:
@@ -41,7 +42,7 @@ async def post_event(
         "type": type_,
         "reason": reason,
         "action": "Schedule",
-        "note": note[:LONGEST_NOTE],
+        "note": note.encode()[:LONGEST_NOTE].decode(errors="ignore"),
         "reportingController": CONTROLLER,
         "reportingInstance": instance[:128],
         "regarding": {
