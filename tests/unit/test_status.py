@@ -166,6 +166,16 @@ def test_a_schedule_that_the_crd_would_not_take_today_is_cut() -> None:
     assert status_of(row(), "x" * 5000, {}, NOON)["schedule"] == "x" * 253 + "…"
 
 
+def test_a_token_is_echoed_as_it_was_recorded() -> None:
+    assert status_of(row(annotations={RUN_NOW: "x" * 128}), "x", {}, NOON)["lastHandledRunNow"] == "x" * 128
+
+
+@pytest.mark.parametrize("token", ["x" * 129, "a\0b", ""])
+def test_a_token_that_was_not_taken_is_not_echoed(token: str) -> None:
+    """Its beginning would be another token, which then seems to have been run before."""
+    assert "lastHandledRunNow" not in status_of(row(annotations={RUN_NOW: token}), "x", {}, NOON)
+
+
 def test_every_outcome_is_one_that_the_crd_knows() -> None:
     assert camel(State.TIMED_OUT) == "TimedOut"
     assert {camel(state) for state in State} >= {"Succeeded", "Failed", "Cancelled", "Lost", "Skipped", "Missed"}

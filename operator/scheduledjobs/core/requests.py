@@ -64,13 +64,14 @@ def run_now(resource: Resource, token: str, payload: str | None, recorded: str |
     if known == token:
         check_same(token, payload, resource.meta.annotations.get(RUN_NOW_PAYLOAD))
         return {}
-    if known and known not in (handled, recorded) and _is_taken(known):
+    if known and known not in (handled, recorded) and is_taken(known):
         message = f"the request {known} is not recorded yet; try again when status.lastHandledRunNow shows it"
         raise RequestError(Refusal.RUN_REQUEST_PENDING, message)
     return {RUN_NOW: token, RUN_NOW_PAYLOAD: payload}
 
 
-def _is_taken(token: str) -> bool:
+def is_taken(token: str) -> bool:
+    """Return whether a leader takes this token: else nothing comes of it, and no echo."""
     try:
         check_token(token)
     except RequestError:  # whoever wrote it with kubectl: it stands in nobody's way, since nothing will come of it

@@ -15,6 +15,7 @@ import orjson
 
 from scheduledjobs.core.duration import format_duration
 from scheduledjobs.core.reasons import JobState, Reason, State, camel
+from scheduledjobs.core.requests import is_taken
 from scheduledjobs.core.resource import RUN_NOW
 
 MOST_BYTES = 4096
@@ -51,9 +52,15 @@ def status_of(row: Row, schedule_text: str, before: Mapping[str, Any], now: date
         "nextScheduleTime": None if row["state"] == JobState.SUSPENDED else second(row["next_fire_at"]),
         "lastExecution": last_execution(row),
         "consecutiveFailures": max(failures, before.get("consecutiveFailures", 0)) if row["is_cut"] else failures,
-        "lastHandledRunNow": row["annotations"].get(RUN_NOW, "")[:128] or None,
+        "lastHandledRunNow": handled(row),
     }
     return _small({name: value for name, value in fields.items() if value is not None})
+
+
+def handled(row: Row) -> str | None:
+    """Return the token of the run-now that was recorded with the annotation; None where it was not taken."""
+    token: str | None = row["annotations"].get(RUN_NOW)
+    return token if token and is_taken(token) else None
 
 
 def _small(status: dict[str, Any]) -> dict[str, Any]:

@@ -13,7 +13,7 @@ import orjson
 from scheduledjobs.core.job import NewExecution
 from scheduledjobs.core.plan import Judge, Plan
 from scheduledjobs.core.reasons import Reason, State, Trigger
-from scheduledjobs.core.requests import LONGEST_TOKEN
+from scheduledjobs.core.requests import is_taken
 from scheduledjobs.core.resource import RUN_NOW, RUN_NOW_PAYLOAD, Resource
 from scheduledjobs.core.result import has_nul
 from scheduledjobs.core.spec import ConcurrencyPolicy
@@ -109,7 +109,7 @@ class RunNow:
 
 def _asks(resource: Resource, before: Mapping[str, str] | None) -> bool:
     token = resource.meta.annotations.get(RUN_NOW)
-    if not token or len(token) > LONGEST_TOKEN or "\0" in token:
+    if not token or not is_taken(token):
         return False
     return before is None or token != before.get(RUN_NOW)
 
