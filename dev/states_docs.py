@@ -193,7 +193,8 @@ def _conditions() -> Iterator[str]:
     rows.append(("Stalled", "True", "as Ready=False, but FireFailed", "the spec cannot work, until it is edited"))
     rows.append(("Stalled", "False", "NotStalled", "the spec can work"))
     yield from table(["condition", "status", "reason", "means"], rows)
-    yield "`Ready` never tells how the last run went; `Healthy` does, but for those that were cancelled or never ran."
+    yield "`Ready` never tells how the last run went; `Healthy` does, but for those that were cancelled or never ran"
+    yield "([why](../decisions/0036-healthy-goes-by-what-ran.md))."
     yield ""
 
 
