@@ -32,9 +32,16 @@ def test_backoff_doubles_up_to_its_most() -> None:
     assert [backoff(TWICE, attempt, 0.5) for attempt in (1, 2, 3, 100)] == [
         10 * SECOND,
         20 * SECOND,
-        30 * SECOND,
-        30 * SECOND,
+        28.5 * SECOND,
+        28.5 * SECOND,
     ]
+
+
+@pytest.mark.parametrize("attempt", [3, 100])
+def test_no_wait_is_longer_than_its_most(attempt: int) -> None:
+    waits = [backoff(TWICE, attempt, fraction) for fraction in (0.0, 0.5, 0.999)]
+    assert waits[0] == 27 * SECOND
+    assert waits[0] < waits[1] < waits[2] <= TWICE.max_backoff  # jobs that failed together do not come back together
 
 
 def test_backoff_varies_by_a_tenth() -> None:

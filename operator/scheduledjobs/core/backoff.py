@@ -17,11 +17,13 @@ FINAL = frozenset({Reason.PERMANENT_ERROR, Reason.INVALID_PAYLOAD})
 def backoff(retry: Retry, attempt: int, fraction: float) -> timedelta:
     """Return the wait after attempt number `attempt` (from 1); `fraction` in [0, 1) is the caller's randomness.
 
-    `backoff` after the first attempt, twice as much after each further one, at most `maxBackoff`, all +-10 %.
+    `backoff` after the first attempt, twice as much after each further one, +-10 %; at most `maxBackoff`, from which it
+    only goes down.
     """
     doublings = min(attempt - 1, 64)
     wait = min(retry.backoff * 2**doublings, retry.max_backoff) if doublings < 20 else retry.max_backoff
-    return wait * (1 - SPREAD + 2 * SPREAD * fraction)
+    least, most = wait * (1 - SPREAD), min(wait * (1 + SPREAD), retry.max_backoff)
+    return least + (most - least) * fraction
 
 
 def next_attempt_in(
