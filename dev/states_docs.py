@@ -71,7 +71,7 @@ REASONS: Mapping[Reason, tuple[str, str]] = {
     ),
     Reason.FIRE_FAILED: (
         "Ready=False",
-        "the job cannot be read by this version, or the database refuses its rows; tried again",
+        "the job cannot be read by this version, or the database refuses its rows; tried again within 5 minutes",
     ),
     Reason.QUOTA_EXCEEDED: ("Ready=False", "the job and older ones are more than its namespace may have"),
     Reason.QUEUED: ("PENDING", "held until the run before it has ended"),

@@ -57,6 +57,9 @@ LATE_ROWS = 300
 """About how many rows the late jobs may write between two looks at what is on time."""
 
 RETRY_SECONDS = 30.0
+MOST_RETRY_SECONDS = 300.0
+"""How long a job that cannot be fired waits for its next try: at first, then twice as long each time, and at most."""
+
 LOCKED_SECONDS = 0.1
 """A job that is due, unchanged, and did not move is locked by somebody: it is looked at again so soon."""
 
@@ -108,6 +111,7 @@ class Fire:
         self._passed_at = self._late_at = 0.0
         self._late = Late()
         self._not_before: dict[UUID, float] = {}
+        self._waits: dict[UUID, float] = {}
         self._reload_at = 0.0
         self._reload_late_at = 0.0
         self.wake = asyncio.Event()
@@ -213,10 +217,15 @@ class Fire:
 
     def _excluded(self, now: float) -> list[UUID]:
         """Return the jobs that are put off, or they would be loaded again and again, and nothing behind them."""
-        ended = [job_id for job_id, at in self._not_before.items() if at <= now and job_id not in self._planned]
+        before = now - MOST_RETRY_SECONDS  # a job that nobody has tried since is gone, or was changed
+        ended = [job_id for job_id, at in self._not_before.items() if at <= before and job_id not in self._planned]
         for job_id in ended:
-            del self._not_before[job_id]
+            self._forget(job_id)
         return [job_id for job_id, at in self._not_before.items() if at > now]
+
+    def _forget(self, job_id: UUID) -> None:
+        del self._not_before[job_id]
+        self._waits.pop(job_id, None)
 
     def _read(self, rows: Iterable[Row]) -> Iterator[Job]:
         """Yield the jobs of rows; one that cannot be read, by this version of the program, costs the others nothing."""
@@ -241,6 +250,8 @@ class Fire:
         async with self._leader.session() as conn:
             rows = await load_jobs(conn, ids)
         near = {row["id"]: row for row in rows if row["state"] in FIRING and self._is_near(row["next_due_at"])}
+        for job_id in (self._not_before.keys() & ids) - self._planned.keys():  # a change may have mended it
+            self._not_before[job_id] = min(self._not_before[job_id], self._clock.now())
         for job_id in ids:
             if job_id not in near:
                 self._planned.pop(job_id, None)
@@ -310,7 +321,9 @@ class Fire:
 
     def _put_off(self, job: JobName, error: Exception) -> None:
         self._planned.pop(job.id, None)
-        self._not_before[job.id] = self._clock.now() + RETRY_SECONDS
+        wait = self._waits.get(job.id, RETRY_SECONDS)
+        self._waits[job.id] = min(2 * wait, MOST_RETRY_SECONDS)
+        self._not_before[job.id] = self._clock.now() + wait
         log.error(
             "job cannot be fired", namespace=job.namespace, job=job.name, error=str(error) or type(error).__name__
         )
@@ -332,7 +345,7 @@ class Fire:
             inserted = await record(conn, fired, days, inserting)
         self._days.learn(days)
         for job_id in moved & self._not_before.keys():
-            del self._not_before[job_id]
+            self._forget(job_id)
         self._replan(fired)
         self._on_fired([job for job, _ in fired], inserted, 0 if inserting.has_taken else runs(inserted))
         if stale := [job for job in jobs if job.id not in moved]:
