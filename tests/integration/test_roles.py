@@ -285,17 +285,43 @@ def test_the_functions_of_the_owner_do_nothing_else(shared: Roled, call: str) ->
         shared.run("runtime", f"SELECT {call}")
 
 
+FUNCTIONS = {
+    "make_day": "'job_execution_log', '2031-01-01'",
+    "drop_day": "'job_execution_log', '2020-01-01'",
+    "forget_jobs": "now(), 1",
+}
+"""Those of the owner, and how one is called."""
+
+
 def test_the_functions_look_for_tables_nowhere_else(shared: Roled) -> None:
-    found = shared.run("runtime", "SELECT proconfig FROM pg_proc WHERE proname IN ('make_day', 'drop_day')")
+    found = shared.run("runtime", "SELECT proconfig FROM pg_proc WHERE proname = ANY(%s)", list(FUNCTIONS))
     assert all("search_path=public, pg_temp" in settings for (settings,) in found)
-    assert len(found) == 2
+    assert len(found) == len(FUNCTIONS)
 
 
 def test_nobody_else_may_call_the_functions_of_the_owner(shared: Roled) -> None:
     shared.make_reader("nosy", "finance")
-    for call in ("make_day('job_execution_log', '2031-01-01')", "drop_day('job_execution_log', '2020-01-01')"):
+    for name, called_with in FUNCTIONS.items():
         with pytest.raises(errors.InsufficientPrivilege):
-            shared.run("nosy", f"SELECT {call}")
+            shared.run("nosy", f"SELECT {name}({called_with})")
+
+
+async def test_the_runtime_forgets_deleted_jobs_of_which_nothing_is_kept_and_no_others(roled: Roled) -> None:
+    stage, replica = Stage(roled.url("runtime")), uuid4()
+    uids = {name: uuid4() for name in ("old", "lately", "ran", "living")}
+    await stage.mirror(*(resource(name, uid=uid, fixedRate="1h") for name, uid in uids.items()))
+    stage.tick(hours=1, seconds=1)
+    await stage.fire()
+    await stage.claim(replica)
+    await stage.mirror(*(Gone(uid, "default", name) for name, uid in uids.items() if name != "living"))
+    roled.run("administrator", "DELETE FROM job_execution_log WHERE job_name IN ('old', 'lately')")
+    long_ago = "UPDATE job_definition SET deleted_at = now() - interval '9 days' WHERE name IN ('old', 'ran')"
+    roled.run("runtime", long_ago)
+    await prune_at(roled.url("runtime"), datetime.now(UTC))  # a retention of two days
+    left = roled.run("runtime", "SELECT name FROM job_definition ORDER BY name")
+    assert left == [("lately",), ("living",), ("ran",)]
+    assert roled.run("runtime", "SELECT forget_jobs(now() + interval '1 day', 10)") == [(1,)]
+    assert roled.run("runtime", "SELECT name FROM job_definition ORDER BY name") == [("living",), ("ran",)]
 
 
 async def _old_day(roled: Roled, state: str) -> date:

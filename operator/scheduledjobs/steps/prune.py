@@ -1,4 +1,5 @@
-"""Prune: make the days ahead, drop those past the retention, forget dead replicas, old terms and told notices."""
+"""Prune: make the days ahead, drop those past the retention, forget deleted jobs, dead replicas, old terms and told
+notices."""
 
 from __future__ import annotations
 
@@ -13,6 +14,7 @@ from scheduledjobs.errors import StoreError
 from scheduledjobs.steps.clock import Clock
 from scheduledjobs.store.instances import forget_instances
 from scheduledjobs.store.leadership import forget_terms
+from scheduledjobs.store.mirror import forget_jobs
 from scheduledjobs.store.notices import (
     forget_notices,
     forget_webhooks,
@@ -22,11 +24,14 @@ from scheduledjobs.store.notices import (
     prune_notices,
 )
 from scheduledjobs.store.partitions import DAYS_AHEAD, drop_expired, ensure_days, list_partitions
-from scheduledjobs.store.sessions import Sessions
+from scheduledjobs.store.sessions import Connection, Sessions
 
 log = structlog.get_logger(__name__)
 
 EVERY_SECONDS = 600.0
+MOST_JOBS = 1000
+MOST_BATCHES = 10
+"""Deleted jobs are forgotten so many in a transaction, and in so many transactions a pass."""
 
 
 class Prune:
@@ -43,8 +48,9 @@ class Prune:
         await self.prune(datetime.fromtimestamp(self._clock.now(), UTC))
 
     async def prune(self, now: datetime) -> None:
-        """Make the days from yesterday to a week ahead of `now`; drop those wholly past the retention."""
-        today = now.date()
+        """Make the days from yesterday to a week ahead of `now`; drop those wholly past the retention, and forget what
+        was deleted or ended before it."""
+        today, kept_from = now.date(), oldest_kept(timedelta(days=self._retention_days), now)
         failed: StoreError | None = None
         try:
             async with self._sessions.session() as conn:
@@ -53,7 +59,8 @@ class Prune:
             failed = error
         async with self._sessions.session() as conn:
             metrics.DAYS_AHEAD.set(sum(day > today for day in await list_partitions(conn)))
-            dropped = await drop_expired(conn, oldest_kept(timedelta(days=self._retention_days), now).date())
+            dropped = await drop_expired(conn, kept_from.date())
+            forgotten = await _forget_jobs(conn, kept_from)  # after the days that have their rows
             await forget_instances(conn, self._retention_days)
             await forget_terms(conn, self._retention_days)
             async with conn.transaction():  # a message is forgotten with its notices: its id may be needed again
@@ -64,5 +71,17 @@ class Prune:
             await merge_notices(conn)
         if dropped:
             log.info("dropped days past the retention", days=[str(day) for day in dropped])
+        if forgotten:
+            log.info("forgot deleted jobs past the retention", count=forgotten)
         if failed is not None:
             raise failed
+
+
+async def _forget_jobs(conn: Connection, kept_from: datetime) -> int:
+    forgotten = 0
+    for _ in range(MOST_BATCHES):
+        count = await forget_jobs(conn, kept_from, MOST_JOBS)
+        forgotten += count
+        if count < MOST_JOBS:
+            break
+    return forgotten

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from scheduledjobs.store.queries import Row, batch, execute, fetch_all
+from scheduledjobs.store.queries import Row, batch, execute, fetch_all, fetch_one
 from scheduledjobs.store.sessions import Connection
 
 
@@ -36,6 +37,14 @@ async def insert_versions(conn: Connection, rows: Iterable[Mapping[str, Any]]) -
 async def delete_jobs(conn: Connection, rows: Iterable[Mapping[str, Any]]) -> int:
     """Turn jobs (id, message, last_fire_time, deleted_at) into DELETED ones; `message` says why."""
     return await execute(conn, "delete_jobs", rows=batch(rows))
+
+
+async def forget_jobs(conn: Connection, kept_from: datetime, most: int) -> int:
+    """Forget up to `most` jobs, with their versions and run requests, that were deleted before `kept_from` and of which
+    the log has no row; return how many. Age alone decides, and doing it twice does no harm: it needs no term.
+    """
+    row = await fetch_one(conn, "forget_jobs", kept_from=kept_from, most=most)
+    return int(row["forgotten"]) if row else 0
 
 
 async def cancel_pending(conn: Connection, job_ids: Sequence[UUID]) -> int:

@@ -61,7 +61,7 @@ BEGIN
         SELECT p.oid::regprocedure::text
         FROM pg_proc AS p
         WHERE p.pronamespace = 'public'::regnamespace AND p.proowner <> us
-            AND p.proname IN ('scheduler_now', 'make_day', 'drop_day')
+            AND p.proname IN ('scheduler_now', 'make_day', 'drop_day', 'forget_jobs')
     LOOP
         EXECUTE format('ALTER FUNCTION %s OWNER TO {owner}', ours);
     END LOOP;

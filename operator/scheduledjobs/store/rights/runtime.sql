@@ -11,4 +11,4 @@ TO {runtime};
 GRANT SELECT, INSERT ON run_request TO {runtime};
 GRANT SELECT, INSERT, UPDATE, DELETE ON notice, notice_message, notice_failing, notice_cursor TO {runtime};
 GRANT USAGE ON SEQUENCE execution_id TO {runtime};
-GRANT EXECUTE ON FUNCTION make_day, drop_day TO {runtime}
+GRANT EXECUTE ON FUNCTION make_day, drop_day, forget_jobs TO {runtime}

@@ -1,0 +1,150 @@
+"""Prune: deleted jobs are forgotten when no history is kept of them, and nothing else is."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from uuid import UUID, uuid4
+
+import psycopg
+import pytest
+from tests.integration.conftest import KEPT, Stage, resource
+from tests.integration.test_claims import ENDED, ROWS_READ
+
+from scheduledjobs.core.resource import RUN_NOW
+from scheduledjobs.steps import prune
+from scheduledjobs.steps.mirror import Gone, Seen
+from scheduledjobs.store.mirror import forget_jobs
+from scheduledjobs.store.sessions import connect
+
+KEYS = {
+    "job_definition": "id",
+    "job_definition_version": "job_id",
+    "run_request": "job_id",
+    "job_execution_log": "job_id",
+}
+NOTHING = dict.fromkeys(KEYS, 0)
+DELETED = """
+INSERT INTO job_definition (
+    id, namespace, name, version, resource_version, spec, state, reason, effective_from, created_at, updated_at,
+    deleted_at
+)
+SELECT gen_random_uuid(), 'default', 'job-' || n, 1, 1, '{}', 'DELETED', 'Deleted', now(), now(), now(),
+    now() - interval '40 days'
+FROM generate_series(1, %s) AS n
+RETURNING id
+"""
+
+
+def known(stage: Stage, uid: UUID) -> dict[str, int]:
+    """How many rows each table has of a job."""
+    return {
+        table: len(stage.rows(f"SELECT 1 AS one FROM {table} WHERE {column} = '{uid}'"))
+        for table, column in KEYS.items()
+    }
+
+
+def gone(stage: Stage, count: int) -> list[UUID]:
+    """Jobs that were deleted forty days ago."""
+    with psycopg.connect(stage.url, autocommit=True) as conn:
+        return [uid for (uid,) in conn.execute(DELETED, [count]).fetchall()]
+
+
+async def end_all(stage: Stage) -> None:
+    replica = await stage.replica()
+    for claimed in await stage.claim(replica):
+        await stage.complete(replica, claimed)
+
+
+async def test_a_deleted_job_is_forgotten_once_its_history_is_no_longer_kept(stage: Stage) -> None:
+    uid, other = uuid4(), uuid4()
+    await stage.mirror(resource(uid=uid, fixedRate="1h"), resource("other", uid=other, fixedRate="1h", suspend=True))
+    stage.tick(hours=1, seconds=1)
+    await stage.fire()
+    await end_all(stage)
+    await stage.mirror(resource(uid=uid, generation=2, fixedRate="2h", annotations={RUN_NOW: "now"}))
+    await end_all(stage)
+    await stage.mirror(Gone(uid, "default", "job"))
+    stage.tick(days=KEPT.days)
+    await stage.prune()
+    assert 0 not in known(stage, uid).values()  # the day on which it was deleted is the oldest that is kept
+    stage.tick(days=1)
+    await stage.prune()
+    assert known(stage, uid) == NOTHING
+    assert known(stage, other) == NOTHING | {"job_definition": 1, "job_definition_version": 1}
+
+
+async def test_a_deleted_job_is_kept_while_a_run_of_it_goes_on(stage: Stage) -> None:
+    uid = uuid4()
+    await stage.mirror(resource(uid=uid, fixedRate="1h"))
+    stage.tick(hours=1, seconds=1)
+    await stage.fire()
+    replica = await stage.replica()
+    (claimed,) = await stage.claim(replica)
+    await stage.mirror(Gone(uid, "default", "job"))
+    stage.tick(days=KEPT.days + 1)
+    await stage.prune()
+    assert known(stage, uid) == NOTHING | {"job_definition": 1, "job_definition_version": 2, "job_execution_log": 1}
+    assert await stage.complete(replica, claimed) == {claimed["id"]: "SUCCEEDED"}
+    await stage.prune()
+    assert known(stage, uid) == NOTHING
+
+
+async def test_a_job_that_came_back_is_not_forgotten(stage: Stage) -> None:
+    uid = uuid4()
+    made = resource(uid=uid, fixedRate="1h", suspend=True)
+    await stage.mirror(made)
+    await stage.mirror(Gone(uid, "default", "job"))
+    stage.tick(days=10)
+    await stage.mirror(Seen(made, is_quorum=True))  # etcd was restored
+    stage.tick(days=KEPT.days)
+    await stage.prune()
+    assert known(stage, uid) == NOTHING | {"job_definition": 1, "job_definition_version": 3}
+
+
+async def test_a_job_that_comes_back_after_it_was_forgotten_is_a_new_one(stage: Stage) -> None:
+    uid = uuid4()
+    made = resource(uid=uid, fixedRate="1h", annotations={RUN_NOW: "now"})
+    await stage.mirror(made)
+    await stage.mirror(Gone(uid, "default", "job"))
+    stage.tick(days=KEPT.days + 1)
+    await stage.prune()
+    assert known(stage, uid) == NOTHING
+    await stage.mirror(Seen(made, is_quorum=True))
+    assert (stage.job()["state"], stage.job()["last_fire_time"]) == ("ACTIVE", None)
+    assert [(row["state"], row["reason"]) for row in stage.rows()] == [("SKIPPED", "PresentAtCreation")]
+
+
+async def test_deleted_jobs_are_forgotten_a_bounded_number_at_a_time(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(prune, "MOST_JOBS", 2)
+    monkeypatch.setattr(prune, "MOST_BATCHES", 2)
+    gone(stage, 5)
+    left = []
+    for _ in range(2):
+        await stage.prune()
+        left.append(len(stage.rows("SELECT id FROM job_definition")))
+    assert left == [1, 0]
+
+
+async def test_a_deleted_job_that_somebody_has_locked_is_forgotten_later(stage: Stage) -> None:
+    locked, *_ = gone(stage, 3)
+    with psycopg.connect(stage.url) as conn:
+        conn.execute("SELECT FROM job_definition WHERE id = %s FOR UPDATE", [locked])
+        await stage.prune()
+        assert [row["id"] for row in stage.rows("SELECT id FROM job_definition")] == [locked]
+    await stage.prune()
+    assert stage.rows("SELECT id FROM job_definition") == []
+
+
+@pytest.mark.parametrize("is_analyzed", [True, False])
+async def test_the_log_is_not_read_to_forget_jobs(stage: Stage, *, is_analyzed: bool) -> None:
+    gone(stage, 2000)
+    async with connect(stage.url, "test") as conn:
+        await conn.execute(ENDED.encode())
+        if is_analyzed:
+            await conn.execute("ANALYZE")
+        async with conn.transaction():
+            assert await forget_jobs(conn, datetime.now(UTC), 1000) == 1000
+            ((read,),) = await (await conn.execute(ROWS_READ.encode())).fetchall()
+    assert read < 100
