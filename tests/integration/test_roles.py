@@ -373,6 +373,14 @@ async def test_a_detach_that_the_owner_left_unfinished_is_ended_by_the_runtime(r
     assert old not in await prune_at(roled.url("runtime"), datetime.now(UTC))
 
 
+async def test_a_day_that_the_owner_detached_and_did_not_drop_is_dropped_by_the_runtime(roled: Roled) -> None:
+    old = await _old_day(roled, "SUCCEEDED")
+    name = partition_name(PARENTS[0], old)
+    roled.run("administrator", f"ALTER TABLE job_execution_log DETACH PARTITION {name} CONCURRENTLY")
+    await prune_at(roled.url("runtime"), datetime.now(UTC))
+    assert roled.run("administrator", "SELECT to_regclass(%s)::text", name) == [(None,)]
+
+
 async def test_a_take_over_ends_the_session_of_a_frozen_leader_as_the_runtime(roled: Roled) -> None:
     url = roled.url("runtime")
     async with connect(url, "scheduledjobs leader term=0") as frozen:

@@ -19,7 +19,7 @@ from scheduledjobs.steps.clock import Clock
 from scheduledjobs.steps.prune import Prune
 from scheduledjobs.store import migrate as migrations
 from scheduledjobs.store.migrate import check_schema, migrate
-from scheduledjobs.store.partitions import ensure_days, list_partitions, partition_name
+from scheduledjobs.store.partitions import PARENTS, ensure_days, list_partitions, partition_name
 from scheduledjobs.store.queries import names, sql
 from scheduledjobs.store.sessions import Sessions, connect
 
@@ -221,6 +221,43 @@ async def test_days_that_cannot_be_made_are_told_and_keep_no_old_ones(database: 
     assert metrics.DAYS_AHEAD._value.get() == 2
     async with connect(database, "test") as conn:
         assert min(await list_partitions(conn)) == now.date() + 3 * DAY
+
+
+async def tables(database: str, day: date) -> list[str]:
+    """The tables of a day, partitions or not."""
+    async with connect(database, "test") as conn:
+        query = "SELECT relname FROM pg_class WHERE relname = ANY(%s) ORDER BY relname"
+        found = await conn.execute(query, [[partition_name(parent, day) for parent in PARENTS]])
+        return [name for (name,) in await found.fetchall()]
+
+
+async def test_a_day_that_was_detached_and_not_dropped_is_dropped(database: str) -> None:
+    """Who drops it may be killed between the two, and the last thing to go is a day of the log."""
+    now = datetime.now(UTC)
+    old, kept = now.date(), now.date() + 3 * DAY
+    async with connect(database, "test") as conn:
+        for parent in ("job_execution_attempt", "job_execution_output"):
+            await conn.execute(f"DROP TABLE {partition_name(parent, old)}".encode())
+        for day in (old, kept):
+            name = partition_name("job_execution_log", day)
+            await conn.execute(f"ALTER TABLE job_execution_log DETACH PARTITION {name} CONCURRENTLY".encode())
+    assert old not in await prune(database, now + 5 * DAY)  # what is kept begins on the day `kept`
+    assert await tables(database, old) == []
+    assert len(await tables(database, kept)) == len(PARENTS)
+
+
+async def test_a_table_that_only_looks_like_a_day_is_left(database: str) -> None:
+    async with connect(database, "test") as conn:
+        await conn.execute("CREATE ROLE somebody")
+        for name in ("job_execution_log_20250231", "job_execution_log_202501011", "job_execution_log_20250101"):
+            await conn.execute(f"CREATE TABLE {name} (a int)".encode())
+        await conn.execute("ALTER TABLE job_execution_log_20250101 OWNER TO somebody")
+    await prune(database, datetime.now(UTC))
+    async with connect(database, "test") as conn:
+        cursor = await conn.execute("SELECT count(*) FROM pg_class WHERE relname LIKE 'job_execution_log_2025%'")
+        assert await cursor.fetchone() == (3,)
+        await conn.execute("DROP OWNED BY somebody")
+        await conn.execute("DROP ROLE somebody")
 
 
 async def test_a_day_with_live_rows_waits(database: str) -> None:

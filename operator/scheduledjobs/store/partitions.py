@@ -4,10 +4,14 @@ A partition is made as a table of its own and then attached: `PARTITION OF` woul
 For the same reason an old day is detached CONCURRENTLY before it is dropped; that cannot be in a transaction, so it is
 the one thing a leader does without its term: age alone decides, and doing it twice does no harm. A user who does not
 own the tables drops days by a function of the owner (docs/decisions/0023), which makes them too.
+
+Whoever drops a day may be stopped anywhere: before the detach has ended, which is then ended with FINALIZE, or between it
+and the drop, when the table is no day of the log any more and is found by its name.
 """
 
 from __future__ import annotations
 
+from contextlib import suppress
 from datetime import UTC, date, datetime, timedelta
 
 from psycopg import errors, sql
@@ -54,6 +58,15 @@ async def list_partitions(conn: Connection) -> dict[date, bool]:
     return {_day_of(row["name"]): row["is_detaching"] for row in rows}
 
 
+async def list_detached(conn: Connection) -> set[date]:
+    """Return the days of which a table was detached and not dropped."""
+    days = set()
+    for row in await fetch_all(conn, "list_detached"):
+        with suppress(ValueError):  # eight digits that are no day
+            days.add(_day_of(row["name"]))
+    return days
+
+
 def _day_of(name: str) -> date:
     return datetime.strptime(name.rsplit("_", 1)[1], "%Y%m%d").replace(tzinfo=UTC).date()
 
@@ -65,10 +78,11 @@ async def has_live_rows(conn: Connection, day: date) -> bool:
 
 
 async def drop_expired(conn: Connection, before: date) -> list[date]:
-    """Drop the days before `before` that have nothing live; return them. `conn` is in autocommit."""
+    """Drop the days before `before` that have nothing live; return them, oldest first. `conn` is in autocommit."""
     dropped = []
     is_owner = await owns_log(conn)
-    for day, is_detaching in (await list_partitions(conn)).items():
+    days = dict.fromkeys(await list_detached(conn), False) | await list_partitions(conn)
+    for day, is_detaching in sorted(days.items()):
         if day >= before or (not is_detaching and await has_live_rows(conn, day)):
             continue
         if is_owner:
