@@ -58,6 +58,27 @@ async def test_a_completion_under_an_older_claim_is_discarded(stage: Stage) -> N
     assert await stage.complete(second, fresh) == {fresh["id"]: "SUCCEEDED"}
 
 
+async def test_how_late_the_first_attempt_was_stays_known_when_a_claim_of_its_retry_is_given_back(stage: Stage) -> None:
+    await pending(stage)
+    replica = await stage.replica()
+    (first,) = await stage.claim(replica)
+    async with connect(stage.url, "test") as conn:
+        await hand_back_executions(conn, replica, [first])
+    assert [row["lateness_ms"] for row in stage.rows()] == [None]  # nothing has started
+    (first,) = await stage.claim(replica)
+    await stage.complete(replica, first, "FAILED", retry_seconds=60)
+    (late,) = [row["lateness_ms"] for row in stage.rows()]
+    assert late is not None
+    stage.tick(seconds=61)
+    (second,) = await stage.claim(replica)
+    async with connect(stage.url, "test") as conn:
+        assert await hand_back_executions(conn, replica, [second]) == {second["id"]}
+    (third,) = await stage.claim(replica)
+    assert third["attempt"] == 2
+    await stage.complete(replica, third)
+    assert [row["lateness_ms"] for row in stage.rows()] == [late]
+
+
 async def test_a_replica_finds_claims_whose_answer_it_never_got(stage: Stage) -> None:
     await pending(stage)
     replica = await stage.replica()
