@@ -17,6 +17,7 @@ from psycopg import errors
 
 from scheduledjobs.errors import SchemaError, SchemaTooOld
 from scheduledjobs.store.partitions import DAYS_AHEAD, ensure_days
+from scheduledjobs.store.queries import fetch_all
 from scheduledjobs.store.roles import grant_runtime
 from scheduledjobs.store.sessions import Connection, connect
 
@@ -83,7 +84,7 @@ async def migrate(url: str, tell: Callable[[str], None] = lambda _: None, runtim
 
 async def _apply_all(conn: Connection, migrations: list[Migration], tell: Callable[[str], None]) -> list[str]:
     try:
-        known = await _recorded(conn)
+        known = await list_migrations(conn)
     except errors.UndefinedTable:
         await conn.execute(RECORD)
         known = {}
@@ -99,9 +100,10 @@ async def _apply_all(conn: Connection, migrations: list[Migration], tell: Callab
     return [migration.name for migration in pending]
 
 
-async def _recorded(conn: Connection) -> dict[int, tuple[str, str]]:
-    cursor = await conn.execute("SELECT number, name, checksum FROM schema_migration")
-    return {number: (name, checksum) for number, name, checksum in await cursor.fetchall()}
+async def list_migrations(conn: Connection) -> dict[int, tuple[str, str]]:
+    """Return name and checksum of the migrations that the database has had, by number; the driver's `UndefinedTable`
+    where it has no schema yet."""
+    return {row["number"]: (row["name"], row["checksum"]) for row in await fetch_all(conn, "list_migrations")}
 
 
 def _check(known: dict[int, tuple[str, str]], migrations: list[Migration]) -> None:
@@ -118,7 +120,7 @@ def _check(known: dict[int, tuple[str, str]], migrations: list[Migration]) -> No
 async def check_schema(conn: Connection) -> None:
     """Raise `SchemaError` unless the database has exactly the schema that this program needs."""
     try:
-        known = await _recorded(conn)
+        known = await list_migrations(conn)
     except errors.UndefinedTable:
         raise SchemaTooOld("the database has no schema yet: run `scheduledjobs migrate`") from None
     migrations = load_migrations()

@@ -46,10 +46,10 @@ async def make_day(conn: Connection, parent: str, day: date) -> None:
     await fetch_one(conn, "make_day", parent=parent, day=day)
 
 
-async def _is_attached(conn: Connection, name: str) -> bool:
-    cursor = await conn.execute("SELECT relispartition FROM pg_class WHERE oid = to_regclass(%s)", [name])
-    row = await cursor.fetchone()
-    return bool(row and row[0])
+async def is_attached(conn: Connection, name: str) -> bool:
+    """Return whether a table is there and a partition."""
+    row = await fetch_one(conn, "is_attached", name=name)
+    return bool(row and row["is_attached"])
 
 
 async def list_partitions(conn: Connection) -> dict[date, bool]:
@@ -110,7 +110,7 @@ async def drop_day(conn: Connection, parent: str, day: date) -> bool:
 async def _drop(conn: Connection, parent: str, name: str, *, is_detaching: bool) -> None:
     how = sql.SQL("FINALIZE") if is_detaching else sql.SQL("CONCURRENTLY")
     detach = sql.SQL("ALTER TABLE {} DETACH PARTITION {} {}")
-    if await _is_attached(conn, name):
+    if await is_attached(conn, name):
         try:
             await conn.execute(detach.format(sql.Identifier(parent), sql.Identifier(name), how))
         except errors.ObjectNotInPrerequisiteState:  # an earlier detach of this one was interrupted

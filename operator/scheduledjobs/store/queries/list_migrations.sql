@@ -1,0 +1,2 @@
+-- The migrations that this database has had.
+SELECT number, name, checksum FROM schema_migration
