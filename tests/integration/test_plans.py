@@ -3,6 +3,7 @@ and of the past of a job, however long that is."""
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable, Collection
 from typing import Any
 
 import orjson
@@ -12,7 +13,12 @@ from psycopg.rows import dict_row
 from tests.integration.conftest import Stage, resource
 from tests.integration.plans import rows_read
 
-from scheduledjobs.store.executions import complete_executions
+from scheduledjobs.store.executions import (
+    complete_executions,
+    hand_back_executions,
+    hand_over_executions,
+    return_abandoned,
+)
 from scheduledjobs.store.sessions import POINT_READS, connect
 from scheduledjobs.store.status import MOST_ROWS, MOST_RUNS, load_status
 
@@ -23,7 +29,7 @@ INSERT INTO job_execution_log (
 )
 SELECT date_trunc('day', now()), 'default', 'job', %(state)s, 'MANUAL', 'log', gen_random_uuid(), 1, 'run', %(replica)s,
     1, 1, now(), now(), %(state)s <> 'RUNNING'
-FROM generate_series(1, 20000)
+FROM generate_series(1, %(count)s)
 """
 ENDING = {
     "state": "SUCCEEDED",
@@ -55,7 +61,7 @@ ENDING = {
 async def test_a_batch_of_claims_is_found_by_its_ids(stage: Stage, name: str, state: str, *, is_analyzed: bool) -> None:
     replica = await stage.replica()
     with psycopg.connect(stage.url, autocommit=True, row_factory=dict_row) as conn:
-        conn.execute(OWNED, {"replica": replica, "state": state})
+        conn.execute(OWNED, {"replica": replica, "state": state, "count": 20_000})
         if is_analyzed:
             conn.execute("ANALYZE")
         chosen = conn.execute("SELECT * FROM job_execution_log WHERE id % 2000 = 0").fetchall()
@@ -69,6 +75,30 @@ async def test_a_batch_of_claims_is_found_by_its_ids(stage: Stage, name: str, st
 def row_of(row: dict[str, Any]) -> dict[str, Any]:
     known = {key: row[key] for key in ("id", "fire_time", "claim_no", "job_id", "started_at")}
     return {**ENDING, **known, "finished_at": row["started_at"], "execution_id": row["id"]}
+
+
+@pytest.mark.parametrize(
+    ("write", "state"),
+    [
+        (complete_executions, "RUNNING"),
+        (hand_back_executions, "RUNNING"),
+        (hand_over_executions, "RUNNING"),
+        (return_abandoned, "TIMED_OUT"),
+    ],
+)
+async def test_the_rows_of_a_batch_are_locked_in_the_order_of_their_ids(
+    stage: Stage, write: Callable[..., Awaitable[Collection[int]]], state: str
+) -> None:
+    """As two batches that lock the same rows in two orders wait for each other. A row that is updated is written behind
+    those that are there, so where they lie says which was first."""
+    replica = await stage.replica()
+    with psycopg.connect(stage.url, autocommit=True, row_factory=dict_row) as conn:
+        conn.execute(OWNED, {"replica": replica, "state": state, "count": 5})
+        rows = [row_of(row) for row in conn.execute("SELECT * FROM job_execution_log ORDER BY id")]
+        async with connect(stage.url, "test", **POINT_READS) as one:
+            assert len(await write(one, replica, [rows[number] for number in (3, 0, 4, 2, 1)])) == 5
+        lying = conn.execute("SELECT id FROM job_execution_log ORDER BY ctid").fetchall()
+    assert [row["id"] for row in lying] == [row["id"] for row in rows]
 
 
 PAST = """
@@ -172,7 +202,7 @@ async def test_an_end_is_written_on_the_page_of_its_row(stage: Stage) -> None:
     replica = await stage.replica()
     pages = "SELECT id, (ctid::text::point)[0] AS page FROM job_execution_log"
     with psycopg.connect(stage.url, autocommit=True, row_factory=dict_row) as conn:
-        conn.execute(OWNED, {"replica": replica, "state": "RUNNING"})
+        conn.execute(OWNED, {"replica": replica, "state": "RUNNING", "count": 20_000})
         before = {row["id"]: row["page"] for row in conn.execute(pages)}
         rows = [row_of(row) for row in conn.execute("SELECT * FROM job_execution_log")]
         async with connect(stage.url, "test", **POINT_READS) as one:
