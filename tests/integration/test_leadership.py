@@ -12,7 +12,7 @@ from scheduledjobs.errors import StoreError, TermLost
 from scheduledjobs.steps.release import Release
 from scheduledjobs.steps.specs import Specs
 from scheduledjobs.store import leadership
-from scheduledjobs.store.leadership import claim_cluster, read_leadership, read_seat, take_over
+from scheduledjobs.store.leadership import claim_cluster, read_leadership, read_seat, take_over, take_seat
 from scheduledjobs.store.sessions import connect
 
 
@@ -56,6 +56,30 @@ async def test_the_seat_is_taken_while_the_leader_lives_and_free_after(database:
         async with asyncio.timeout(5):  # the server lets go of a session's locks a moment after its end
             while await read_seat(conn) != (1, True):
                 await asyncio.sleep(0.01)
+
+
+async def seated(url: str) -> list[str]:
+    """Return the names of the sessions that hold a seat."""
+    async with connect(url, "test") as conn:
+        cursor = await conn.execute(
+            "SELECT application_name FROM pg_locks JOIN pg_stat_activity USING (pid)"
+            " WHERE locktype = 'advisory' AND datname = current_database()"
+        )
+        return [name for (name,) in await cursor.fetchall()]
+
+
+async def test_a_seat_that_a_frozen_rival_holds_is_taken_once_that_has_ended(database: str) -> None:
+    """The rival froze before its raise. Were the seat then left free, a follower would take over from a leader that
+    lives as soon as the Lease stands still."""
+    async with connect(database, "frozen") as frozen:
+        assert await take_seat(frozen, 1)
+        async with take_over(database, "a", 0) as leader:
+            assert leader is not None
+            assert await seated(database) == ["frozen"]
+            await frozen.close()
+            async with asyncio.timeout(5):
+                while await seated(database) != ["scheduledjobs seat term=1"]:
+                    await asyncio.sleep(0.01)
 
 
 async def test_a_write_that_began_before_the_take_over_ends_before_the_new_term(database: str) -> None:

@@ -109,13 +109,12 @@ async def lock_leadership(conn: Connection) -> None:
 
 
 async def raise_term(url: str, conn: Connection, expected: int, holder: str) -> int | None:
-    """Take the term after `expected` on `conn`, its seat first; None if another was quicker.
+    """Take the term after `expected` on `conn`, whose session asked for its seat before; None if another was quicker.
 
     After half a second of waiting, sessions of older terms that block it are ended. If the answer to the COMMIT is
     lost, the caller reads: `expected` + 1 under its own holder is its own.
     """
     term = expected + 1
-    await take_seat(conn, term)
     async with conn.transaction():
         waiting = asyncio.create_task(_end_blockers_soon(url, conn.info.backend_pid, term))
         try:
@@ -190,6 +189,8 @@ async def take_over(
     async with AsyncExitStack() as stack:
         seat = await stack.enter_async_context(connect(url, f"scheduledjobs seat term={expected + 1}", **SEAT))
         with seat.bounded(TAKE_OVER_SECONDS):
+            # A rival that froze before its raise has the seat as long as its session lives: the term is not its.
+            is_seated = await take_seat(seat, expected + 1)
             term = await raise_term(url, seat, expected, holder)
         if term is None:
             yield None
@@ -205,17 +206,16 @@ async def take_over(
             url, f"scheduledjobs leader term={term}", size=LEADER_SESSIONS, patience=PATIENCE_SECONDS, **limits
         )
         await stack.enter_async_context(sessions)
-        keeper = asyncio.create_task(_keep_seat(url, seat, term))
+        keeper = asyncio.create_task(_keep_seat(url, seat, term, is_seated=is_seated))
         stack.push_async_callback(_end, keeper)
         yield Leader(term, holder, sessions, is_trusted)
 
 
-async def _keep_seat(url: str, seat: Connection, term: int) -> None:
+async def _keep_seat(url: str, seat: Connection, term: int, *, is_seated: bool) -> None:
     """Watch the session that holds the seat; if it breaks, take the seat again on a new one.
 
-    The server may go on with the broken session for a while: then the seat is not free yet, and is asked for again.
+    The server may go on with the broken session for a while, or a rival has the seat: then it is asked for again.
     """
-    is_seated = True
     async with AsyncExitStack() as stack:
         while True:
             await asyncio.sleep(SEAT_SECONDS if is_seated else BLOCKED_SECONDS)
