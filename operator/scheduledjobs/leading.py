@@ -313,6 +313,7 @@ class Leading:
         self.resume.wake.set()  # there may be a new pause among them
         for resource, _ in written.jobs.values():
             self.report.know(resource)
+        self.report.fired(written.postponed)
         self._on_fired([], written.settled, runs(written.settled))
         if written.requests:
             self._work()

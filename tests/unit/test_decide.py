@@ -82,13 +82,25 @@ def decided_in_parts(made: Job, now: datetime, most: int) -> list[tuple[NewExecu
     while newest_due(made, now) is not None:
         decision = decide(made, LONG_AGO, now, most=most)
         parts.append(decision.executions)
-        made = replace(
-            made,
-            next_fire_at=decision.next_fire_at,
-            next_due_at=decision.next_due_at,
-            last_fire_time=decision.last_fire_time,
-        )
+        made = moved(made, decision)
     return parts
+
+
+def settled_in_parts(made: Job, before: datetime, change: Reason, most: int) -> list[tuple[NewExecution, ...]]:
+    parts = []
+    while (decision := settle(made, LONG_AGO, before, before, change, most=most)) is not None:
+        parts.append(decision.executions)
+        made = moved(made, decision)
+    return parts
+
+
+def moved(made: Job, decision: Decision) -> Job:
+    return replace(
+        made,
+        next_fire_at=decision.next_fire_at,
+        next_due_at=decision.next_due_at,
+        last_fire_time=decision.last_fire_time,
+    )
 
 
 @pytest.mark.parametrize("policy_name", ["FireOnce", "FireAll", "Skip"])
@@ -126,6 +138,24 @@ def test_one_decision_never_fires_more_than_a_thousand_moments() -> None:
     decision = decide(made, LONG_AGO, NOON + 20 * HOUR)
     assert len(decision.executions) == AT_ONCE == 1000
     assert decision.next_fire_at == decision.next_due_at == NOON + 1000 * SECOND
+
+
+@pytest.mark.parametrize("policy_name", ["FireOnce", "FireAll", "Skip"])
+@pytest.mark.parametrize("change", [Reason.EDITED, Reason.SUSPENDED])
+def test_a_change_never_fires_more_than_a_thousand_moments_at_once(change: Reason, policy_name: str) -> None:
+    made = job(schedule=EVERY_SECOND, anchor_at=NOON - SECOND, misfire=policy(policy_name, grace="19h"))
+    before = NOON + 20 * HOUR
+    decision = settle(made, LONG_AGO, before, before, change)
+    assert decision is not None
+    missed, *fired = decision.executions
+    assert (missed.state, missed.reason, missed.moment_count) == (State.MISSED, change, 3600)
+    assert [row.fire_time for row in fired] == [NOON + HOUR + number * SECOND for number in range(AT_ONCE)]
+    assert decision.next_fire_at == NOON + HOUR + AT_ONCE * SECOND
+
+
+def test_a_delete_settles_all_moments_however_many_they_are() -> None:
+    made = job(schedule=EVERY_SECOND, anchor_at=NOON - SECOND, misfire=policy("FireOnce", grace="24h"))
+    assert [row.moment_count for row in settled(made, NOON + HOUR, Reason.DELETED)] == [3600]
 
 
 def test_later_than_the_grace_one_run_stands_for_all() -> None:
@@ -332,6 +362,27 @@ def test_the_usual_case_is_decided_as_by_all_rules(
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(decide_module, "_one_on_time", lambda *_: None)
         assert quick == decide_if_due(one, keep_from, now)
+
+
+@given(
+    schedule=st.sampled_from(SCHEDULES),
+    late=st.sampled_from([TICK, SECOND, MINUTE, MINUTE + TICK, 90 * SECOND, HOUR]),
+    grace=st.sampled_from(["0s", "1s", "1m"]),
+    misfire=st.sampled_from(["FireOnce", "FireAll", "Skip"]),
+    deadline=st.sampled_from([SECOND, MINUTE, DAY]),
+    jitter=st.sampled_from([timedelta(0), 20 * SECOND]),
+    state=st.sampled_from(JobState),
+    change=st.sampled_from([Reason.EDITED, Reason.SUSPENDED, Reason.DELETED]),
+    most=st.sampled_from([1, 2, 7]),
+)
+def test_a_change_is_settled_in_parts_as_it_would_be_at_once(
+    schedule: Schedule, late: timedelta, grace: str, misfire: str, change: Reason, most: int, **made: Any
+) -> None:
+    made["starting_deadline"] = made.pop("deadline")
+    one = job(schedule=schedule, misfire=policy(misfire, grace=grace), **made)
+    parts = settled_in_parts(one, NOON + late, change, most)
+    assert sum(parts, ()) == settled(one, NOON + late, change)
+    assert max(sum(row.state is State.PENDING for row in part) for part in parts) <= most
 
 
 def test_the_usual_case_is_the_usual_one() -> None:

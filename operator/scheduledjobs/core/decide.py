@@ -14,8 +14,8 @@ The rules in their order (design: deciding moments):
 
 Of the moments that fire as if on time (5, and the rest of Skip), one decision takes the oldest 1,000 at most: a day's
 grace of a job of every second would be 86,400 rows in one transaction. What is left is decided next, by the same rules.
-Since such moments fire in their order, that is as if the leader had looked in between. What the policies make up is
-bounded by itself, so it is always decided together.
+Since such moments fire in their order, that is as if the leader had looked in between; a change waits until all that
+was due before it is decided. What the policies make up is bounded by itself, so it is always decided together.
 
 Lateness counts from when a moment may fire: its fire time and its jitter. Range rows end at each UTC midnight, so that
 a day can be dropped whole.
@@ -98,29 +98,37 @@ def _one_on_time(job: Job, keep_from: datetime, now: datetime) -> Decision | Non
     return Decision((row,), following, next_due_at, first, completed)
 
 
-def _last_of(job: Job, keep_from: datetime, newest: datetime, now: datetime, most: int) -> datetime:
+def _last_of(
+    job: Job, keep_from: datetime, newest: datetime, now: datetime, most: int, change: Reason | None = None
+) -> datetime:
     """Return the last moment to decide now: `newest`, or an older one if too many would fire as if on time."""
     assert job.next_fire_at is not None  # noqa: S101 the caller looked
-    if newest - job.next_fire_at < most * SECOND or job.state in NEVER_FIRING or job.schedule.kind in SINGLE_MOMENT:
+    fires_none = job.state in NEVER_FIRING or change in FIRING_NONE
+    if fires_none or newest - job.next_fire_at < most * SECOND or job.schedule.kind in SINGLE_MOMENT:
         return newest
     start = max(job.next_fire_at, keep_from)
     in_time = _from(job, start, newest, now - job.starting_deadline)
     on_time = _from(job, in_time, newest, now - job.misfire.grace)
-    if job.misfire.policy is not MisfirePolicy.SKIP and _first(job, in_time, newest) < on_time:
+    by_policy = change is None and job.misfire.policy is not MisfirePolicy.SKIP
+    if by_policy and _first(job, in_time, newest) < on_time:
         return newest
     return next(islice(moments(job.schedule, on_time - TICK, newest, job.anchor_at), most - 1, None), newest)
 
 
-def settle(job: Job, keep_from: datetime, before: datetime, now: datetime, change: Reason) -> Decision | None:
+def settle(
+    job: Job, keep_from: datetime, before: datetime, now: datetime, change: Reason, *, most: int = AT_ONCE
+) -> Decision | None:
     """Return what becomes of the moments of `job` that lie before a change, None if there are none.
 
     `before` is when the change takes effect (exclusive): from then on moments are another version's. `change` is
-    Edited, Suspended or Deleted.
+    Edited, Suspended or Deleted. Of those that fire, the oldest `most`; the decision's next_fire_at lies before the
+    change then, which has to wait.
     """
     first = job.next_fire_at
     if first is None or first >= before:
         return None
-    return _decided(job, keep_from, _newest(job, first, before - TICK), now, change)
+    newest = _last_of(job, keep_from, _newest(job, first, before - TICK), now, most, change)
+    return _decided(job, keep_from, newest, now, change)
 
 
 def close(job: Job, keep_from: datetime, until: datetime, now: datetime) -> Decision | None:

@@ -3,7 +3,8 @@
 What arrives (from the watch, from a compare, from a change of the live handlers) goes into an inbox that holds the
 newest of each uid, so a burst of edits is one version here. A batch is one transaction of the term: lock the rows,
 settle what was due under the old version, then write the new one, its version row and its run request. A batch that
-fails is halved until the one bad object stands alone.
+fails is halved until the one bad object stands alone. A change before which more is due than one transaction may fire
+goes back into the inbox until that is decided, part by part.
 """
 
 from __future__ import annotations
@@ -124,12 +125,13 @@ class Inbox:
         self._taken.set()
         return list(taken.values())
 
-    def done(self) -> None:
-        """What was taken has been mirrored, but for what was put back."""
+    def done(self, postponed: frozenset[UUID] = frozenset()) -> None:
+        """What was taken has been mirrored, but for what was put back. Nobody waits for what is `postponed`: what is
+        older than its grace is decided already, and the change will be judged by what is known then."""
         self._in_hand.clear()
         waiting, self._awaited = self._awaited, []
         for uids, act in waiting:
-            self._await(uids, act)
+            self._await(uids - postponed, act)
 
     def once_mirrored(self, act: Callable[[], None]) -> None:
         """Call `act()` as soon as all that waits now, or is being mirrored, has been: at once if nothing is."""
@@ -240,19 +242,21 @@ class Mirror:
             return None
         changes = self._inbox.take(BATCH)
         if changes:
+            postponed: frozenset[UUID] = frozenset()
             try:
-                await self.apply(changes)
+                postponed = await self.apply(changes)
             except (TermLost, StoreUnavailable):
                 self._inbox.put_back(changes)
                 raise
             finally:
-                self._inbox.done()
+                self._inbox.done(postponed)
         return 0.0 if len(self._inbox) else None
 
-    async def apply(self, changes: Sequence[Change]) -> None:
-        """Mirror these changes, halving the batch around one that cannot be."""
+    async def apply(self, changes: Sequence[Change]) -> frozenset[UUID]:
+        """Mirror these changes, halving the batch around one that cannot be; return the jobs whose change goes back."""
         done: list[tuple[Written, list[Seen]]] = []
         told: set[UUID] = set()
+        postponed: frozenset[UUID] = frozenset()
 
         async def write(part: Sequence[Change]) -> None:
             try:
@@ -267,10 +271,13 @@ class Mirror:
         finally:
             if done:  # all at once: none is told of less because telling of another failed
                 written = reduce(joined, [written for written, _ in done])
+                postponed = written.postponed
+                self._inbox.put_back(change for change in changes if _uid(change) in postponed)
                 may_be_rewritten = written.is_rewritten or not told.isdisjoint(self._unheard)
                 self._unheard -= told
                 await self._on_written(replace(written, is_rewritten=may_be_rewritten))
         await self._settle_disputes([change for _, disputed in done for change in disputed])
+        return postponed
 
     def _tell_unheard(self, changes: Sequence[Change]) -> None:
         """Their COMMIT may have landed: put back they bring no news then, not even that a version was rewritten."""

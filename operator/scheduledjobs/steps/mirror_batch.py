@@ -2,6 +2,9 @@
 
 The order matters: what was due under the old versions is decided first; names are freed before they are taken; run
 requests come last, when their job's row exists.
+
+Where more is due than one transaction may fire, the oldest of it is decided under the old version and the change
+waits.
 """
 
 from __future__ import annotations
@@ -12,7 +15,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from scheduledjobs.core.decide import settle
+from scheduledjobs.core.decide import AT_ONCE, settle
 from scheduledjobs.core.job import Decision, Job, NewExecution
 from scheduledjobs.core.pause import read_pause
 from scheduledjobs.core.plan import (
@@ -29,10 +32,12 @@ from scheduledjobs.core.plan import (
 from scheduledjobs.core.reasons import JobState, Reason
 from scheduledjobs.core.resource import Resource
 from scheduledjobs.errors import SpecError
+from scheduledjobs.steps.fire import advance_row
 from scheduledjobs.steps.record import Days, record
 from scheduledjobs.steps.run_now import RunNow, RunRequest
 from scheduledjobs.steps.specs import Specs
 from scheduledjobs.store.executions import find_live_executions
+from scheduledjobs.store.jobs import advance_jobs
 from scheduledjobs.store.mirror import cancel_pending, delete_jobs, insert_versions, upsert_jobs
 from scheduledjobs.store.sessions import Connection
 
@@ -50,6 +55,9 @@ class Written:
     is_rewritten: bool = False
     """A version was there with another spec, or may have been: etcd was restored."""
 
+    postponed: frozenset[UUID] = frozenset()
+    """Jobs whose change is still to be mirrored: more was due before it than was decided."""
+
 
 def joined(first: Written, second: Written) -> Written:
     """Return what two batches wrote, one after the other."""
@@ -62,6 +70,7 @@ def joined(first: Written, second: Written) -> Written:
         settled=first.settled + second.settled,
         requests=first.requests + second.requests,
         is_rewritten=first.is_rewritten or second.is_rewritten,
+        postponed=first.postponed | second.postponed,
     )
 
 
@@ -88,6 +97,10 @@ class MirrorBatch:
         self._removed: dict[UUID, str] = {}
         self._put: dict[UUID, tuple[Resource, Verdict]] = {}
         self._settling: dict[UUID, tuple[Job, Decision]] = {}
+        self._room = AT_ONCE
+        """How many rows may still be written for what was due."""
+
+        self._postponed: set[UUID] = set()
 
     def remove(self, uid: UUID, why: str) -> None:
         """The resource is gone, or not watched any more: settle its past as missed, cancel what waits."""
@@ -108,14 +121,19 @@ class MirrorBatch:
         change = change_of(row, resource, verdict)
         if change is not None and has_expired(row, self._now):
             self._settle_expired(row)
-        elif change is not None:
-            self._settle(row, change)
+        elif change is not None and not self._settle(row, change):
+            del self._put[resource.meta.uid]
+            self._postponed.add(resource.meta.uid)
 
-    def _settle(self, row: Mapping[str, Any], change: Reason) -> None:
-        job = self._job(row)
-        decision = settle(job, self._keep_from, self._now, self._now, change) if job is not None else None
-        if job is not None and decision is not None:
-            self._settling[job.id] = job, decision
+    def _settle(self, row: Mapping[str, Any], change: Reason) -> bool:
+        """Decide what is due before a change; return whether that is all. One moment at least: each pass moves on."""
+        job, most = self._job(row), max(1, self._room)
+        decision = settle(job, self._keep_from, self._now, self._now, change, most=most) if job is not None else None
+        if job is None or decision is None:
+            return True
+        self._settling[job.id] = job, decision
+        self._room -= len(decision.executions)
+        return decision.next_fire_at is None or decision.next_fire_at >= self._now
 
     def _settle_expired(self, row: Mapping[str, Any]) -> None:
         """A pause ended by itself: what lies before its end was suspended, what comes after it is due."""
@@ -133,11 +151,21 @@ class MirrorBatch:
     async def write(self) -> Written:
         """Write everything; return what was written."""
         written = Written(self._now, before={uid: self._rows[uid] for uid in self._put if uid in self._rows})
+        written.postponed = frozenset(self._postponed)
+        await self._advance()
         written.settled = await record(self._conn, list(self._settling.values()), self._days)
         await self._remove(written)
         await self._upsert(written)
         await self._request_runs(written)
         return written
+
+    async def _advance(self) -> None:
+        """Move the jobs whose change waits past what is decided, which is nothing where the clock was set back
+        meanwhile."""
+        if self._postponed:
+            rows = [advance_row(*self._settling[uid]) for uid in sorted(self._postponed)]
+            for uid in self._postponed - await advance_jobs(self._conn, rows):
+                del self._settling[uid]
 
     async def _remove(self, written: Written) -> None:
         if self._removed:
