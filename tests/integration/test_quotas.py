@@ -143,10 +143,20 @@ async def test_no_moment_of_a_job_that_is_over_runs_and_each_has_its_row(stage: 
     assert skipped == {"job-3": 2, "job-4": 2}
 
 
-@pytest.mark.parametrize("annotations", [{RUN_NOW: "a"}, {RUN_NOW: "a", RUN_NOW_PAYLOAD: '{"message": "b"}'}])
-async def test_run_now_is_no_way_around_a_quota(stage: Stage, annotations: dict[str, str]) -> None:
-    await mirror(stage, THREE, *(job(n) for n in range(4)))
-    asked = job(3)
+@pytest.mark.parametrize(
+    ("annotations", "spec"),
+    [
+        ({RUN_NOW: "a"}, {}),
+        ({RUN_NOW: "a", RUN_NOW_PAYLOAD: '{"message": "b"}'}, {}),
+        ({RUN_NOW: "a", RUN_NOW_PAYLOAD: '{"message": "b"}'}, {"payload": {"seconds": "many"}}),
+    ],
+    ids=["as it is", "its own payload", "in place of one that does not fit"],
+)
+async def test_run_now_is_no_way_around_a_quota(
+    stage: Stage, annotations: dict[str, str], spec: dict[str, Any]
+) -> None:
+    asked = job(3, **spec)
+    await mirror(stage, THREE, *(job(n) for n in range(3)), asked)
     meta = replace(asked.meta, resource_version=2, annotations=annotations)
     await mirror(stage, THREE, replace(asked, meta=meta))
     (row,) = stage.rows()

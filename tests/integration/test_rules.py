@@ -380,6 +380,34 @@ async def test_a_run_now_payload_that_does_not_fit_is_refused_in_its_own_row(sta
     assert "run-now-payload" in stage.rows()[0]["message"]
 
 
+async def test_a_run_now_payload_takes_the_place_of_one_that_does_not_fit(stage: Stage) -> None:
+    bad = {"payload": {"seconds": "many"}}
+    await stage.mirror(resource(fixedRate="1h", uid=UUID(int=1), **bad))
+    assert stage.job()["reason"] == "InvalidPayload"
+    await request(stage, "t1", 2, override='{"message": "by hand"}', **bad)
+    assert summary(stage) == [("PENDING", None)]
+
+
+@pytest.mark.parametrize(
+    ("spec", "reason"),
+    [
+        ({"schedule": "0 0 31 2 *"}, "InvalidSchedule"),
+        ({"schedule": "* * * * *", "timeZone": "Mars/Base"}, "UnknownTimeZone"),
+        ({"schedule": "* * * * *", "jitter": "2m"}, "InvalidSpec"),
+        ({"schedule": "* * * * *", "handler": "elsewhere"}, "HandlerNotFound"),
+    ],
+)
+@pytest.mark.parametrize("more", [{}, {PAYLOAD: '{"message": "by hand"}'}], ids=["as it is", "its own payload"])
+async def test_no_payload_mends_a_job_that_cannot_run_for_another_reason(
+    stage: Stage, spec: dict[str, Any], reason: str, more: dict[str, str]
+) -> None:
+    await stage.mirror(resource(uid=UUID(int=1), **spec))
+    assert stage.job()["reason"] == reason
+    annotations = {RUN_NOW: "t1", **more}
+    await stage.mirror(resource(uid=UUID(int=1), resource_version=2, annotations=annotations, **spec))
+    assert [(row["state"], row["reason"]) for row in stage.rows() if row["run_key"]] == [("SKIPPED", "NotReady")]
+
+
 async def test_run_now_obeys_queue_and_replace(stage: Stage) -> None:
     await stage.mirror(resource(fixedRate="1h", uid=UUID(int=1), concurrencyPolicy="Queue"))
     for number in (1, 2, 3):

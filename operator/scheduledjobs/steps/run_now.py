@@ -83,12 +83,12 @@ class RunNow:
 
     def _with_payload(self, request: RunRequest, text: str) -> RunRequest:
         """Check the payload that takes the place of the spec's for this run."""
-        spec = request.plan.verdict.spec
+        spec, problem = request.plan.verdict.spec, self._other_problem(request)
         payload = _object(text)
         if payload is None:
             return _refused(request, Reason.INVALID_PAYLOAD, f"{RUN_NOW_PAYLOAD}: must be a JSON object")
-        if spec is None or request.plan.reason is Reason.QUOTA_EXCEEDED:  # which no other payload mends
-            return _refused(request, Reason.NOT_READY, request.plan.message)
+        if spec is None or problem is not None:
+            return _refused(request, Reason.NOT_READY, problem or request.plan.message)
         try:
             self._judge.check_runnable(spec.model_copy(update={"payload": payload}), request.resource.meta.namespace)
         except SpecError as error:
@@ -96,6 +96,13 @@ class RunNow:
             message = error.message.replace("spec.payload", RUN_NOW_PAYLOAD)
             return _refused(request, Reason.INVALID_PAYLOAD if is_payload else Reason.NOT_READY, message)
         return replace(request, payload=payload)
+
+    def _other_problem(self, request: RunRequest) -> str | None:
+        """Return why the job cannot run whatever its payload, or None if nothing is known of that."""
+        verdict = request.plan.verdict
+        if not verdict.can_run and verdict.reason is not Reason.INVALID_PAYLOAD:
+            return request.plan.message
+        return self._judge.over_quota(request.resource.meta.uid)  # not asked yet where the payload does not fit
 
     def _request_row(self, request: RunRequest) -> dict[str, Any]:
         return {
