@@ -11,6 +11,7 @@ import pytest
 from tests.integration.conftest import Stage, resource
 
 from scheduledjobs import metrics
+from scheduledjobs.errors import StoreUnavailable
 from scheduledjobs.steps.clock import Clock
 from scheduledjobs.steps.heartbeat import Heartbeat
 from scheduledjobs.steps.rescue import Rescue
@@ -193,6 +194,22 @@ async def test_a_gap_in_the_leaders_sight_begins_it_anew(stage: Stage) -> None:
         await watch.look(8)
         watch.now += 60
         await watch.look(8)
+    assert [row["dead_at"] for row in stage.rows("SELECT dead_at FROM scheduler_instance")] == [None]
+
+
+async def test_a_look_that_fails_begins_the_leaders_sight_anew(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def fail(_: Any) -> None:
+        raise StoreUnavailable("the session broke")
+
+    await stage.replica()
+    async with stage.leader() as leader:
+        watch = Watch(leader)
+        await watch.look(8)
+        with monkeypatch.context() as patch:
+            patch.setattr("scheduledjobs.steps.rescue.list_instances", fail)
+            with pytest.raises(StoreUnavailable):
+                await watch.look(1)
+        await watch.look(9)
     assert [row["dead_at"] for row in stage.rows("SELECT dead_at FROM scheduler_instance")] == [None]
 
 

@@ -1,8 +1,8 @@
 """Rescue: declare replicas dead whose heartbeat stands still, and end what they were running as LOST.
 
-A replica is dead when its heartbeat has not moved for ten seconds of the leader's own unbroken sight, on the
-monotonic clock: times of two machines are never subtracted. A leader that has not trusted its own Lease for three
-seconds without a break declares nobody dead, since it may be the one that was cut off.
+A replica is dead when its heartbeat has not moved for ten seconds of the leader's own unbroken sight, on the monotonic
+clock: times of two machines are never subtracted. A look that fails begins the sight anew. A leader that has not
+trusted its own Lease for three seconds without a break declares nobody dead, since it may be the one that was cut off.
 
 Where the work of a handler survives its replica, nothing is lost: the same attempt waits for another one to go on.
 """
@@ -22,7 +22,7 @@ from scheduledjobs import metrics
 from scheduledjobs.core.backoff import next_attempt_in
 from scheduledjobs.core.reasons import Reason, State, camel
 from scheduledjobs.core.spec import Retry
-from scheduledjobs.errors import SpecError
+from scheduledjobs.errors import SpecError, StoreError
 from scheduledjobs.steps.specs import Read, Specs
 from scheduledjobs.store.executions import insert_attempts
 from scheduledjobs.store.instances import (
@@ -79,9 +79,7 @@ class Rescue:
 
     async def step(self) -> None:
         """Look at all replicas once; bury the dead and end what they left."""
-        async with self._leader.session() as conn:
-            instances = await list_instances(conn)
-            are_orphans = await has_orphans(conn)
+        instances, are_orphans = await self._look()
         now = self._monotonic()
         self._tell_handlers(instances)
         dead = self.observe(instances, now)
@@ -114,6 +112,17 @@ class Rescue:
                 metrics.executions(handlers[row["id"]], camel(State.LOST)).inc()
         if buried or lost or over:
             self._on_lost([*lost, *over])
+
+    async def _look(self) -> tuple[list[Row], bool]:
+        """Return all replicas that are not dead, and whether there may be something that dead ones have left."""
+        try:
+            async with self._leader.session() as conn:
+                return await list_instances(conn), await has_orphans(conn)
+        except StoreError:
+            # The next session may lead to another server, which has forgotten the newest heartbeats: the one that was
+            # seen before would seem to stand still, though its replica trusts itself since a later one.
+            self._seen.clear()
+            raise
 
     def _goes_on(self, row: Row) -> bool:
         return row["handler"] in self._surviving and row["state"] == State.RUNNING
