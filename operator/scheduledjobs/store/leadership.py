@@ -112,7 +112,7 @@ async def raise_term(url: str, conn: Connection, expected: int, holder: str) -> 
     """Take the term after `expected` on `conn`, whose session asked for its seat before; None if another was quicker.
 
     After half a second of waiting, sessions of older terms that block it are ended. If the answer to the COMMIT is
-    lost, the caller reads: `expected` + 1 under its own holder is its own.
+    lost, the caller reads again and raises from there: the term that it may have taken is nobody's then.
     """
     term = expected + 1
     async with conn.transaction():
