@@ -153,22 +153,21 @@ async def test_a_timeout_is_noticed_once_it_is_known_that_no_attempt_follows(
     await watched.look()
     stage.tick(hours=1)
     await watched.look(times=3)
-    assert count(stage) == 0
+    assert [kind for kind, _ in kinds(stage)] == ["longRun"]
     (row,) = stage.rows()
     assert stage.rows(AWAITED)[0]["awaited"].keys() == {str(row["id"])}
-    async with connect(stage.url, "test", **stage.clock_setting) as conn:
-        if cancelled:
+    if cancelled:
+        async with connect(stage.url, "test", **stage.clock_setting) as conn:
             await cancel_execution(conn, row["id"], "ana")
-        if returned:  # not cancelled, it has no retry any more: its job is gone, or another replica knows of none
-            key = {name: row[name] for name in ("id", "fire_time", "claim_no", "job_id")}
-            await return_abandoned(conn, replica, [{**key, "retry_seconds": 1.0 if cancelled else None}])
+    if returned:  # not cancelled, it has no retry any more: its job is gone, or another replica knows of none
+        await come_back(stage, replica, 1.0 if cancelled else None)
     watched = await watching(stage)  # whoever leads by then
     await watched.look(times=2)
-    assert [kind for kind, _ in kinds(stage)] == ["failure"]
+    assert [kind for kind, _ in kinds(stage)] == ["longRun", "failure"]
     assert (watched.told, stage.rows(AWAITED)) == (["ops"], [{"awaited": {}}])
     await run(stage, "SUCCEEDED")
     await watched.look()
-    assert [kind for kind, _ in kinds(stage)] == ["failure", "recovery"]
+    assert [kind for kind, _ in kinds(stage)] == ["longRun", "failure", "recovery"]
 
 
 async def test_a_timeout_that_is_tried_again_is_noticed_if_that_fails_too(stage: Stage) -> None:
@@ -178,9 +177,7 @@ async def test_a_timeout_that_is_tried_again_is_noticed_if_that_fails_too(stage:
     await watched.look(times=2)
     (row,) = stage.rows()
     assert stage.rows(AWAITED)[0]["awaited"].keys() == {str(row["id"])}
-    key = {name: row[name] for name in ("id", "fire_time", "claim_no", "job_id")}
-    async with connect(stage.url, "test", **stage.clock_setting) as conn:
-        await return_abandoned(conn, replica, [{**key, "retry_seconds": 1.0}])
+    await come_back(stage, replica, 1.0)
     await watched.look()
     assert (count(stage), stage.rows(AWAITED)) == (0, [{"awaited": {}}])
     (again,) = await stage.claim(replica)
@@ -198,6 +195,14 @@ async def hung(stage: Stage) -> UUID:
     await stage.complete(replica, claimed, "TIMED_OUT")
     stage.rows("UPDATE job_execution_log SET abandoned = true WHERE state = 'TIMED_OUT' RETURNING id")
     return replica
+
+
+async def come_back(stage: Stage, replica: UUID, retry_seconds: float | None) -> None:
+    """Have the code of the one run that hung return; `retry_seconds`: it is tried again so much later."""
+    (row,) = stage.rows()
+    key = {name: row[name] for name in ("id", "fire_time", "claim_no", "job_id")}
+    async with connect(stage.url, "test", **stage.clock_setting) as conn:
+        await return_abandoned(conn, replica, [{**key, "retry_seconds": retry_seconds}])
 
 
 async def test_only_the_first_success_after_failures_is_a_recovery(stage: Stage) -> None:
@@ -269,6 +274,23 @@ async def test_a_run_that_takes_long_is_noticed_once_while_it_runs(stage: Stage)
     await watched.look()
     await watched.look()
     assert [row["kind"] for row in stage.rows("SELECT kind FROM notice")] == ["longRun"]
+
+
+@pytest.mark.parametrize(("limit", "returned"), [(0, False), (1, False), (0, True)])
+async def test_code_that_runs_on_past_its_timeout_is_noticed_as_a_long_run_until_it_returns(
+    stage: Stage, limit: int, *, returned: bool
+) -> None:
+    await job(stage, retry={"limit": limit})
+    watched = await watching(stage, {"webhook": "ops", "on": ["longRun"], "longRun": "1h"})
+    replica = await hung(stage)
+    await watched.look()
+    assert count(stage) == 0
+    if returned:
+        await come_back(stage, replica, None)
+    stage.tick(hours=1)
+    await watched.look(times=2)
+    told = [(row["kind"], row["state"]) for row in stage.rows("SELECT kind, state FROM notice")]
+    assert told == ([] if returned else [("longRun", "TIMED_OUT")])
 
 
 async def start(stage: Stage, jobs: int = 1) -> None:

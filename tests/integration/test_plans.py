@@ -4,6 +4,7 @@ and of the past of a job, however long that is."""
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Collection
+from datetime import UTC, datetime
 from typing import Any
 
 import orjson
@@ -108,6 +109,17 @@ INSERT INTO job_execution_log (
 SELECT day + n * interval '1 second', 'default', 'job', %(state)s, 'SCHEDULE', 'log', %(job)s, 1, day, day
 FROM generate_series(1, %(count)s) AS n, date_trunc('day', now()) AS day
 """
+
+
+async def test_long_runs_are_found_without_the_rows_whose_code_has_ended(stage: Stage) -> None:
+    await stage.mirror(resource(fixedRate="1s"))
+    with psycopg.connect(stage.url, autocommit=True) as conn:
+        conn.execute(PAST, {"job": stage.job()["id"], "state": "SUCCEEDED", "count": 20_000})
+        conn.execute("ANALYZE")
+    page = {"seconds": 60.0, "after_at": datetime.min.replace(tzinfo=UTC), "after_id": 0, "most": 2000}
+    async with connect(stage.url, "test") as conn:
+        read = await rows_read(conn, "find_long_runs", **page)
+    assert read.get("job_execution_log", 0) <= 20
 
 
 @pytest.mark.parametrize("is_analyzed", [True, False])

@@ -272,6 +272,13 @@ def test_recoveries_and_misses_have_parts_of_their_own() -> None:
     assert lines[2] == "*Missed:* finance/job-3, TooLate, 40 moments from 2026-11-27 12:00:00 UTC"
 
 
+def test_a_long_run_says_why_its_attempt_has_ended_if_it_has() -> None:
+    runs = notice(1, kind=Kind.LONG_RUN, state="RUNNING", reason="HandedOver", message=None)
+    assert slack(runs) == "*Runs long:* finance/job-1, fire time 2026-11-27 12:00:00 UTC"
+    hangs = notice(2, kind=Kind.LONG_RUN, state="TIMED_OUT", reason="TimeoutExceeded", message="600 s")
+    assert slack(hangs).startswith("*Runs long:* finance/job-2, TimeoutExceeded: 600 s, fire time")
+
+
 def test_what_was_folded_is_counted() -> None:
     folded = {(Kind.FAILURE, "sales"): 90, (Kind.FAILURE, "finance"): 9}
     first, _, last = slack(notice(), folded=folded).splitlines()

@@ -14,6 +14,7 @@ from typing import Any
 from scheduledjobs.core.grouping import Entry, Message, Section
 from scheduledjobs.core.masking import masked
 from scheduledjobs.core.notices import Kind, Notice
+from scheduledjobs.core.reasons import State
 
 LISTED = {"slack": 10, "cloudevents": 100}
 """How many jobs of a kind a message lists."""
@@ -99,7 +100,7 @@ def _line(kind: Kind, entry: Entry, public_url: str, head: str) -> str:
     parts = [f"{head}{_escaped(f'{last.namespace}/{last.job_name}')}", f"fire time {when}"]
     if kind is Kind.MISS and last.moment_count > 1:
         parts[1] = f"{last.moment_count} moments from {when}"
-    if kind in (Kind.FAILURE, Kind.MISS):
+    if kind in (Kind.FAILURE, Kind.MISS) or (kind is Kind.LONG_RUN and last.state != State.RUNNING):
         why = ": ".join(plain(part) for part in (last.reason, last.message) if part)
         parts.insert(1, _escaped(why or last.state))
     if entry.count > 1:

@@ -7,8 +7,8 @@ of some namespaces; a job names more by its annotations, of those its namespace 
 - recovery: the first success, of a later fire time, of a job whose failure was noticed.
 - miss: a moment that was due and will never run (MISSED). Not Coalesced, since another run stands for it and its
   outcome is told; not Deleted, since there is no job any more. A range of such moments is one notice.
-- longRun: an attempt still runs after the time that the rule or the job names; once an execution to each
-  webhook, at its own time.
+- longRun: the code of an attempt still runs after the time that the rule or the job names, also where the attempt has
+  ended at its timeout; once an execution to each webhook, at its own time.
 """
 
 from __future__ import annotations

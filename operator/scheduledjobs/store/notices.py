@@ -20,8 +20,8 @@ async def find_noticeable(conn: Connection, since: datetime, after: tuple[dateti
 
 
 async def find_long_runs(conn: Connection, seconds: float, after: tuple[datetime, int], most: int) -> list[Row]:
-    """Return up to `most` attempts after (started_at, id) that have run so long, or whose job names a time of its own,
-    the longest first, each with the webhooks that are told of it."""
+    """Return up to `most` attempts after (started_at, id) whose code has run so long, or whose job names a time of its
+    own, the longest first, each with the webhooks that are told of it."""
     after_at, after_id = after
     return await fetch_all(conn, "find_long_runs", seconds=seconds, after_at=after_at, after_id=after_id, most=most)
 
