@@ -140,7 +140,7 @@ class App:
         metrics.begin()
         metrics.BUILD.info({"version": __version__})
         metrics.SLOTS.set(self._settings.slots)
-        metrics.LEADER.labels(name=self._settings.lease_name).set(0)
+        metrics.lead(self._settings.lease_name, 0)
         async with AsyncExitStack() as stack:
             health = HealthServer(
                 self._settings.metrics_host, self._settings.metrics_port, self._pulse, self._checks, self._web
@@ -258,8 +258,7 @@ class App:
             forget=self._pulse.forget,
         )
         self._leading = Leading(replica, leader, was_restored=self._elect.was_restored)
-        metrics.LEADER.labels(name=self._settings.lease_name).set(1)
-        metrics.TERM.set(leader.term)
+        metrics.lead(self._settings.lease_name, leader.term)
         say_always(term=leader.term)
         self._tell_changed()
         try:
@@ -268,7 +267,7 @@ class App:
             if self._leading.is_synced:
                 self._elect.was_restored = False
             self._leading = None
-            metrics.LEADER.labels(name=self._settings.lease_name).set(0)
+            metrics.lead(self._settings.lease_name, 0)
             metrics.follow()
             say_always(term=None)
 

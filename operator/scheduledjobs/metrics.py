@@ -61,7 +61,11 @@ class Timings(Collector):
 
 BUILD = Info("scheduledjobs_build", "The version that runs")
 LEADER = Gauge("leader_election_master_status", "1 on the replica that leads, by the name of the Lease", ["name"])
-TERM = Gauge("scheduledjobs_term", "The term in which this replica leads; 0 where it does not")
+TERM = Gauge(
+    "scheduledjobs_term",
+    "The term in which this replica leads, by the name of the Lease; 0 where it does not",
+    ["name"],
+)
 HEARTBEAT = Gauge("scheduledjobs_heartbeat_seconds", "How long the last heartbeat took, to the database and back")
 BEATEN = Gauge("scheduledjobs_heartbeat_timestamp_seconds", "When the last heartbeat was acknowledged, since 1970")
 LOOP_LAG = Gauge("scheduledjobs_loop_lag_seconds", "How late a timer of the main loop was at worst since the last beat")
@@ -104,7 +108,7 @@ NOTICE_AGE = Gauge(
     "For how long the message to a webhook has been tried; told by the leader",
     ["webhook"],
 )
-OF_THE_LEADER = (TERM, BACKLOG, BACKLOG_AGE, REPLICAS, DAYS_AHEAD, TO_MIRROR, TO_REPORT)
+OF_THE_LEADER = (BACKLOG, BACKLOG_AGE, REPLICAS, DAYS_AHEAD, TO_MIRROR, TO_REPORT)
 QUERIES = Histogram("scheduledjobs_query_seconds", "How long statements took", ["statement"], buckets=QUERY_SECONDS)
 
 
@@ -112,6 +116,16 @@ def begin() -> None:
     """Serve from the start, as 0, what alerts take the increase of: a series born at its first count shows none."""
     for reason in MISSED_REASONS:
         fires(State.MISSED, reason)
+
+
+def lead(lease: str, term: int) -> None:
+    """Say that this replica leads in a term, by the Lease of that name; with 0, that it does not.
+
+    Two series: the one that every controller serves, by which tools know a leader, and one of ours for alerts, which
+    are not to take another controller for us.
+    """
+    LEADER.labels(name=lease).set(term > 0)
+    TERM.labels(name=lease).set(term)
 
 
 def follow() -> None:

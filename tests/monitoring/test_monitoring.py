@@ -14,7 +14,9 @@ import pytest
 import yaml
 from dev.metrics_docs import PAGE, exported, own, page
 from dev.prometheus import promtool
+from prometheus_client import REGISTRY
 
+from scheduledjobs import metrics
 from scheduledjobs.core import decide
 from scheduledjobs.core.reasons import Reason
 
@@ -68,13 +70,18 @@ def test_each_alert_is_raised_by_what_it_is_for_and_silent_where_all_is_well() -
 @pytest.mark.parametrize("name", expressions())
 def test_every_metric_and_label_of_alerts_and_dashboard_is_served(name: str) -> None:
     served, expression = labels_of(), expressions()[name]
-    metrics = set(OURS.findall(expression))
-    assert metrics
-    assert metrics <= served.keys()
+    names = set(OURS.findall(expression))
+    assert names
+    assert names <= served.keys()
     for metric, selector in SELECTOR.findall(expression):
         assert set(re.findall(r"(\w+)\s*[=!]", selector)) <= served[metric] | OF_PROMETHEUS
     grouped = {label.strip() for words in re.findall(r"by \(([^)]*)\)", expression) for label in words.split(",")}
-    assert grouped <= set().union(*(served[metric] for metric in metrics)) | OF_PROMETHEUS
+    assert grouped <= set().union(*(served[each] for each in names)) | OF_PROMETHEUS
+
+
+@pytest.mark.parametrize("name", expressions())
+def test_no_alert_or_panel_looks_at_what_other_controllers_serve_too(name: str) -> None:
+    assert "leader_election_master_status" not in expressions()[name]
 
 
 def test_every_alert_has_a_runbook_and_every_runbook_an_alert() -> None:
@@ -114,13 +121,21 @@ def test_what_an_alert_takes_the_increase_of_is_served_as_0_from_the_start() -> 
 
 
 def test_what_only_the_leader_knows_is_not_served_by_who_leads_no_more() -> None:
-    from scheduledjobs import metrics
-
     metrics.BACKLOG.set(7)
     metrics.JOBS.labels(state="ACTIVE").set(3)
     metrics.follow()
     assert [sample.value for sample in next(iter(metrics.BACKLOG.collect())).samples] == [0]
     assert next(iter(metrics.JOBS.collect())).samples == []
+
+
+def test_who_leads_says_its_term_by_the_name_of_the_lease_and_who_does_not_says_0() -> None:
+    for term in (0, 7, 0):
+        metrics.lead("of-a-test", term)
+        served = [
+            REGISTRY.get_sample_value(name, {"name": "of-a-test"})
+            for name in ("scheduledjobs_term", "leader_election_master_status")
+        ]
+        assert served == [term, term > 0]
 
 
 def test_every_path_of_kube_state_metrics_is_a_field_of_the_resource() -> None:
