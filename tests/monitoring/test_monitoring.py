@@ -84,6 +84,14 @@ def test_no_alert_or_panel_looks_at_what_other_controllers_serve_too(name: str) 
     assert "leader_election_master_status" not in expressions()[name]
 
 
+@pytest.mark.parametrize("rule", alerts(), ids=lambda rule: rule["alert"])
+def test_every_alert_tells_the_releases_and_clusters_of_one_prometheus_apart(rule: dict[str, Any]) -> None:
+    aggregations = r"\b(?:sum|min|max|avg|count)\b(?: by \(([^)]*)\))?|\bon \(([^)]*)\)"
+    grouped = [set((by or on).split(", ")) for by, on in re.findall(aggregations, rule["expr"])]
+    assert grouped
+    assert all({"cluster", "namespace"} <= labels for labels in grouped)
+
+
 def test_every_alert_has_a_runbook_and_every_runbook_an_alert() -> None:
     pages = {page.name: page.read_text() for page in RUNBOOKS.glob("*.md")}
     named = {rule["annotations"]["runbook_url"].removeprefix("docs/runbooks/"): rule for rule in alerts()}
