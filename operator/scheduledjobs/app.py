@@ -137,7 +137,7 @@ class App:
     async def run(self) -> None:
         """Run until SIGTERM or SIGINT, then stop in order."""
         self._take_signals()
-        metrics.begin()
+        metrics.begin(self._registry.names())
         metrics.BUILD.info({"version": __version__})
         metrics.SLOTS.set(self._settings.slots)
         metrics.lead(self._settings.lease_name, 0)

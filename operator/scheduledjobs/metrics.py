@@ -13,7 +13,7 @@ from prometheus_client import REGISTRY, Counter, Gauge, Histogram, Info
 from prometheus_client.core import HistogramMetricFamily
 from prometheus_client.registry import Collector
 
-from scheduledjobs.core.reasons import MISSED_REASONS, State
+from scheduledjobs.core.reasons import FAILURE_STATES, MISSED_REASONS, State, camel
 
 SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 1800, 3600)
 QUERY_SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 60)
@@ -112,10 +112,17 @@ OF_THE_LEADER = (BACKLOG, BACKLOG_AGE, REPLICAS, DAYS_AHEAD, TO_MIRROR, TO_REPOR
 QUERIES = Histogram("scheduledjobs_query_seconds", "How long statements took", ["statement"], buckets=QUERY_SECONDS)
 
 
-def begin() -> None:
-    """Serve from the start, as 0, what alerts take the increase of: a series born at its first count shows none."""
+def begin(handlers: Iterable[str]) -> None:
+    """Serve from the start, as 0, what alerts take the increase of: a series born at its first count shows none.
+
+    `handlers` are the names of those that this process has.
+    """
     for reason in MISSED_REASONS:
         fires(State.MISSED, reason)
+    for handler in handlers:
+        for state in (State.SUCCEEDED, State.CANCELLED, *FAILURE_STATES):  # with all, or a first failure were 1 of 1
+            executions(handler, camel(state))
+        LATENESS.observe(handler, ())
 
 
 def lead(lease: str, term: int) -> None:

@@ -116,9 +116,9 @@ def test_every_metric_says_what_it_is_and_none_is_by_job() -> None:
 def test_what_an_alert_takes_the_increase_of_is_served_as_0_from_the_start() -> None:
     """In a process of its own: the tests of this one have counted."""
     code = (
-        "from prometheus_client import generate_latest as served; from scheduledjobs import metrics; metrics.begin();"
+        "from prometheus_client import generate_latest as served; from scheduledjobs import metrics;"
+        "metrics.begin(['http']); print(served().decode())"
     )
-    code += "print(served().decode())"
     served = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     begun = set(re.findall(r'scheduledjobs_fires_total{reason="(\w+)",state="MISSED"} 0[.]0', served))
     decided = set(re.findall(r"State[.]MISSED, (?:change or )?Reason[.](\w+)", inspect.getsource(decide)))
@@ -126,6 +126,9 @@ def test_what_an_alert_takes_the_increase_of_is_served_as_0_from_the_start() -> 
     assert len(decided) == 5
     assert begun == {Reason[name] for name in decided} | changes
     assert "scheduledjobs_mirror_drift_total 0.0" in served
+    outcomes = re.findall(r'scheduledjobs_executions_total{handler="http",outcome="(\w+)"} 0[.]0', served)
+    assert sorted(outcomes) == ["Cancelled", "Failed", "Lost", "Succeeded", "TimedOut"]
+    assert 'scheduledjobs_lateness_seconds_bucket{handler="http",le="5.0"} 0.0' in served
 
 
 def test_what_only_the_leader_knows_is_not_served_by_who_leads_no_more() -> None:
