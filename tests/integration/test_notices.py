@@ -24,6 +24,7 @@ from scheduledjobs.store.notices import (
     find_noticeable,
     fold_notices,
     load_notices,
+    look_at_notices,
     seal_notices,
     settle_message,
 )
@@ -519,7 +520,7 @@ async def test_what_was_told_is_forgotten_after_a_while_and_not_noticed_again(st
     await deliver(stage)
     await prune(stage, "ops")
     assert count(stage) == 2
-    stage.tick(hours=2)
+    stage.tick(hours=26)
     await prune(stage, "ops")
     assert count(stage) == 2, "the next leader may read these rows again"
     watched = await watching(stage)
@@ -531,6 +532,35 @@ async def test_what_was_told_is_forgotten_after_a_while_and_not_noticed_again(st
     watched = await watching(stage)
     await watched.look()
     assert count(stage) == 0
+
+
+async def test_when_the_last_message_went_is_known_for_as_long_as_the_next_may_have_to_wait(stage: Stage) -> None:
+    await job(stage)
+    watched = await watching(stage)
+    await run(stage, "FAILED")
+    await watched.look(times=2)
+    await deliver(stage)
+    stage.tick(hours=24)  # the longest `every`
+    await watched.look(times=10)
+    await prune(stage, "ops")
+    async with connect(stage.url, "test", **stage.clock_setting) as conn:
+        found = await look_at_notices(conn, "ops")
+    assert found["since_last_seconds"] == pytest.approx(24 * 3600, abs=120)
+
+
+async def test_what_was_only_counted_is_forgotten_an_hour_after_its_message(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("scheduledjobs.steps.notice.MOST_WAITING", 20)
+    await job(stage)
+    watched = await watching(stage)
+    await fail_many(stage, 100)
+    await watched.look(times=2)
+    await deliver(stage)
+    stage.tick(hours=2)
+    await watched.look(times=10)
+    await prune(stage, "ops")
+    assert stage.rows("SELECT folded, count(*) AS n FROM notice GROUP BY folded") == [{"folded": False, "n": 20}]
 
 
 async def test_what_waits_is_not_forgotten_however_old_it_is(stage: Stage) -> None:
