@@ -121,7 +121,7 @@ def test_an_outage_of_500_jobs_is_one_message_and_so_is_its_end(
     assert times[3] - times[2] >= 3, "it asked for three seconds"
     until(lambda: hooks.arrived("ops")[1:], 120)
     (again,) = [body["text"] for body in hooks.arrived("ops")[1:]]
-    assert again.splitlines()[0] == f"*500 jobs work again* ({replicas.namespace} 500)"
+    assert again.splitlines()[0] == f"*500 recoveries* ({replicas.namespace} 500)"
     assert hooks.arrived("stuck") == []
     late = replicas.row("SELECT max(lateness_ms) AS ms FROM job_execution_log")["ms"]
     with capsys.disabled():

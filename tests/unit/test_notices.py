@@ -264,6 +264,13 @@ def test_a_job_that_failed_many_times_is_named_once_with_its_last_reason() -> No
     assert line == "• finance/job, Error: number 3, fire time 2026-11-27 12:00:00 UTC, the last of 3"
 
 
+def test_recoveries_are_counted_as_such_though_one_job_has_all_of_them() -> None:
+    again = [notice(n, job_id=UUID(int=1), job_name="job", kind=Kind.RECOVERY, state="SUCCEEDED") for n in range(30)]
+    first, line = slack(*again).splitlines()
+    assert first == "*30 recoveries* (finance 30)"
+    assert line == "• finance/job, fire time 2026-11-27 12:00:00 UTC, the last of 30"
+
+
 def test_recoveries_and_misses_have_parts_of_their_own() -> None:
     missed = notice(3, kind=Kind.MISS, reason="TooLate", message=None, moment_count=40)
     lines = slack(notice(1), missed, notice(2, kind=Kind.RECOVERY, state="SUCCEEDED")).splitlines()

@@ -86,7 +86,7 @@ def _lines(section: Section, public_url: str) -> list[str]:
 
 HEADS = {
     Kind.FAILURE: ("*Failed:*", "{count} executions failed"),
-    Kind.RECOVERY: ("*Works again:*", "{count} jobs work again"),
+    Kind.RECOVERY: ("*Works again:*", "{count} recoveries"),
     Kind.MISS: ("*Missed:*", "{count} misses"),
     Kind.LONG_RUN: ("*Runs long:*", "{count} executions run long"),
 }
