@@ -13,6 +13,7 @@ import pytest
 from tests.pages.asgi import Answer, call
 from tests.pages.ui_stub import job, site
 
+from scheduledjobs.core.reasons import FAILURE_STATES, State
 from scheduledjobs.errors import StoreUnavailable
 from scheduledjobs.web.filters import JobFilters
 from scheduledjobs.web.problems import ProblemError
@@ -198,6 +199,12 @@ async def test_no_leader_and_two_versions_are_said() -> None:
     text = (await call(app, "GET", "/ui/")).body.decode()
     assert "There is no leader" in text
     assert "different versions: 0.7.0, 0.8.0" in text
+
+
+async def test_the_overview_leads_to_the_jobs_of_every_state_that_is_a_failure() -> None:
+    app, _ = site()
+    text = (await call(app, "GET", "/ui/")).body.decode()
+    assert {state for state in State if f'href="/ui/jobs?outcome={state}"' in text} == FAILURE_STATES
 
 
 async def test_rights_that_could_not_be_asked_for_are_said() -> None:

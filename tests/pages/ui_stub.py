@@ -249,6 +249,8 @@ class Reads:
             lateness_p99_ms=8.4,
             agenda=agenda,
             failing=[job(number) for number in (3, 10, 17, 24)],
+            failing_count=4,
+            is_failing_cut=False,
         )
 
     async def cluster(self) -> models.Cluster:

@@ -142,10 +142,12 @@ async def read_lateness(conn: Connection, namespaces: Namespaces, most: int) -> 
     return None if row is None else row["p99"]
 
 
-async def find_failing(conn: Connection, namespaces: Namespaces, most: int) -> list[UUID]:
-    """Return the jobs of the newest `most` failures of a week that have not succeeded since, newest failure first."""
-    rows = await fetch_all(conn, "find_failing", namespaces=_listed(namespaces), most=most)
-    return [row["job_id"] for row in rows]
+async def find_failing(conn: Connection, namespaces: Namespaces, most: int) -> Row:
+    """Return the jobs of the newest `most` failures of a week that have not succeeded since: `ids` of up to 200, newest
+    failure first, the `count` of all, and `is_cut` where that week may have more failures."""
+    row = await fetch_one(conn, "find_failing", namespaces=_listed(namespaces), most=most)
+    assert row is not None  # noqa: S101 a count has one row
+    return row
 
 
 async def read_agenda(conn: Connection, namespaces: Namespaces, until: datetime, most: int) -> list[Row]:

@@ -297,8 +297,9 @@ class Reads:
             troubles = await reading.count_troubles(conn, namespaces, MOST_TROUBLES)
             lateness = await reading.read_lateness(conn, namespaces, MOST_STARTS)
             failing = await reading.find_failing(conn, namespaces, MOST_TROUBLES)
+            ids = failing["ids"]
             rows = await reading.read_jobs(
-                conn, namespaces, ids=failing, gitops=list(shapes.MANAGERS), recent=STREAK, most=len(failing)
+                conn, namespaces, ids=ids, gitops=list(shapes.MANAGERS), recent=STREAK, most=len(ids)
             )
         agenda = await self._agenda(scope, cluster.now)
         jobs = sorted((shapes.job(row, STREAK) for row in rows), key=lambda job: -job.failures)
@@ -314,6 +315,8 @@ class Reads:
             lateness_p99_ms=lateness,
             agenda=agenda,
             failing=jobs[:MOST_FAILING],
+            failing_count=failing["count"],
+            is_failing_cut=failing["is_cut"],
         )
 
     async def _agenda(self, scope: Scope, now: datetime) -> list[Bucket]:
