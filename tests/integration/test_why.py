@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
@@ -133,6 +134,28 @@ async def test_why_a_jittered_moment_is_not_due_yet(stage: Stage) -> None:
     waited = await told(stage, job["next_fire_at"])
     assert "and not decided yet" in waited
     assert "due for 61 s" not in waited  # it counts from its jittered moment
+
+
+async def test_why_a_retry_waits_and_then_runs(stage: Stage) -> None:
+    """Its row has how long the attempt before it took."""
+    await stage.mirror(resource(fixedRate="1m", uid=ONE))
+    at = stage.job()["next_fire_at"]
+    stage.tick(seconds=61)
+    await stage.fire()
+    replica = await stage.replica()
+    (claimed,) = await stage.claim(replica)
+    stage.tick(seconds=5)
+    await stage.complete(replica, claimed, "FAILED", retry_seconds=30)
+    assert "claim     not claimed: claimable from " in await told(stage, at)
+    stage.tick(seconds=31)
+    assert "claim     not claimed: claimable since " in await told(stage, at)
+    (again,) = await stage.claim(replica)
+    runs = await told(stage, at)
+    assert "attempt   2: started " in runs
+    assert runs.endswith(", still running")
+    stage.tick(seconds=2)
+    await stage.complete(replica, again)
+    assert re.search(r", took \d+ ms$", await told(stage, at))
 
 
 @pytest.mark.parametrize(

@@ -137,6 +137,17 @@ async def test_a_payload_that_is_to_be_run_again_is_in_the_page_and_in_no_addres
     assert (await call(app, "GET", link.replace("1002", "x"))).status == 404
 
 
+async def test_a_run_that_waits_to_be_retried_is_not_said_to_go_on_for_what_its_last_attempt_took() -> None:
+    app, parts = site()
+    ran = await parts.reads.execution(None, 1001)
+
+    async def waits(*_: object) -> object:
+        return ran.model_copy(update={"state": State.PENDING, "duration_ms": 5000})
+
+    parts.reads.execution = waits
+    assert "5.0 s" not in (await call(app, "GET", "/ui/executions/1001")).body.decode()
+
+
 async def test_a_refusal_is_told_on_the_page_of_the_form_with_what_was_typed() -> None:
     app, parts = site()
     parts.writes.refusal = ProblemError(409, "Conflict", "an earlier run <b>is</b> outstanding", "RunRequestPending")

@@ -54,6 +54,18 @@ def row(**changes: Any) -> dict[str, Any]:
     }
 
 
+def ran(**changes: Any) -> dict[str, Any]:
+    """A row of read_executions: a second attempt that has just begun, after one of five seconds."""
+    unset = (
+        "last_fire_time", "moment_count", "reason", "message", "finished_at", "lateness_ms", "blocked_by",
+        "missed_count", "cancel_requested_by", "visible_at", "replica",
+    )  # fmt: skip
+    known = {"id": 1, "job_id": JOB, "namespace": "default", "job_name": "job", "version": 1, "fire_time": NOON}
+    more = {"state": State.RUNNING, "trigger": "SCHEDULE", "handler": "log", "attempt": 2, "run_key": ""}
+    times = {"started_at": NOON, "duration_ms": 5000, "is_held": False, "now": NOON + timedelta(seconds=1)}
+    return {**dict.fromkeys(unset), **known, **more, **times, **changes}
+
+
 def test_a_cursor_comes_back_as_the_position_it_was_made_of() -> None:
     assert cursor.decode_job(cursor.encode("a", "b", JOB)) == ("a", "b", JOB)
     assert cursor.decode_execution(cursor.encode(NOON, 17)) == (NOON, 17)
@@ -135,6 +147,19 @@ def test_a_paused_job_fires_again_after_its_pause() -> None:
 def test_the_streak_ends_at_the_last_success() -> None:
     states = [State.SKIPPED, State.FAILED, State.LOST, State.SUCCEEDED, State.FAILED]
     assert shapes.streak(states) == 2
+
+
+def test_a_retry_that_runs_takes_until_now_and_not_what_the_attempt_before_it_took() -> None:
+    assert shapes.execution(ran()).duration_ms == 1000
+    assert shapes.execution(ran(state=State.FAILED)).duration_ms == 5000
+
+
+@pytest.mark.parametrize("state", [State.PENDING, State.RUNNING])
+def test_what_has_not_ended_is_not_drawn_as_long_as_the_attempt_before(state: State) -> None:
+    newest = {"ids": [2, 1], "fire_times": [NOON, NOON], "states": [state, "FAILED"], "durations": [5000, 70]}
+    assert [one.duration_ms for one in shapes.job(row(**newest), 2).recent] == [None, 70]
+    assert shapes.outcome(ran(state=state)).duration_ms is None
+    assert shapes.outcome(ran(state=State.LOST)).duration_ms == 5000
 
 
 def test_a_tool_that_writes_the_resource_again_is_named() -> None:

@@ -201,15 +201,24 @@ def _execution(facts: Facts, row: Row) -> Iterator[str]:
             "attempt", f"{attempt['attempt']}: {attempt['state']} on {attempt['replica'] or '?'}: {attempt['error']}"
         )
     if row["state"] == State.PENDING:
-        wait = (
-            "held until the run before it has ended" if row["is_held"] else f"claimable since {show(row['visible_at'])}"
-        )
-        yield _line("claim", f"not claimed: {wait}")
+        yield _line("claim", f"not claimed: {_wait(facts, row)}")
     elif row["claimed_at"] is not None:
         late = f", {row['lateness_ms']} ms late" if row["lateness_ms"] is not None else ""
         yield _line("claim", f"by {row['replica'] or 'a replica that is gone'} at {show(row['claimed_at'])}{late}")
-        took = f", took {row['duration_ms']} ms" if row["duration_ms"] is not None else ", still running"
-        yield _line("attempt", f"{row['attempt']}: started {show(row['started_at'])}{took}")
+        yield _line("attempt", f"{row['attempt']}: started {show(row['started_at'])}{_took(row)}")
+
+
+def _wait(facts: Facts, row: Row) -> str:
+    if row["is_held"]:
+        return "held until the run before it has ended"
+    at: datetime | None = row["visible_at"]
+    return f"claimable from {show(at)} on" if at is not None and at > facts.now else f"claimable since {show(at)}"
+
+
+def _took(row: Row) -> str:
+    if row["state"] == State.RUNNING:  # its row may have what an attempt before it took
+        return ", still running"
+    return f", took {row['duration_ms']} ms" if row["duration_ms"] is not None else ""
 
 
 def _undecided(facts: Facts) -> str:

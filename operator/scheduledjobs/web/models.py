@@ -63,7 +63,8 @@ class Execution(Model):
     started_at: Instant | None = None
     finished_at: Instant | None = None
     duration_ms: int | None = Field(
-        default=None, description="Of one that runs: until now; of one that never ran: null"
+        default=None,
+        description="Of one that runs: until now; that waits to be retried: of its last attempt; that never ran: null",
     )
     lateness_ms: int | None = None
     visible_at: Instant | None = Field(default=None, description="Not claimed before; null also while held")
@@ -118,7 +119,7 @@ class Outcome(Model):
     id: int
     fire_time: Instant
     state: State
-    duration_ms: int | None = None
+    duration_ms: int | None = Field(default=None, description="Of one that has not ended, or never ran: null")
 
 
 class Job(Model):

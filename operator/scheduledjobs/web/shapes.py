@@ -10,7 +10,7 @@ from typing import Any
 from scheduledjobs.core.agenda import buckets, fires
 from scheduledjobs.core.job import read_schedule
 from scheduledjobs.core.masking import masked
-from scheduledjobs.core.reasons import FAILURE_STATES, JobState, State
+from scheduledjobs.core.reasons import FAILURE_STATES, LIVE_STATES, JobState, State
 from scheduledjobs.core.schedule import YEARS, FixedDelay, Schedule, is_askable, moments
 from scheduledjobs.core.spec import parse_spec
 from scheduledjobs.core.words import words
@@ -103,14 +103,21 @@ def _job(row: Row, recent: int) -> dict[str, Any]:
 
 
 def _outcomes(row: Row, most: int) -> list[Outcome]:
-    """Return the newest outcomes; no more are made than are shown, since a page has thousands of them."""
+    """Return the newest outcomes; no more are made than are shown, since a page has thousands of them.
+
+    The row of one that has not ended may have what an attempt before took.
+    """
     columns = ((row[name] or ())[:most] for name in ("ids", "fire_times", "states", "durations"))
-    return [Outcome(id=a, fire_time=b, state=c, duration_ms=d) for a, b, c, d in zip(*columns, strict=True)]
+    return [
+        Outcome(id=a, fire_time=b, state=c, duration_ms=None if c in LIVE_STATES else d)
+        for a, b, c, d in zip(*columns, strict=True)
+    ]
 
 
 def outcome(row: Row) -> Outcome:
     """Return an outcome from a row of store.reading.read_lanes."""
-    return Outcome(id=row["id"], fire_time=row["fire_time"], state=row["state"], duration_ms=row["duration_ms"])
+    took = None if row["state"] in LIVE_STATES else row["duration_ms"]
+    return Outcome(id=row["id"], fire_time=row["fire_time"], state=row["state"], duration_ms=took)
 
 
 def streak(states: Iterable[State]) -> int:
@@ -183,7 +190,7 @@ def execution(row: Row) -> Execution:
 
 def _execution(row: Row) -> dict[str, Any]:
     took = row["duration_ms"]
-    if took is None and row["state"] == State.RUNNING and row["started_at"] is not None:
+    if row["state"] == State.RUNNING and row["started_at"] is not None:  # not what an attempt before it took
         took = max(0, round((row["now"] - row["started_at"]) / timedelta(milliseconds=1)))
     same = (
         "id", "job_id", "namespace", "version", "fire_time", "last_fire_time", "moment_count", "state", "reason",
