@@ -152,6 +152,12 @@ def test_the_heat_map_is_in_the_zone_of_the_job_and_counts_an_hour_that_comes_tw
     assert drawn.count("<rect") == 1
 
 
+def test_the_heat_map_of_a_job_whose_zone_is_not_known_is_in_utc() -> None:
+    drawn = str(charts.heat_map([HeatCell(start=NOON, succeeded=1, failed=0, not_run=0)], "Mars/Olympus"))
+    assert "Tue 24 Nov, 12:00: 1 succeeded" in drawn
+    assert "by day and hour in Etc/UTC" in drawn
+
+
 def test_a_heat_cell_with_failures_says_how_many() -> None:
     drawn = str(charts.heat_map([HeatCell(start=NOON, succeeded=90, failed=3, not_run=0)], "Etc/UTC"))
     assert ">3</text>" in drawn

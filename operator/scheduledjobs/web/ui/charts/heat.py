@@ -9,6 +9,8 @@ from zoneinfo import ZoneInfo
 
 from markupsafe import Markup
 
+from scheduledjobs.core.zone import load_zone
+from scheduledjobs.errors import SpecError
 from scheduledjobs.web.models import HeatCell
 from scheduledjobs.web.ui.charts.drawing import count, joined, nothing
 
@@ -19,12 +21,16 @@ LEVELS = 4
 
 
 def heat_map(cells: Sequence[HeatCell], zone: str) -> Markup:
-    """Return a row a day, oldest first; an hour that comes twice where clocks go back is one cell."""
+    """Return a row a day, oldest first; an hour that comes twice where clocks go back is one cell.
+
+    Where the zone is not known, or is so no more, the days are those of UTC.
+    """
     if not cells:
         return nothing("No outcome in the last seven days.")
+    here = _zone(zone)
     sums: dict[tuple[date, int], Counter[str]] = {}
     for cell in cells:
-        local = cell.start.astimezone(ZoneInfo(zone))
+        local = cell.start.astimezone(here)
         tally = sums.setdefault((local.date(), local.hour), Counter())
         tally.update(succeeded=cell.succeeded, failed=cell.failed, not_run=cell.not_run)
     first, last = min(day for day, _ in sums), max(day for day, _ in sums)
@@ -35,7 +41,7 @@ def heat_map(cells: Sequence[HeatCell], zone: str) -> Markup:
     marks += [_cell(day, hour, days.index(day), tally, most) for (day, hour), tally in sums.items()]
     total = sum(sums.values(), Counter())
     name = (
-        f"Outcomes by day and hour in {zone}: {total['succeeded']} succeeded, {total['failed']} failed, "
+        f"Outcomes by day and hour in {here.key}: {total['succeeded']} succeeded, {total['failed']} failed, "
         f"{total['not_run']} did not run"
     )
     return Markup(
@@ -43,6 +49,13 @@ def heat_map(cells: Sequence[HeatCell], zone: str) -> Markup:
         ' aria-label="Heat map, scrollable"><svg class="chart-heat" width="{}" height="{}" viewBox="0 0 {} {}"'
         ' role="group" aria-label="{}">{}</svg></div></figure>'
     ).format(name, width, height, width, height, name, joined(marks))
+
+
+def _zone(name: str) -> ZoneInfo:
+    try:
+        return load_zone(name)
+    except SpecError:  # the job is not scheduled by it either
+        return load_zone("Etc/UTC")
 
 
 def _hours() -> Markup:
