@@ -89,3 +89,26 @@ async def test_the_headline_says_where_more_jobs_may_fail(stage: Stage, monkeypa
     await stage.mirror(resource("busy", fixedRate="1s"))
     await add(stage, "busy", "FAILED", ago=10, count=5)
     assert "1+ jobs fail " in await overview(stage)
+
+
+async def test_what_failed_and_was_missed_are_at_least_so_many_where_both_together_reach_the_limit(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await stage.mirror(resource("busy", fixedRate="1s"))
+    await add(stage, "busy", "FAILED", ago=10, count=3)
+    await add(stage, "busy", "MISSED", ago=20, count=2, reason="TooLate")
+    found = await overview(stage)
+    assert "Failed in 24 h 3 " in found
+    assert "Missed in 24 h 2 " in found
+    monkeypatch.setattr("scheduledjobs.web.reads.MOST_TROUBLES", 4)
+    found = await overview(stage)
+    assert "Failed in 24 h 3+ " in found
+    assert "Missed in 24 h 1+ " in found
+
+
+async def test_what_was_coalesced_is_not_missed(stage: Stage) -> None:
+    """Another run stands for it: notices and alerts leave it out, too."""
+    await stage.mirror(resource("busy", fixedRate="1s"))
+    await add(stage, "busy", "MISSED", ago=10, count=3, reason="Coalesced")
+    await add(stage, "busy", "MISSED", ago=20, reason="OverLimit")
+    assert "Missed in 24 h 1 " in await overview(stage)

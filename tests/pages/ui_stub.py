@@ -246,6 +246,7 @@ class Reads:
             running=7,
             failed=12,
             missed=3,
+            is_day_cut=False,
             lateness_p99_ms=8.4,
             agenda=agenda,
             failing=[job(number) for number in (3, 10, 17, 24)],

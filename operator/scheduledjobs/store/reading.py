@@ -130,7 +130,10 @@ async def count_jobs(conn: Connection, namespaces: Namespaces) -> dict[str, int]
 
 
 async def count_troubles(conn: Connection, namespaces: Namespaces, most: int) -> Row:
-    """Return failed and missed of the last day, of its newest `most` such rows, and how many executions run."""
+    """Return failed and missed of the last day, of its newest `most` such rows together, and how many executions run.
+
+    What was coalesced is not missed: another run stands for it.
+    """
     row = await fetch_one(conn, "count_troubles", namespaces=_listed(namespaces), most=most)
     assert row is not None  # noqa: S101 a count has one row
     return row

@@ -335,8 +335,9 @@ class Overview(Model):
     jobs: dict[str, int] = Field(description="How many jobs are in each state")
     due_next_hour: int
     running: int
-    failed: int = Field(description="Executions of the last 24 hours that failed, timed out or were lost, up to 10,000")
-    missed: int = Field(description="Moments of the last 24 hours that were missed, up to 10,000 rows of them")
+    failed: int = Field(description="Executions of the last 24 hours that failed, timed out or were lost")
+    missed: int = Field(description="Rows of the last 24 hours of moments that were missed, not coalesced")
+    is_day_cut: bool = Field(description="Of these two there may be more: 10,000 rows were counted")
     lateness_p99_ms: float | None = Field(default=None, description="Of the newest scheduled starts, up to 5,000")
     agenda: list[Bucket] = Field(description="The next 24 hours")
     failing: list[Job] = Field(description="Jobs whose newest run failed, the longest streak first, up to 20")

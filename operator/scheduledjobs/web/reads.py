@@ -312,6 +312,7 @@ class Reads:
             running=troubles["running"],
             failed=troubles["failed"],
             missed=troubles["missed"],
+            is_day_cut=troubles["failed"] + troubles["missed"] >= MOST_TROUBLES,
             lateness_p99_ms=lateness,
             agenda=agenda,
             failing=jobs[:MOST_FAILING],
