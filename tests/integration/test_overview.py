@@ -112,3 +112,17 @@ async def test_what_was_coalesced_is_not_missed(stage: Stage) -> None:
     await add(stage, "busy", "MISSED", ago=10, count=3, reason="Coalesced")
     await add(stage, "busy", "MISSED", ago=20, reason="OverLimit")
     assert "Missed in 24 h 1 " in await overview(stage)
+
+
+async def test_what_is_due_is_said_not_to_be_all_where_not_every_job_was_counted(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await stage.mirror(*(resource(f"job-{number}", fixedRate="40m") for number in range(3)))
+    monkeypatch.setattr("scheduledjobs.web.reads.MOST_AGENDA", 3)
+    found = await overview(stage)
+    assert "Due in the next hour 3 " in found
+    assert "All jobs, by quarter of an hour" in found
+    monkeypatch.setattr("scheduledjobs.web.reads.MOST_AGENDA", 2)
+    found = await overview(stage)
+    assert "Due in the next hour 2+ " in found
+    assert "By quarter of an hour; not all jobs are counted" in found

@@ -249,6 +249,7 @@ class Reads:
             is_day_cut=False,
             lateness_p99_ms=8.4,
             agenda=agenda,
+            is_agenda_cut=False,
             failing=[job(number) for number in (3, 10, 17, 24)],
             failing_count=4,
             is_failing_cut=False,

@@ -125,6 +125,12 @@ def test_the_strip_marks_only_buckets_where_jobs_meet() -> None:
     assert "12:15 to 12:30 UTC: 2 moments, 2 at the same instant" in drawn
 
 
+def test_the_strip_says_where_not_all_jobs_are_counted() -> None:
+    bucket = Bucket(start=NOON, moments=2, most_at_once=1)
+    assert "not all jobs are counted" in charts.strip24([bucket], is_cut=True)
+    assert "not all jobs are counted" not in charts.strip24([bucket])
+
+
 def test_nothing_to_draw_is_a_sentence() -> None:
     assert "Nothing is due" in charts.strip24([])
     assert "No run has ended" in charts.duration_plot([])

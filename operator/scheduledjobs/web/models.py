@@ -340,6 +340,7 @@ class Overview(Model):
     is_day_cut: bool = Field(description="Of these two there may be more: 10,000 rows were counted")
     lateness_p99_ms: float | None = Field(default=None, description="Of the newest scheduled starts, up to 5,000")
     agenda: list[Bucket] = Field(description="The next 24 hours")
+    is_agenda_cut: bool = Field(description="More jobs are due in them: the moments of those due first are counted")
     failing: list[Job] = Field(description="Jobs whose newest run failed, the longest streak first, up to 20")
     failing_count: int = Field(description="How many they are in all, by the newest 10,000 failures of a week")
     is_failing_cut: bool = Field(description="That week may have more failures, of other jobs that fail")

@@ -301,7 +301,7 @@ class Reads:
             rows = await reading.read_jobs(
                 conn, namespaces, ids=ids, gitops=list(shapes.MANAGERS), recent=STREAK, most=len(ids)
             )
-        agenda = await self._agenda(scope, cluster.now)
+        agenda, is_agenda_cut = await self._agenda(scope, cluster.now)
         jobs = sorted((shapes.job(row, STREAK) for row in rows), key=lambda job: -job.failures)
         return Overview(
             now=cluster.now,
@@ -315,24 +315,28 @@ class Reads:
             is_day_cut=troubles["failed"] + troubles["missed"] >= MOST_TROUBLES,
             lateness_p99_ms=lateness,
             agenda=agenda,
+            is_agenda_cut=is_agenda_cut,
             failing=jobs[:MOST_FAILING],
             failing_count=failing["count"],
             is_failing_cut=failing["is_cut"],
         )
 
-    async def _agenda(self, scope: Scope, now: datetime) -> list[Bucket]:
+    async def _agenda(self, scope: Scope, now: datetime) -> tuple[list[Bucket], bool]:
         slot = int(self._monotonic() // AGENDA_SECONDS)
         return await self._keep(("agenda", scope), slot, lambda: self._read_agenda(scope, now))
 
-    async def _read_agenda(self, scope: Scope, now: datetime) -> list[Bucket]:
+    async def _read_agenda(self, scope: Scope, now: datetime) -> tuple[list[Bucket], bool]:
+        """Return the next day's moments of the jobs that are due first, and whether there are more of such jobs."""
         async with self._sessions.session() as conn:
-            rows = await reading.read_agenda(conn, _listed(scope), now + DAY, MOST_AGENDA)
-        known = ((shapes.schedule_of(row["spec"]), row["anchor_at"], row["next_fire_at"]) for row in rows)
+            rows = await reading.read_agenda(conn, _listed(scope), now + DAY, MOST_AGENDA + 1)
+        first = rows[:MOST_AGENDA]
+        known = ((shapes.schedule_of(row["spec"]), row["anchor_at"], row["next_fire_at"]) for row in first)
         found = buckets([(each[0], each[1], each[2]) for each in known if each[0] is not None], now, QUARTER, 96)
-        return [
+        made = [
             Bucket(start=now + QUARTER * number, moments=moments, most_at_once=most)
             for number, (moments, most) in enumerate(found)
         ]
+        return made, len(rows) > len(first)
 
     async def _keep(self, key: Hashable, stamp: object, make: Callable[[], Awaitable[T]]) -> T:
         """Return what was made for this key under the same stamp, or make it now."""

@@ -16,8 +16,11 @@ LABELS = 9
 QUARTER = timedelta(minutes=15)
 
 
-def strip24(agenda: Sequence[Bucket]) -> Markup:
-    """Return the buckets as bars with a sentence for each; moments on one and the same instant are a second mark."""
+def strip24(agenda: Sequence[Bucket], *, is_cut: bool = False) -> Markup:
+    """Return the buckets as bars with a sentence for each; moments on one and the same instant are a second mark.
+
+    `is_cut`: the buckets do not have the moments of all jobs.
+    """
     if not any(bucket.moments for bucket in agenda):
         return nothing("Nothing is due in the next 24 hours.")
     width = WIDTH / len(agenda)
@@ -28,6 +31,8 @@ def strip24(agenda: Sequence[Bucket]) -> Markup:
             marks.append(_bar(bucket, i * width, width, most))
     total = sum(bucket.moments for bucket in agenda)
     name = f"{count(total, 'moment')} in the next 24 hours, at most {most} in a quarter of an hour"
+    if is_cut:
+        name += "; not all jobs are counted"
     last = agenda[-1].start + QUARTER
     span = last - agenda[0].start
     times = [agenda[0].start + span * i / (LABELS - 1) for i in range(LABELS)]
