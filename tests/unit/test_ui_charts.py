@@ -176,6 +176,15 @@ def test_the_timeline_of_a_run_names_wait_attempts_and_the_pause_between_them() 
     assert "27 s" in words
 
 
+def test_the_timeline_of_a_run_begins_when_it_was_due_and_not_before_its_jitter() -> None:
+    due = NOON + timedelta(minutes=41)
+    start, end = due + timedelta(milliseconds=4), due + timedelta(seconds=1)
+    drawn = str(charts.execution_timeline(detail(due_at=due, started_at=start, finished_at=end)))
+    words = " ".join(re.sub("<[^>]*>", " ", drawn).split())
+    assert "1 s from due to finished" in words
+    assert "Due 24 Nov 12:41:00 UTC Waited to start 4 ms" in words
+
+
 def test_a_running_execution_is_drawn_until_now() -> None:
     drawn = str(charts.execution_timeline(detail(state=State.RUNNING, started_at=NOON), NOON + timedelta(seconds=9)))
     assert "9 s from due to now" in drawn

@@ -154,6 +154,11 @@ def test_a_retry_that_runs_takes_until_now_and_not_what_the_attempt_before_it_to
     assert shapes.execution(ran(state=State.FAILED)).duration_ms == 5000
 
 
+def test_an_execution_shows_when_it_was_due_with_its_jitter() -> None:
+    due, rest = NOON + timedelta(minutes=41), dict.fromkeys(("payload", "spec_payload", "result"))
+    assert shapes.execution_detail(ran(due_at=due, **rest), [], []).due_at == due
+
+
 @pytest.mark.parametrize("state", [State.PENDING, State.RUNNING])
 def test_what_has_not_ended_is_not_drawn_as_long_as_the_attempt_before(state: State) -> None:
     newest = {"ids": [2, 1], "fire_times": [NOON, NOON], "states": [state, "FAILED"], "durations": [5000, 70]}

@@ -99,6 +99,7 @@ class Output(Model):
 class ExecutionDetail(Execution):
     """An execution with all that is known of it. Values of the payload that look like secrets are masked."""
 
+    due_at: Instant | None = Field(default=None, description="Fire time and jitter; null where there is no jitter")
     payload: dict[str, Any]
     has_own_payload: bool = Field(description="The payload was given with run-now, instead of the spec's")
     result: Any = None

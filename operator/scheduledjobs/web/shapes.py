@@ -205,6 +205,7 @@ def execution_detail(row: Row, attempts: Sequence[Row], outputs: Sequence[Row]) 
     own = row["payload"] is not None
     return ExecutionDetail(
         **_execution(row),
+        due_at=row["due_at"],
         payload=masked((row["payload"] if own else row["spec_payload"]) or {}),
         has_own_payload=own,
         result=row["result"],

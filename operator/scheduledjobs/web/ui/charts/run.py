@@ -67,7 +67,7 @@ def _parts(detail: ExecutionDetail, now: datetime | None) -> list[Part]:
     if detail.started_at is not None and (not starts or starts[-1][0] < detail.attempt):
         starts.append((detail.attempt, detail.state, detail.started_at, detail.finished_at))
     parts: list[Part] = []
-    at = detail.fire_time
+    at = detail.due_at or detail.fire_time  # its jitter is no wait: lateness counts from then, too
     for i, (attempt, state, started_at, finished_at) in enumerate(starts):
         if started_at is None:
             continue
