@@ -7,10 +7,16 @@ import subprocess
 import sys
 from typing import Any
 
+import click
 import psycopg
 import pytest
+from dev.controlplane import ControlPlane
 from dev.postgres import Postgres
 from tests.acceptance.conftest import until
+
+from scheduledjobs.cli import smoke
+from scheduledjobs.kube import listing
+from scheduledjobs.kube.client import open_client
 
 UNDEFINED = (psycopg.errors.UndefinedTable, psycopg.errors.InvalidCatalogName)
 
@@ -58,3 +64,21 @@ def test_smoke_says_what_is_missing_where_no_operator_runs(replicas: Any) -> Non
     assert done.returncode == 1
     assert "no operator has seen it" in done.stderr
     assert replicas.cluster.kubectl("get", "sjob", "-n", replicas.namespace, "-o", "name").stdout == ""
+
+
+def test_smoke_says_what_the_api_server_says_of_a_namespace_that_is_not_there(replicas: Any) -> None:
+    done = scheduledjobs(replicas, "smoke", "--namespace", "tpyo")
+    assert done.returncode == 1
+    assert 'namespaces "tpyo" not found' in done.stderr
+    assert "install the CRD" not in done.stderr
+
+
+async def test_smoke_says_that_the_crd_is_missing_where_the_api_server_does_not_serve_it(
+    cluster: ControlPlane, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("KUBECONFIG", str(cluster.kubeconfig))
+    for module in (listing, smoke):
+        monkeypatch.setattr(module, "COLLECTION", "/apis/nobody.example/v1")
+    async with open_client() as kube:
+        with pytest.raises(click.ClickException, match="install the CRD"):
+            await smoke._make(kube, "default", "smoke-1")

@@ -14,7 +14,7 @@ import click
 from scheduledjobs.core.resource import GROUP, KIND, VERSION
 from scheduledjobs.errors import NotFound
 from scheduledjobs.kube.client import KubeClient, open_client
-from scheduledjobs.kube.listing import collection_path
+from scheduledjobs.kube.listing import COLLECTION, collection_path
 from scheduledjobs.settings import load
 from scheduledjobs.store.ledger import find_row_at
 from scheduledjobs.store.queries import Row
@@ -62,8 +62,16 @@ async def _make(kube: KubeClient, namespace: str, name: str) -> dict[str, Any]:
             "POST", collection_path(namespace), body=body, headers={"Content-Type": "application/json"}
         )
     except NotFound as error:
-        text = "the cluster does not serve ScheduledJobs: install the CRD (chart: crds.install=true)"
-        raise click.ClickException(text) from error
+        raise click.ClickException(await _not_found(kube, error)) from error
+
+
+async def _not_found(kube: KubeClient, error: NotFound) -> str:
+    """Say what is not there: the kind, or what the server names, such as the namespace."""
+    try:
+        await kube.request("GET", COLLECTION)  # discovery, which everybody may read; to list is a right
+    except NotFound:
+        return "the cluster does not serve ScheduledJobs: install the CRD (chart: crds.install=true)"
+    return str(error)
 
 
 async def _wait(kube: KubeClient, namespace: str, name: str, seconds: float) -> dict[str, Any]:
