@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import sys
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
@@ -240,13 +241,16 @@ def test_the_exit_codes_of_verify(
     monkeypatch.setenv("SCHEDULEDJOBS_DATABASE_URL", stage.url)
     monkeypatch.setenv("SCHEDULEDJOBS_RETENTION_DAYS", "1")  # the operator's decides, not the caller's
     stage.tick(hours=-3)
-    asyncio.run(stage.mirror(resource(fixedRate="1h")))
+    asyncio.run(stage.mirror(resource(fixedRate="1h"), resource("gone", fixedRate="24h", uid=UUID(int=9))))
+    asyncio.run(stage.mirror(Gone(UUID(int=9), "default", "gone")))
     stage.tick(hours=3)
     asyncio.run(stage.fire())
     assert verify_code("--since", "10m") == 0
     assert verify_code("--since", "2999-01-01T00:00:00Z") == 2
     assert "must not lie in the future" in capsys.readouterr().err
-    assert verify_code("--since", "10m", "--job", "default/nobody") == 2
+    for name in ("nobody", "gone"):
+        assert verify_code("--since", "10m", "--job", f"default/{name}") == 1
+        assert re.search(rf"default/{name}: no such job since \d{{4}}-\d\d-\d\dT", capsys.readouterr().err)
     execute(stage, "DELETE FROM job_execution_log")
     assert verify_code("--since", "4h") == 1
     assert "LOST" in capsys.readouterr().out

@@ -10,6 +10,7 @@ import click
 
 from scheduledjobs.cli import arguments
 from scheduledjobs.core.terminal import printable
+from scheduledjobs.ledger.moment import show
 from scheduledjobs.ledger.verify import lines, verify
 from scheduledjobs.settings import load
 
@@ -30,14 +31,15 @@ def command(since: str, job: tuple[str, str] | None) -> None:
     Prints the moments that are lost, doubled or were never due, then "0 lost, 0 doubled, N moments". Where T is older
     than the history that is kept, a line says from when on it was verified.
 
-    Exit code: 0 if all is right, 1 if any moment is not, 2 for a wrong option or setting, 3 if it could not be found
-    out, such as when the database does not answer. Reads SCHEDULEDJOBS_DATABASE_URL and changes nothing.
+    Exit code: 0 if all is right, 1 if any moment is not or there was no such job since T, 2 for a wrong option or
+    setting, 3 if it could not be found out, such as when the database does not answer. Reads
+    SCHEDULEDJOBS_DATABASE_URL and changes nothing.
     """
     url = load().database_url.get_secret_value()
     namespace, name = job or (None, None)
     verdict = asyncio.run(verify(url, lambda now: _begin(since, now), namespace, name, _Progress()))
     if job is not None and not verdict.jobs:
-        raise click.BadParameter(f"{namespace}/{name}: no such job in the database", param_hint="--job")
+        raise click.ClickException(f"{namespace}/{name}: no such job since {show(verdict.since)}")
     for line in lines(verdict):
         click.echo(printable(line))
     click.get_current_context().exit(1 if verdict.findings else 0)
