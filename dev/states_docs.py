@@ -37,7 +37,7 @@ JOB_STATES: Mapping[JobState, str] = {
     JobState.SUSPENDED: "its moments are skipped, by `spec.suspend` or a pause",
     JobState.INVALID: "its spec cannot work: it has no moments, or they are skipped as NotReady",
     JobState.COMPLETED: "no fire time is left; an edit that brings one makes it ACTIVE",
-    JobState.DELETED: "its resource is gone, or nobody watches its namespace; it and its history stay for the retention",
+    JobState.DELETED: "its resource is gone, or nobody watches its namespace; kept with its history for the retention",
 }
 TRIGGERS: Mapping[Trigger, str] = {
     Trigger.SCHEDULE: "a moment of the schedule",

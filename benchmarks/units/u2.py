@@ -52,9 +52,7 @@ def run(bench: Bench, words: argparse.Namespace) -> list[Figure]:
     each = {name: (after[name] - before[name]) / max(1.0, seen.executions) for name in before}
     last_first = seen.rates[-1] / seen.rates[0] if seen.rates[0] else 0.0
     return [
-        Figure(
-            "executions, all of it", (seen.executions / (window * count),), "/s", at_least(0.99 * rate), bare.whole
-        ),
+        Figure("executions, all of it", (seen.executions / (window * count),), "/s", at_least(0.99 * rate), bare.whole),
         Figure("last window / first window", (last_first,), "", at_least(0.95)),
         Figure("WAL", (each["wal"],), "B each", at_most(1_200, 700)),
         Figure("full page images", (each["images"],), "each"),

@@ -62,7 +62,7 @@ def test_the_page_prints_what_it_shows(tmp_path: Path) -> None:
 
 async def begun(warehouse: ModuleType) -> None:
     async with asyncio.timeout(5):
-        while RUN not in warehouse.RUNS:  # noqa: ASYNC110 it is begun in another thread
+        while RUN not in warehouse.RUNS:
             await asyncio.sleep(0.01)
 
 

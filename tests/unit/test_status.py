@@ -141,7 +141,7 @@ def test_stays_under_4_kib_whatever_went_wrong(letter: str) -> None:
     failed = {"last_state": "TIMED_OUT", "last_message": long, "last_run_state": "TIMED_OUT", "last_run_message": long}
     late = {"last_reason": "StartingDeadlineExceeded"}
     broken = {"state": "INVALID", "reason": "UnknownTimeZone", "message": long, "annotations": {RUN_NOW: letter * 128}}
-    numbers = {name: 2**31 - 1 for name in ("active", "last_attempts", "consecutive_failures")}
+    numbers = dict.fromkeys(("active", "last_attempts", "consecutive_failures"), 2**31 - 1)
     large = {"version": 2**63 - 1, "last_id": 2**63 - 1, "last_duration_ms": 31_622_399_999, "last_replica": "r" * 9000}
     status = status_of(row(**failed, **late, **broken, **numbers, **large), long, {}, NOON)
     messages = [status["lastExecution"]["message"], *(one["message"] for one in status["conditions"])]

@@ -16,7 +16,7 @@ from scheduledjobs.handlers import tracing
 from scheduledjobs.logs import set_up_logs
 from scheduledjobs.settings import Settings, load
 
-NOTHING = (None, "", {}, Quotas())
+NOTHING: tuple[object, ...] = (None, "", {}, Quotas())
 
 
 class SettingsHelp(click.Command):

@@ -5,8 +5,8 @@ For the same reason an old day is detached CONCURRENTLY before it is dropped; th
 the one thing a leader does without its term: age alone decides, and doing it twice does no harm. A user who does not
 own the tables drops days by a function of the owner (docs/decisions/0023), which makes them too.
 
-Whoever drops a day may be stopped anywhere: before the detach has ended, which is then ended with FINALIZE, or between it
-and the drop, when the table is no day of the log any more and is found by its name.
+Whoever drops a day may be stopped anywhere: before the detach has ended, which is then ended with FINALIZE, or between
+it and the drop, when the table is no day of the log any more and is found by its name.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ async def make_day(conn: Connection, parent: str, day: date) -> None:
 
 async def is_attached(conn: Connection, name: str) -> bool:
     """Return whether a table is there and a partition."""
-    row = await fetch_one(conn, "is_attached", name=name)
+    row = await fetch_one(conn, "is_attached", table=name)
     return bool(row and row["is_attached"])
 
 
