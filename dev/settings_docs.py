@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from dev.markdown import table
-from scheduledjobs.core.quota import Quotas
+from scheduledjobs.cli.run import NOTHING
 from scheduledjobs.settings import Settings
 
 ROOT = Path(__file__).parents[1]
@@ -73,7 +73,7 @@ def _default(name: str) -> str:
     value = field.default
     if isinstance(value, bool):
         return f"`{str(value).lower()}`"
-    return f"`{value}`" if value not in (None, (), {}, "", Quotas()) else "none"
+    return f"`{value}`" if value not in NOTHING else "none"
 
 
 if __name__ == "__main__":

@@ -6,17 +6,15 @@ import asyncio
 import json
 from collections.abc import Callable, Iterator
 from dataclasses import replace
-from datetime import UTC, datetime
 from typing import Any
-from uuid import UUID
 
 import pytest
 from dev.controlplane import ControlPlane
 from tests.faults.proxy import Network, Way
+from tests.unit.test_kubernetes_job import EXECUTION
 
-from scheduledjobs.core.reasons import Trigger
 from scheduledjobs.errors import Conflict, Failed, KubeError
-from scheduledjobs.handlers import Execution, following
+from scheduledjobs.handlers import following
 from scheduledjobs.handlers.following import Following
 from scheduledjobs.handlers.job_manifest import name_of
 from scheduledjobs.kube import job_watch, jobs
@@ -25,19 +23,6 @@ from scheduledjobs.kube.job_watch import Followed, JobWatch
 from scheduledjobs.kube.jobs import JobDoor
 
 A_MILLION = 1_000_000
-EXECUTION = Execution(
-    namespace="finance",
-    job="report",
-    job_id=UUID(int=7),
-    fire_time=datetime(2026, 11, 23, 2, tzinfo=UTC),
-    attempt=1,
-    trigger=Trigger.SCHEDULE,
-    run_key="",
-    deadline=None,
-    missed_count=None,
-    first_missed_at=None,
-    id=1,
-)
 
 
 @pytest.fixture

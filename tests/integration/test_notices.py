@@ -488,11 +488,17 @@ async def test_as_many_as_there_are_are_noticed_whatever_a_page_holds(
     assert count(stage) == 25 + 36
 
 
-async def test_more_than_can_be_listed_are_counted_only(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+async def storm(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> Watched:
+    """A hundred failures, which nobody has looked at, where no more than twenty are listed."""
     monkeypatch.setattr("scheduledjobs.steps.notice.MOST_WAITING", 20)
     await job(stage)
     watched = await watching(stage)
     await fail_many(stage, 100)
+    return watched
+
+
+async def test_more_than_can_be_listed_are_counted_only(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    watched = await storm(stage, monkeypatch)
     await watched.look()
     folded = stage.rows("SELECT folded, count(*) AS n FROM notice GROUP BY folded ORDER BY folded")
     assert [(row["folded"], row["n"]) for row in folded] == [(False, 20), (True, 80)]
@@ -551,10 +557,7 @@ async def test_when_the_last_message_went_is_known_for_as_long_as_the_next_may_h
 async def test_what_was_only_counted_is_forgotten_an_hour_after_its_message(
     stage: Stage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("scheduledjobs.steps.notice.MOST_WAITING", 20)
-    await job(stage)
-    watched = await watching(stage)
-    await fail_many(stage, 100)
+    watched = await storm(stage, monkeypatch)
     await watched.look(times=2)
     await deliver(stage)
     stage.tick(hours=2)
@@ -619,10 +622,7 @@ async def test_what_waits_for_a_webhook_that_takes_nothing_grows_with_the_jobs_a
 async def test_what_may_be_read_again_keeps_its_rows_though_it_is_only_counted(
     stage: Stage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("scheduledjobs.steps.notice.MOST_WAITING", 20)
-    await job(stage)
-    watched = await watching(stage)
-    await fail_many(stage, 100)
+    watched = await storm(stage, monkeypatch)
     await watched.look(times=2)
     stage.tick(hours=2)
     await prune(stage, "ops")

@@ -16,7 +16,8 @@ from scheduledjobs.handlers import tracing
 from scheduledjobs.logs import set_up_logs
 from scheduledjobs.settings import Settings, load
 
-NOTHING: tuple[object, ...] = (None, "", {}, Quotas())
+NOTHING: tuple[object, ...] = (None, "", (), {}, Quotas())
+"""Defaults that say nothing."""
 
 
 class SettingsHelp(click.Command):
