@@ -9,7 +9,7 @@ from benchmarks.peers.peer import MODES
 from benchmarks.peers.subject import Shape, Subject
 
 OUR_DRAIN, THEIR_DRAIN = 50_000, 20_000
-BURST, OUR_BURST = 1_000, 10_000
+BURST = 1_000
 PER_SECOND, STEADY_SECONDS = 100, 60
 QUICK, QUICK_SECONDS = 500, 5
 SECONDS = {"U1": 30.0, "U3": 15.0, "U4": 15.0}
@@ -32,7 +32,7 @@ def shapes(units: Sequence[str], *, quick: bool) -> list[Shape]:
     if "U1" in units:
         found += [Shape("U1", drain, processes=number) for number in ((1,) if quick else (1, 2))]
     if "U3" in units:
-        found += [Shape("U3", burst), *([] if quick else [Shape("U3", OUR_BURST)])]
+        found.append(Shape("U3", burst))
     if "U4" in units:
         found += [Shape("U4", PER_SECOND * seconds, seconds=seconds)]
     return found
@@ -44,9 +44,8 @@ def cases(shape: Shape, subjects: Sequence[Subject], *, quick: bool) -> list[Cas
     for mode in MODES[:1] if quick else MODES:
         for subject in subjects:
             is_too_much = shape.processes > (subject.most_processes if mode == "best" else 1)
-            is_ours_alone = shape.unit == "U3" and shape.count > BURST
             is_nobodys = mode != "best" and subject.with_history
-            if shape.unit not in subject.units or is_too_much or (is_ours_alone and not subject.is_ours) or is_nobodys:
+            if shape.unit not in subject.units or is_too_much or is_nobodys:
                 continue
             enlarged = subject.is_ours and shape.unit == "U1" and not quick
             found.append(Case(replace(shape, count=OUR_DRAIN) if enlarged else shape, subject, mode))
