@@ -36,7 +36,7 @@ down: .venv/ready  ## Stop what `make up` started
 	@$(BIN)/python -m dev.cluster down
 
 unit: .venv/ready  ## Run the unit tests: no server, under ten seconds
-	@$(BIN)/pytest -q tests/unit
+	@$(BIN)/pytest -q -p no:schemathesis -p no:anyio tests/unit
 
 test: .venv/ready .venv/release/ready programs  ## Run all tests, on a real PostgreSQL and a real API server
 	@$(BIN)/pytest

@@ -102,7 +102,7 @@ async def test_a_cancelled_attempt_ends_when_its_work_has_ended_however_long_tha
 ) -> None:
     monkeypatch.setattr("scheduledjobs.handlers.runner.CANCEL_SECONDS", 0.05)
     outside = Outside()
-    outside.takes_seconds = 0.4
+    outside.takes_seconds = 0.15
     assignment = await begun(bench, outside)
     bench.runner.stop_attempt(*assignment.key, CANCELLED)
     ending = await ended(bench)
