@@ -57,6 +57,17 @@ async def test_what_is_due_before_an_edit_fires_under_the_old_version(stage: Sta
     assert (row["state"], row["version"]) == ("PENDING", 1)
 
 
+async def test_what_is_due_before_an_edit_of_anything_else_runs_as_the_job_is_after_it(stage: Stage) -> None:
+    uid = uuid4()
+    await stage.mirror(resource(uid=uid, fixedRate="10s", payload={"message": "old"}))
+    stage.tick(seconds=11)
+    await stage.mirror(resource(uid=uid, generation=2, fixedRate="10s", payload={"message": "new"}))
+    assert stage.rows() == []
+    await stage.fire()
+    (row,) = stage.rows()
+    assert (row["state"], row["version"]) == ("PENDING", 2)
+
+
 async def test_what_is_long_due_before_a_suspension_is_missed(stage: Stage) -> None:
     uid = uuid4()
     await stage.mirror(resource(uid=uid, fixedRate="10m"))
