@@ -26,3 +26,11 @@ def test_psql_is_given_an_address_on_every_page() -> None:
     assert {
         page.name for page, some in used.items() if not all(re.search(r"_URL|://|\$SERVER/", one) for one in some)
     } == set()
+
+
+def test_logs_of_pods_by_label_are_read_whole_and_only_of_the_operators() -> None:
+    """By label kubectl shows ten lines of each pod, `--since` or not; PostgreSQL's would be no JSON."""
+    lines = [line for page in DOCS.rglob("*.md") for line in page.read_text().splitlines()]
+    found = [line for line in lines if re.search(r"kubectl\b.* logs\b.* -l ", line)]
+    assert len(found) > 5
+    assert [line for line in found if "component=operator --tail=-1" not in line] == []
