@@ -372,7 +372,7 @@ async def test_run_now_takes_its_own_payload(stage: Stage) -> None:
     assert kept["payload"] == {"message": "by hand"}
 
 
-@pytest.mark.parametrize("override", ["[1]", "{", '{"seconds": "many"}', '{"unknown": 1}'])
+@pytest.mark.parametrize("override", ["[1]", "{", '{"message": NaN}', '{"seconds": "many"}', '{"unknown": 1}'])
 async def test_a_run_now_payload_that_does_not_fit_is_refused_in_its_own_row(stage: Stage, override: str) -> None:
     await stage.mirror(resource(fixedRate="1h", uid=UUID(int=1)))
     await request(stage, "t1", 2, override=override)

@@ -10,7 +10,7 @@ import pytest
 
 from scheduledjobs.core.pause import LONGEST, read_pause
 from scheduledjobs.core.reasons import Refusal
-from scheduledjobs.core.requests import LONGEST_TOKEN, check_payload, check_token, pause, resume, run_now
+from scheduledjobs.core.requests import LONGEST_TOKEN, check_token, pause, read_payload, resume, run_now
 from scheduledjobs.core.resource import (
     PAUSE_REASON,
     PAUSED_BY,
@@ -131,17 +131,21 @@ def test_the_longest_token_is_taken() -> None:
         ("[" * 100_000, "nested deeper"),
         ('{"a":' * 101 + "1" + "}" * 101, "nested deeper"),
         ("\ud800", "must be a JSON object"),
+        ('{"a":NaN}', "must be a JSON object: unexpected character"),
+        ('{"a":-Infinity}', "must be a JSON object"),
+        ('{"a":1e999}', "must be a JSON object: number is infinity"),
+        ('{"a":"\\ud800"}', "must be a JSON object: no low surrogate"),
     ],
 )
 def test_a_payload_that_no_leader_takes_is_refused(text: str, sentence: str) -> None:
     with pytest.raises(RequestError, match=sentence) as refused:
-        check_payload(text)
+        read_payload(text)
     assert refused.value.reason is Refusal.INVALID_PAYLOAD
 
 
 def test_a_payload_may_speak_of_nul() -> None:
-    check_payload(r'{"a": "tr -d \\u0000"}')
+    read_payload(r'{"a": "tr -d \\u0000"}')
 
 
 def test_a_payload_as_deep_as_is_read_is_taken() -> None:
-    check_payload('{"a":' * 100 + "1" + "}" * 100)
+    read_payload('{"a":' * 100 + "1" + "}" * 100)

@@ -25,7 +25,7 @@ def _payload(_ctx: click.Context, _param: click.Parameter, value: str | None) ->
         return None
     try:
         text = Path(value[1:]).read_text() if value.startswith("@") else value
-        requests.check_payload(text)
+        requests.read_payload(text)
     except OSError as error:
         raise click.BadParameter(f"{value[1:]} cannot be read: {error.strerror}") from None
     except UnicodeDecodeError as error:

@@ -9,6 +9,9 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from datetime import datetime
+from typing import Any
+
+import orjson
 
 from scheduledjobs.core.nesting import DEEPEST_READ, cut_json
 from scheduledjobs.core.pause import FOREVER, LONGEST, parse_until
@@ -59,7 +62,7 @@ def run_now(resource: Resource, token: str, payload: str | None, recorded: str |
     """
     check_token(token)
     if payload is not None:
-        check_payload(payload)
+        read_payload(payload)
     known, handled = resource.meta.annotations.get(RUN_NOW), resource.status.get("lastHandledRunNow")
     if known == token:
         check_same(token, payload, resource.meta.annotations.get(RUN_NOW_PAYLOAD))
@@ -102,16 +105,20 @@ def check_token(token: str) -> None:
         raise RequestError(Refusal.INVALID_TOKEN, "must not contain NUL")
 
 
-def check_payload(text: str) -> None:
-    """Raise `RequestError` for a payload that is not a JSON object, or that PostgreSQL cannot keep."""
+def read_payload(text: str) -> dict[str, Any]:
+    """Return a payload; `RequestError` where it is not a JSON object, or PostgreSQL cannot keep it.
+
+    The leader reads it so as well: what is refused there must be refused to the person who asks.
+    """
     try:
         data = text.encode()
         if cut_json(data, DEEPEST_READ) != data:  # before a reader meets it that recurses
             raise RequestError(Refusal.INVALID_PAYLOAD, f"must not be nested deeper than {DEEPEST_READ} levels")
-        is_object = isinstance(json.loads(data), dict)
+        payload = orjson.loads(data)  # not json.loads: it takes NaN, infinities and lone surrogates, which are no JSON
     except ValueError as error:
         raise RequestError(Refusal.INVALID_PAYLOAD, f"must be a JSON object: {error}") from None
-    if not is_object:
+    if not isinstance(payload, dict):
         raise RequestError(Refusal.INVALID_PAYLOAD, 'must be a JSON object, such as {"message": "hello"}')
     if has_nul(data):
         raise RequestError(Refusal.INVALID_PAYLOAD, "must not contain NUL")
+    return payload

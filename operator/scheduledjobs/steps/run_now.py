@@ -8,16 +8,13 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-import orjson
-
 from scheduledjobs.core.job import NewExecution
 from scheduledjobs.core.plan import Judge, Plan
 from scheduledjobs.core.reasons import Reason, State, Trigger
-from scheduledjobs.core.requests import is_taken
+from scheduledjobs.core.requests import is_taken, read_payload
 from scheduledjobs.core.resource import RUN_NOW, RUN_NOW_PAYLOAD, Resource
-from scheduledjobs.core.result import has_nul
 from scheduledjobs.core.spec import ConcurrencyPolicy
-from scheduledjobs.errors import SpecError
+from scheduledjobs.errors import RequestError, SpecError
 from scheduledjobs.steps.overlap import settle_overlaps
 from scheduledjobs.steps.record import Days, visible_at
 from scheduledjobs.store.executions import insert_executions, reserve_execution_ids
@@ -84,9 +81,10 @@ class RunNow:
     def _with_payload(self, request: RunRequest, text: str) -> RunRequest:
         """Check the payload that takes the place of the spec's for this run."""
         spec, problem = request.plan.verdict.spec, self._other_problem(request)
-        payload = _object(text)
-        if payload is None:
-            return _refused(request, Reason.INVALID_PAYLOAD, f"{RUN_NOW_PAYLOAD}: must be a JSON object")
+        try:
+            payload = read_payload(text)
+        except RequestError as error:
+            return _refused(request, Reason.INVALID_PAYLOAD, f"{RUN_NOW_PAYLOAD}: {error.message}")
         if spec is None or problem is not None:
             return _refused(request, Reason.NOT_READY, problem or request.plan.message)
         try:
@@ -119,14 +117,6 @@ def _asks(resource: Resource, before: Mapping[str, str] | None) -> bool:
     if not token or not is_taken(token):
         return False
     return before is None or token != before.get(RUN_NOW)
-
-
-def _object(text: str) -> dict[str, Any] | None:
-    try:
-        value = orjson.loads(text)
-    except orjson.JSONDecodeError:
-        return None
-    return value if isinstance(value, dict) and not has_nul(text.encode()) else None
 
 
 def _refused(request: RunRequest, reason: Reason, message: str) -> RunRequest:
