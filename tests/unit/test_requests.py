@@ -20,6 +20,7 @@ from scheduledjobs.core.resource import (
     Resource,
     ResourceMeta,
 )
+from scheduledjobs.core.spec import JobSpec, check_payload_size
 from scheduledjobs.errors import RequestError
 
 NOON = datetime(2026, 11, 24, 12, tzinfo=UTC)
@@ -129,7 +130,8 @@ def test_the_longest_token_is_taken() -> None:
         ("{", "must be a JSON object"),
         ('{"a": "\\u0000"}', "must not contain NUL"),
         ("[" * 100_000, "nested deeper"),
-        ('{"a":' * 101 + "1" + "}" * 101, "nested deeper"),
+        ('{"a":' * 65 + "1" + "}" * 65, "nested deeper than 64 levels"),
+        ('{"a":"' + "x" * 32_761 + '"}', "has 32769 bytes as JSON; at most 32768 are allowed"),
         ("\ud800", "must be a JSON object"),
         ('{"a":NaN}', "must be a JSON object: unexpected character"),
         ('{"a":-Infinity}', "must be a JSON object"),
@@ -147,5 +149,7 @@ def test_a_payload_may_speak_of_nul() -> None:
     read_payload(r'{"a": "tr -d \\u0000"}')
 
 
-def test_a_payload_as_deep_as_is_read_is_taken() -> None:
-    read_payload('{"a":' * 100 + "1" + "}" * 100)
+@pytest.mark.parametrize("text", ['{"a":' * 64 + "1" + "}" * 64, '{"a" : "' + "x" * 32_760 + '"}'])
+def test_the_deepest_and_the_largest_payload_that_a_leader_takes_is_taken(text: str) -> None:
+    spec = JobSpec(handler="log", payload=read_payload(text))
+    check_payload_size(spec)

@@ -13,12 +13,13 @@ from typing import Any
 
 import orjson
 
-from scheduledjobs.core.nesting import DEEPEST_READ, cut_json
+from scheduledjobs.core.nesting import cut_json
 from scheduledjobs.core.pause import FOREVER, LONGEST, parse_until
 from scheduledjobs.core.reasons import Refusal
 from scheduledjobs.core.resource import PAUSE_REASON, PAUSED_BY, PAUSED_UNTIL, RUN_NOW, RUN_NOW_PAYLOAD, Resource
 from scheduledjobs.core.result import has_nul
 from scheduledjobs.core.schedule import YEARS, is_askable
+from scheduledjobs.core.spec import MAX_PAYLOAD_BYTES, MOST_PAYLOAD_LEVELS
 from scheduledjobs.errors import RequestError
 
 LONGEST_TOKEN = 128
@@ -106,14 +107,14 @@ def check_token(token: str) -> None:
 
 
 def read_payload(text: str) -> dict[str, Any]:
-    """Return a payload; `RequestError` where it is not a JSON object, or PostgreSQL cannot keep it.
+    """Return a payload; `RequestError` where it is not a JSON object, or not one that a row should hold.
 
     The leader reads it so as well: what is refused there must be refused to the person who asks.
     """
     try:
         data = text.encode()
-        if cut_json(data, DEEPEST_READ) != data:  # before a reader meets it that recurses
-            raise RequestError(Refusal.INVALID_PAYLOAD, f"must not be nested deeper than {DEEPEST_READ} levels")
+        if cut_json(data, MOST_PAYLOAD_LEVELS) != data:  # before a reader meets it that recurses
+            raise RequestError(Refusal.INVALID_PAYLOAD, f"must not be nested deeper than {MOST_PAYLOAD_LEVELS} levels")
         payload = orjson.loads(data)  # not json.loads: it takes NaN, infinities and lone surrogates, which are no JSON
     except ValueError as error:
         raise RequestError(Refusal.INVALID_PAYLOAD, f"must be a JSON object: {error}") from None
@@ -121,4 +122,7 @@ def read_payload(text: str) -> dict[str, Any]:
         raise RequestError(Refusal.INVALID_PAYLOAD, 'must be a JSON object, such as {"message": "hello"}')
     if has_nul(data):
         raise RequestError(Refusal.INVALID_PAYLOAD, "must not contain NUL")
+    if (size := len(orjson.dumps(payload))) > MAX_PAYLOAD_BYTES:
+        message = f"has {size} bytes as JSON; at most {MAX_PAYLOAD_BYTES} are allowed"
+        raise RequestError(Refusal.INVALID_PAYLOAD, message)
     return payload
