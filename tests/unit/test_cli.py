@@ -61,6 +61,12 @@ def test_an_error_that_nobody_expected_is_not_a_no(
         (["why", "a/b", "--at", "9999-12-31T23:59:59-10:00"], NOWHERE, "must lie in the years 1970 to 9000"),
         (["why", "a/b", "--at", "0001-01-01T00:00:00"], NOWHERE, "must lie in the years 1970 to 9000"),
         (["pause", "a/b", "--until", "9999-12-31T23:59:59-10:00"], NOWHERE, "must lie in the years 1970 to 9000"),
+        (["pause", "a/b", "--by", "me", "--for", "0s"], NOWHERE, "Invalid value for --for: must lie in the future"),
+        (
+            ["pause", "a/b", "--by", "me", "--until", "2020-01-01T00:00:00Z"],
+            NOWHERE,
+            "value for --until: must lie in the",
+        ),
         (["next", "* * * * *", "--after", "9999-12-31T23:59:59-10:00"], NOWHERE, "must lie in the years 1970 to 9000"),
         (["run-now", "a/b", "--payload", '{"a":NaN}'], NOWHERE, "must be a JSON object: unexpected character"),
         (["run-now", "a/b", "--payload", '{"a":"\\ud800"}'], NOWHERE, "must be a JSON object: no low surrogate"),

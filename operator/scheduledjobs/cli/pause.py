@@ -37,7 +37,7 @@ def command(
     try:
         changes = requests.pause(end, by or person(), reason, now)
     except RequestError as error:
-        raise click.BadParameter(error.message, param_hint="--until") from None
+        raise click.BadParameter(error.message, param_hint="--until" if duration is None else "--for") from None
     asyncio.run(ask(*found, lambda _: changes))
     until = changes[PAUSED_UNTIL]
     click.echo(f"{found[0]}/{found[1]} is paused {'forever' if until == 'forever' else f'until {until}'}")
