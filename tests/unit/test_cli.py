@@ -5,12 +5,15 @@ from __future__ import annotations
 import os
 import re
 import sys
+from typing import Any, cast
 
+import click
 import pytest
 
-from scheduledjobs.cli import asking
+from scheduledjobs.cli import asking, smoke
 from scheduledjobs.cli import main as cli
 from scheduledjobs.cli.main import exit_code
+from scheduledjobs.kube.client import KubeClient
 
 NOWHERE = "postgresql://nobody@127.0.0.1:1/nothing"
 
@@ -150,3 +153,21 @@ def test_a_wrong_address_of_the_migrator_is_named_and_its_password_is_not(
         said = capsys.readouterr().err
         assert f"SCHEDULEDJOBS_MIGRATE_URL: {sentence}" in said
         assert "hunter2" not in said
+
+
+@pytest.mark.parametrize(
+    ("last", "sentence"),
+    [
+        ({"outcome": "Missed", "reason": "TooLate"}, "smoke-1 ended Missed (TooLate)"),
+        ({"outcome": "Failed", "reason": "Error", "message": "boom"}, "smoke-1 ended Failed (Error): boom"),
+        ({"outcome": "Lost"}, "smoke-1 ended Lost"),
+    ],
+)
+async def test_smoke_says_why_its_run_did_not_succeed(last: dict[str, str], sentence: str) -> None:
+    class Kube:
+        async def request(self, *_: str) -> dict[str, Any]:
+            return {"status": {"lastExecution": last}}
+
+    with pytest.raises(click.ClickException) as refused:
+        await smoke._wait(cast("KubeClient", Kube()), "default", "smoke-1", 1)
+    assert refused.value.message == sentence

@@ -81,11 +81,17 @@ async def _wait(kube: KubeClient, namespace: str, name: str, seconds: float) -> 
         status: dict[str, Any] = found.get("status", {})
         if last := status.get("lastExecution"):
             if last["outcome"] != "Succeeded":
-                raise click.ClickException(f"{name} ended {last['outcome']}: {last.get('message', '')}")
+                raise click.ClickException(f"{name} ended {_ending(last)}")
             return dict(last)
         if time.monotonic() > give_up_at:
             raise click.ClickException(f"{name} did not run within {seconds:g} s: {_state(status)}")
         await asyncio.sleep(POLL_SECONDS)
+
+
+def _ending(last: dict[str, Any]) -> str:
+    reason = f" ({last['reason']})" if last.get("reason") else ""
+    message = f": {last['message']}" if last.get("message") else ""
+    return f"{last['outcome']}{reason}{message}"
 
 
 def _state(status: dict[str, Any]) -> str:
