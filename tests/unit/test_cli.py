@@ -92,6 +92,15 @@ def test_the_first_and_the_last_year_can_be_asked_for(after: str, monkeypatch: p
     assert run(monkeypatch, "next", "0 0 29 2 *", "--time-zone", "Asia/Tokyo", "--after", after) == 0
 
 
+def test_fewer_moments_are_shown_where_time_ends(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(monkeypatch, "next", "0 0 29 2 *", "--after", "9000-01-01T00:00:00Z", "--count", "300") == 0
+    said = capsys.readouterr().out.splitlines()
+    assert len(said) == 1 + 242
+    assert "9996-02-29 00:00:00 UTC" in said[-1]
+
+
 def test_the_exit_codes_are_in_the_help(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(monkeypatch, "--help") == 0
     assert "Exit codes: 0 done" in capsys.readouterr().out

@@ -220,6 +220,17 @@ def test_the_window_ends_before_its_end() -> None:
     assert [m.hour for m in moments(schedule, at("2025-12-31T23:30"), at("2026-01-02T00:00"))] == [0, 1]
 
 
+@pytest.mark.parametrize("zone", ["Etc/UTC", "Pacific/Kiritimati", "America/Los_Angeles"])
+def test_a_cron_has_no_next_moment_where_the_time_that_python_has_ends(zone: str) -> None:
+    schedule = parse_schedule(schedule="*/30 * * * *", time_zone=zone)
+    found = next_fire(schedule, at("9998-12-29T12:00"))
+    assert found == at("9998-12-29T12:30")
+    while found is not None:
+        latest, found = found, next_fire(schedule, found)
+    assert latest == at("9998-12-30T23:30")
+    assert next_fire(schedule, at("9999-12-31T23:59")) is None
+
+
 @pytest.mark.parametrize("text", ["1h30m", "90s", "500ms", "1h1m1s1ms", "0s"])
 def test_durations_are_read_and_written(text: str) -> None:
     assert parse_duration(format_duration(parse_duration(text))) == parse_duration(text)

@@ -28,6 +28,9 @@ EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 LOOKS_SECONDS = (2 * 86_400, 300 * 86_400, 30 * 366 * 86_400)
 """How far ahead to look for a moment: the offsets of a zone, which are looked up by the year, take most of the time."""
 
+LATEST_LOOK = int(datetime(9998, 12, 31, tzinfo=UTC).timestamp())
+"""A cron has no moment from here on: a year is looked up with the first day of the next, and Python ends with 9999."""
+
 
 @dataclass(frozen=True, slots=True)
 class Window:
@@ -164,8 +167,8 @@ def following_fire(
 def _next_cron(schedule: Cron, after: datetime) -> datetime | None:
     start = max(_second_after(after), 1)
     fields, zone = parse_cron(schedule.text), load_zone(schedule.zone)
-    for seconds in LOOKS_SECONDS:
-        for piece in pieces(fields, zone, start, start + seconds):
+    for seconds in LOOKS_SECONDS if start < LATEST_LOOK else ():
+        for piece in pieces(fields, zone, start, min(start + seconds, LATEST_LOOK)):
             return instant(piece.first)
     return None
 
