@@ -12,7 +12,7 @@ from psycopg.types.json import Jsonb
 from tests.integration.conftest import Stage, resource
 
 from scheduledjobs.handlers import load_registry
-from scheduledjobs.store.ledger import find_version, find_version_at
+from scheduledjobs.store.ledger import find_row_version, find_version, find_version_at
 from scheduledjobs.store.sessions import connect
 from scheduledjobs.web.filters import MOST, VersionFilters
 from scheduledjobs.web.hub import Hub
@@ -130,3 +130,23 @@ async def test_of_a_number_that_was_used_again_the_newest_version_counts(stage: 
         assert found is not None
         assert found["state"] == "SUSPENDED"
         assert await find_version(conn, job_id, 7) is None
+
+
+@pytest.mark.parametrize(
+    ("recorded", "expected"),
+    [
+        ([(1, NOON, NOON - SECOND, "ACTIVE"), (1, NOON, NOON, "INVALID"), (1, NOON, NOON + SECOND, "ACTIVE")], NOON),
+        ([(1, NOON, NOON + SECOND, "SUSPENDED"), (1, NOON, NOON + MINUTE, "ACTIVE")], NOON + MINUTE),
+        ([(1, NOON, NOON + SECOND, "SUSPENDED"), (1, NOON, NOON + MINUTE, "DELETED")], NOON + SECOND),
+        ([(1, NOON, NOON + MINUTE, "DELETED")], NOON + MINUTE),
+        ([(2, NOON, NOON + MINUTE, "ACTIVE")], None),
+    ],
+)
+async def test_the_version_of_a_row_is_what_was_recorded_first_after_its_moment(
+    stage: Stage, recorded: list[Recorded], expected: datetime | None
+) -> None:
+    job_id = await job(stage)
+    record(stage, job_id, *recorded)
+    async with connect(stage.url, "test") as conn:
+        found = await find_row_version(conn, job_id, 1, NOON - SECOND)
+    assert (found["recorded_at"] if found else None) == expected

@@ -13,12 +13,13 @@ from tests.integration.conftest import Stage, resource
 from scheduledjobs.cli.history import read as history
 from scheduledjobs.core.jitter import due_at
 from scheduledjobs.core.resource import Resource
-from scheduledjobs.core.schedule import Cron, next_fire
+from scheduledjobs.core.schedule import Cron, FixedRate, next_fire
+from scheduledjobs.ledger.moment import show
 from scheduledjobs.ledger.why import why, why_of
 from scheduledjobs.steps.mirror import Gone
 from scheduledjobs.store.ledger import snapshot
 
-SECOND, HOUR, DAY = timedelta(seconds=1), timedelta(hours=1), timedelta(days=1)
+SECOND, MINUTE, HOUR, DAY = timedelta(seconds=1), timedelta(minutes=1), timedelta(hours=1), timedelta(days=1)
 ONE, TWO = UUID(int=1), UUID(int=2)
 
 
@@ -177,6 +178,75 @@ async def test_why_a_suspended_one_shot_waits(stage: Stage) -> None:
     stage.tick(hours=2)
     await stage.fire(sweep=True)
     assert "a one-shot is due when the suspension ends" in await told(stage, at)
+
+
+async def edited_once(stage: Stage, **changes: object) -> datetime:
+    """A one-shot whose runAt becomes one that has just passed; return that."""
+    now = (await stage.now()).replace(microsecond=0)
+    at = now + HOUR - 2 * SECOND
+    await stage.mirror(written(runAt=(now + 2 * HOUR).isoformat(), uid=ONE))
+    stage.tick(hours=1)
+    await stage.mirror(written(runAt=at.isoformat(), uid=ONE, generation=2, **changes))
+    return at
+
+
+async def test_why_a_one_shot_of_just_before_its_edit_is_told_of_the_edited_version(stage: Stage) -> None:
+    at = await edited_once(stage)
+    assert "due for" in await told(stage, at)
+    await stage.fire()
+    ran = await told(stage, at)
+    assert f"once, at {show(at)} (version 2, in force since " in ran
+    assert "PENDING, execution" in ran
+    await stage.mirror(Gone(ONE, "default", "job"))
+    gone = await told(stage, at)
+    assert "(version 2, in force since " in gone
+    assert "DELETED" not in gone  # that was recorded under the same number, and later
+
+
+async def test_why_a_one_shot_of_just_before_its_edit_waits_for_the_end_of_its_suspension(stage: Stage) -> None:
+    at = await edited_once(stage, suspend=True)
+    waits = await told(stage, at)
+    assert f"once, at {show(at)} (version 2, in force since " in waits
+    assert "state     SUSPENDED: spec.suspend is true" in waits
+    assert "not decided yet: a one-shot is due when the suspension ends" in waits
+
+
+async def test_why_a_one_shot_of_just_before_its_edit_ran_when_its_pause_had_ended(stage: Stage) -> None:
+    pause = {"scheduledjobs.dev/paused-until": (await stage.now() + 2 * HOUR).isoformat()}
+    at = await edited_once(stage, annotations=pause)
+    stage.tick(hours=2)
+    await stage.resume()
+    await stage.fire()
+    ran = await told(stage, at)
+    assert f"once, at {show(at)} (version 2, in force since " in ran
+    assert "PENDING, execution" in ran
+    assert "SUSPENDED" not in ran
+
+
+async def test_why_a_one_shot_of_before_it_was_recorded_waits_also_if_its_name_was_anothers(stage: Stage) -> None:
+    await stage.mirror(resource(fixedRate="1h", uid=ONE))
+    at = (await stage.now()).replace(microsecond=0) + MINUTE
+    stage.tick(minutes=2)
+    await stage.mirror(Gone(ONE, "default", "job"))
+    await stage.mirror(resource(runAt=at.isoformat(), uid=TWO, suspend=True))
+    waits = await told(stage, at)
+    assert f"once, at {show(at)} (version 1" in waits
+    assert "not decided yet: a one-shot is due when the suspension ends" in waits
+
+
+@pytest.mark.parametrize("minutes", [1, 2, 3])
+async def test_why_a_moment_of_an_outage_is_told_of_the_version_that_decides_it(stage: Stage, minutes: int) -> None:
+    await stage.mirror(resource(fixedRate="1m", jitter="10s", uid=ONE))
+    at = stage.job()["next_fire_at"] + (minutes - 1) * MINUTE
+    stage.tick(minutes=3, seconds=50)
+    await stage.mirror(resource(fixedRate="1m", jitter="20s", uid=ONE, generation=2))
+    due = due_at(ONE, FixedRate(MINUTE), 20 * SECOND, at, stage.job()["anchor_at"])
+    for is_decided in (False, True):
+        found = await told(stage, at)
+        assert ("not decided yet" in found) is not is_decided
+        assert "every 1m (version 2, in force since " in found
+        assert f"later, at {show(due)}" in found
+        await stage.fire()
 
 
 async def test_why_a_local_time_that_comes_twice(stage: Stage) -> None:

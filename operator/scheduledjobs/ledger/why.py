@@ -21,6 +21,7 @@ from scheduledjobs.store.ledger import (
     find_blocker,
     find_jobs,
     find_row_at,
+    find_row_version,
     find_version,
     find_version_at,
     snapshot,
@@ -71,16 +72,21 @@ async def why_of(conn: Connection, namespace: str, name: str, at: datetime) -> l
 
 
 async def _choose(conn: Connection, jobs: Sequence[Row], at: datetime, now: datetime) -> Facts:
-    """Return the facts of the job that has a row for `at`, else of the one that stood then, else of the newest."""
+    """Return the facts of the job that has a row for `at`, or has it as its next moment, else of the one that stood
+    then, else of the newest."""
     stood = [job for job in jobs if _stood(job, resolve(at, _zone_of(job)).at)]
     ordered = [*stood, *(job for job in jobs if job not in stood)]
     found = [await _facts(conn, ordered[0], at, now)]
     for job in ordered[1:]:
-        if found[-1].rows:
+        if _has(found[-1]):
             break
         found.append(await _facts(conn, job, at, now))
-    chosen = found[-1] if found[-1].rows else found[0]
+    chosen = found[-1] if _has(found[-1]) else found[0]
     return replace(chosen, namesakes=[job for job in jobs if job["id"] != chosen.job["id"]])
+
+
+def _has(facts: Facts) -> bool:
+    return bool(facts.rows) or _is_next(facts.job, facts.moment.at)
 
 
 def _stood(job: Row, at: datetime) -> bool:
@@ -90,13 +96,32 @@ def _stood(job: Row, at: datetime) -> bool:
 async def _facts(conn: Connection, job: Row, at: datetime, now: datetime) -> Facts:
     moment = resolve(at, _zone_of(job))
     version = await find_version_at(conn, job["id"], moment.at)
-    spec, schedule = _parsed(version)
+    schedule = _parsed(version)[1]
     standing = await find_row_at(conn, job["id"], moment.at)
     rows = [row for row in standing if row["fire_time"] == moment.at or _names(version, schedule, moment.at)]
-    if version is None and rows:  # due before it was recorded: a one-shot, or while nobody mirrored
-        version = await find_version(conn, job["id"], rows[0]["version"])
-        spec, schedule = _parsed(version)
-    return Facts(job, version, spec, schedule, moment, now, rows)
+    version = await _decided_under(conn, job, moment.at, rows, version)
+    return Facts(job, version, *_parsed(version), moment, now, rows)
+
+
+async def _decided_under(
+    conn: Connection, job: Row, at: datetime, rows: Sequence[Row], version: Row | None
+) -> Row | None:
+    """Return the version that decided a moment, or is to decide it, where that is another than was in force at `at`.
+
+    A version may be recorded later than what it decides: that of a one-shot whose moment had just passed, or one that
+    leaves the schedule as it is, after an outage.
+    """
+    if rows:
+        is_told = version is not None and version["version"] == rows[0]["version"]
+        return version if is_told else await find_row_version(conn, job["id"], rows[0]["version"], at) or version
+    following = job["next_fire_at"]
+    if _is_next(job, at) or (following is not None and max(following, job["effective_from"]) <= at):
+        return await find_version(conn, job["id"], job["version"])
+    return version
+
+
+def _is_next(job: Row, at: datetime) -> bool:
+    return bool(job["next_fire_at"] == at)
 
 
 def _zone_of(job: Row) -> str:

@@ -46,6 +46,11 @@ async def find_version(conn: Connection, job_id: UUID, version: int) -> Row | No
     return await fetch_one(conn, "find_version", job_id=job_id, version=version)
 
 
+async def find_row_version(conn: Connection, job_id: UUID, version: int, at: datetime) -> Row | None:
+    """Return the version that a row names which stands for `at`, as it was when that row was decided, or None."""
+    return await fetch_one(conn, "find_row_version", job_id=job_id, version=version, at=at)
+
+
 async def verify_rows(conn: Connection, job_id: UUID, since: datetime, until: datetime) -> list[Row]:
     """Return the scheduled rows of a job that stand for moments in [since, until), oldest first."""
     return await fetch_all(conn, "verify_rows", job_id=job_id, since=since, until=until)
