@@ -249,6 +249,25 @@ async def test_why_a_moment_of_an_outage_is_told_of_the_version_that_decides_it(
         await stage.fire()
 
 
+async def test_why_does_not_know_which_moments_a_fixed_delay_had_before_the_history_that_is_kept(stage: Stage) -> None:
+    await stage.mirror(resource(fixedDelay="1m", uid=ONE))
+    at = stage.job()["next_fire_at"]
+    stage.tick(seconds=61)
+    await stage.fire()
+    replica = await stage.replica()
+    (claimed,) = await stage.claim(replica)
+    await stage.complete(replica, claimed)
+    assert "SUCCEEDED" in await told(stage, at)
+    assert "never due: a fixedDelay counts from the end of each run" in await told(stage, at + SECOND)
+    stage.tick(days=40)
+    await stage.prune()
+    unknown = "not known: a fixedDelay counts from the end of each run, and the history that is kept begins later"
+    assert unknown in await told(stage, at)
+    kept = (await stage.now()).replace(hour=0, minute=0, second=0, microsecond=0) - DAY
+    assert unknown in await told(stage, kept - SECOND)
+    assert "never due: a fixedDelay counts from the end of each run" in await told(stage, kept)
+
+
 async def test_why_a_local_time_that_comes_twice(stage: Stage) -> None:
     await stage.mirror(resource(schedule="30 2 * * *", timeZone="Europe/Berlin"))
     twice = await told(stage, datetime(2027, 10, 31, 2, 30))  # noqa: DTZ001 read in the job's zone

@@ -15,6 +15,7 @@ from scheduledjobs.core.spec import JobSpec, parse_spec
 from scheduledjobs.core.zone import load_zone
 from scheduledjobs.errors import SpecError
 from scheduledjobs.ledger.moment import Moment, resolve, show
+from scheduledjobs.ledger.verify import kept_from
 from scheduledjobs.store.jobs import database_now
 from scheduledjobs.store.ledger import (
     find_attempts,
@@ -26,13 +27,17 @@ from scheduledjobs.store.ledger import (
     find_version_at,
     snapshot,
 )
+from scheduledjobs.store.partitions import list_partitions
 from scheduledjobs.store.queries import Row
 from scheduledjobs.store.sessions import Connection
 
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """What the database knows of one moment of one job; `namesakes` are the other jobs that had its name."""
+    """What the database knows of one moment of one job.
+
+    `namesakes` are the other jobs that had its name; `is_kept` says whether the log still has the rows of then.
+    """
 
     job: Row
     version: Row | None
@@ -44,6 +49,7 @@ class Facts:
     namesakes: Sequence[Row] = ()
     blockers: Mapping[int, Row] = field(default_factory=dict)
     attempts: Mapping[int, Sequence[Row]] = field(default_factory=dict)
+    is_kept: bool = True
 
 
 async def why(url: str, namespace: str, name: str, at: datetime, **settings: str) -> list[str]:
@@ -64,11 +70,13 @@ async def why_of(conn: Connection, namespace: str, name: str, at: datetime) -> l
     if not is_askable(at):
         years = f"the years {YEARS[0]} to {YEARS[-1]}"
         return [f"{namespace}/{name} at {at.isoformat()}", _line("decision", f"never due: it lies outside {years}")]
-    facts = await _choose(conn, jobs, at, await database_now(conn))
+    now = await database_now(conn)
+    facts = await _choose(conn, jobs, at, now)
+    is_kept = facts.moment.at >= kept_from(await list_partitions(conn), now)
     ids = {row["blocked_by"] for row in facts.rows if row["blocked_by"] is not None}
     blockers = {number: found for number in ids if (found := await find_blocker(conn, number)) is not None}
     attempts = {row["id"]: await find_attempts(conn, row["id"], row["fire_time"]) for row in facts.rows}
-    return list(explain(replace(facts, blockers=blockers, attempts=attempts)))
+    return list(explain(replace(facts, blockers=blockers, attempts=attempts, is_kept=is_kept)))
 
 
 async def _choose(conn: Connection, jobs: Sequence[Row], at: datetime, now: datetime) -> Facts:
@@ -273,6 +281,8 @@ def _after_last(facts: Facts) -> str:
     job, at = facts.job, facts.moment.at
     if job["next_fire_at"] == at:
         return "in the future: it is the next moment" if at > facts.now else _overdue(facts)
+    if not facts.is_kept:  # versions outlive rows, and the moments follow from the rows alone
+        return "not known: a fixedDelay counts from the end of each run, and the history that is kept begins later"
     nearest = (
         f"the next moment is {show(job['next_fire_at'])}" if job["next_fire_at"] else "the next follows its last run"
     )
