@@ -268,6 +268,61 @@ async def test_why_does_not_know_which_moments_a_fixed_delay_had_before_the_hist
     assert "never due: a fixedDelay counts from the end of each run" in await told(stage, kept)
 
 
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        (resource(fixedRate="2h", uid=ONE, generation=2), "would be {}, but a later version took its place"),
+        (resource(fixedDelay="1h", uid=ONE, generation=2), "would be {}, but a later version took its place"),
+        (Gone(ONE, "default", "job"), "would be {}, but the job was deleted before"),
+    ],
+)
+async def test_why_names_no_next_moment_of_a_version_that_ended_before(
+    stage: Stage, change: Resource | Gone, sentence: str
+) -> None:
+    await stage.mirror(resource(fixedRate="1h", uid=ONE))
+    following = stage.job()["next_fire_at"]
+    stage.tick(minutes=20)
+    unnamed = following - 50 * MINUTE
+    assert f"the schedule does not name it; the next moment is {show(following)}" in await told(stage, unnamed)
+    await stage.mirror(change)
+    assert f"; the next moment of version 1 {sentence.format(show(following))}" in await told(stage, unnamed)
+
+
+async def test_why_names_the_next_moment_where_an_edit_or_a_pause_left_the_schedule_as_it_was(stage: Stage) -> None:
+    await stage.mirror(resource(fixedRate="1h", uid=ONE))
+    following = stage.job()["next_fire_at"]
+    pause = {"scheduledjobs.dev/paused-until": (following - 30 * MINUTE).isoformat()}
+    stage.tick(minutes=20)
+    await stage.mirror(resource(fixedRate="1h", uid=ONE, jitter="1s", generation=2))
+    assert f"the next moment is {show(following)}" in await told(stage, following - 50 * MINUTE)
+    await stage.mirror(
+        resource(fixedRate="1h", uid=ONE, jitter="1s", generation=2, resource_version=3, annotations=pause)
+    )
+    stage.tick(minutes=20)
+    await stage.resume()
+    assert stage.job()["effective_from"] == following - 30 * MINUTE
+    assert f"the next moment is {show(following)}" in await told(stage, following - 35 * MINUTE)
+
+
+async def test_why_says_of_which_version_no_moment_is_left(stage: Stage) -> None:
+    now = await stage.now()
+    await stage.mirror(resource(runAt=(now + MINUTE).isoformat(), uid=ONE))
+    stage.tick(minutes=30)
+    assert "; no moment is left" in await told(stage, now + 10 * MINUTE)
+    await stage.mirror(resource(runAt=(now + HOUR).isoformat(), uid=ONE, generation=2))
+    assert "; version 1 has no moment left" in await told(stage, now + 10 * MINUTE)
+    assert "; no moment is left" in await told(stage, now + 2 * HOUR)
+
+
+async def test_why_names_no_next_moment_of_a_fixed_delay_that_ended(stage: Stage) -> None:
+    await stage.mirror(resource(fixedDelay="1h", uid=ONE))
+    at = stage.job()["next_fire_at"] - 50 * MINUTE
+    assert f"end of each run; the next moment is {show(stage.job()['next_fire_at'])}" in await told(stage, at)
+    stage.tick(minutes=20)
+    await stage.mirror(resource(fixedRate="2h", uid=ONE, generation=2))
+    assert (await told(stage, at)).endswith("never due: a fixedDelay counts from the end of each run")
+
+
 async def test_why_a_local_time_that_comes_twice(stage: Stage) -> None:
     await stage.mirror(resource(schedule="30 2 * * *", timeZone="Europe/Berlin"))
     twice = await told(stage, datetime(2027, 10, 31, 2, 30))  # noqa: DTZ001 read in the job's zone

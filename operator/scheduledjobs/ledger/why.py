@@ -36,7 +36,8 @@ from scheduledjobs.store.sessions import Connection
 class Facts:
     """What the database knows of one moment of one job.
 
-    `namesakes` are the other jobs that had its name; `is_kept` says whether the log still has the rows of then.
+    `namesakes` are the other jobs that had its name; `is_kept` says whether the log still has the rows of then. Without
+    a row, `following` is the first moment from then on that the version names, and `later` what was in force at that.
     """
 
     job: Row
@@ -50,6 +51,8 @@ class Facts:
     blockers: Mapping[int, Row] = field(default_factory=dict)
     attempts: Mapping[int, Sequence[Row]] = field(default_factory=dict)
     is_kept: bool = True
+    following: datetime | None = None
+    later: Row | None = None
 
 
 async def why(url: str, namespace: str, name: str, at: datetime, **settings: str) -> list[str]:
@@ -72,6 +75,7 @@ async def why_of(conn: Connection, namespace: str, name: str, at: datetime) -> l
         return [f"{namespace}/{name} at {at.isoformat()}", _line("decision", f"never due: it lies outside {years}")]
     now = await database_now(conn)
     facts = await _choose(conn, jobs, at, now)
+    facts = await _followed(conn, facts)
     is_kept = facts.moment.at >= kept_from(await list_partitions(conn), now)
     ids = {row["blocked_by"] for row in facts.rows if row["blocked_by"] is not None}
     blockers = {number: found for number in ids if (found := await find_blocker(conn, number)) is not None}
@@ -91,6 +95,14 @@ async def _choose(conn: Connection, jobs: Sequence[Row], at: datetime, now: date
         found.append(await _facts(conn, job, at, now))
     chosen = found[-1] if _has(found[-1]) else found[0]
     return replace(chosen, namesakes=[job for job in jobs if job["id"] != chosen.job["id"]])
+
+
+async def _followed(conn: Connection, facts: Facts) -> Facts:
+    if facts.rows or facts.version is None or facts.schedule is None or isinstance(facts.schedule, FixedDelay):
+        return facts
+    following = next_fire(facts.schedule, facts.moment.at - TICK, facts.version["anchor_at"])
+    later = await find_version_at(conn, facts.job["id"], following) if following is not None else None
+    return replace(facts, following=following, later=later)
 
 
 def _has(facts: Facts) -> bool:
@@ -264,9 +276,8 @@ def _undecided(facts: Facts) -> str:
         return f"never due: {version['message']}"
     if isinstance(schedule, FixedDelay):
         return _after_last(facts)
-    following = next_fire(schedule, at - TICK, version["anchor_at"])
-    if following != at:
-        near = f"the next moment is {show(following)}" if following else "no moment is left"
+    if facts.following != at:
+        near = _nearest(facts, version)
         if schedule.window.start is not None and at < schedule.window.start:
             return f"never due: before startTime; {near}"
         if schedule.window.end is not None and at >= schedule.window.end:
@@ -277,16 +288,38 @@ def _undecided(facts: Facts) -> str:
     return _overdue(facts)
 
 
+def _nearest(facts: Facts, version: Row) -> str:
+    """Name the next moment, but not as one that came if the version had ended by then."""
+    number, following, later = version["version"], facts.following, facts.later
+    if following is None:
+        return "no moment is left" if _is_living(facts) else f"version {number} has no moment left"
+    if later is None or (later["state"] != JobState.DELETED and _goes_on(facts, version, later)):
+        return f"the next moment is {show(following)}"
+    ended = "the job was deleted before" if later["state"] == JobState.DELETED else "a later version took its place"
+    return f"the next moment of version {number} would be {show(following)}, but {ended}"
+
+
+def _goes_on(facts: Facts, version: Row, later: Row) -> bool:
+    """Whether the schedule went on under a later version: an edit of something else, a pause or its end."""
+    is_of_it = later["version"] == version["version"] or later["effective_from"] == version["effective_from"]
+    return is_of_it and _parsed(later)[1] == facts.schedule
+
+
+def _is_living(facts: Facts) -> bool:
+    return facts.job["deleted_at"] is None and _parsed(facts.job)[1] == facts.schedule
+
+
 def _after_last(facts: Facts) -> str:
     job, at = facts.job, facts.moment.at
     if job["next_fire_at"] == at:
         return "in the future: it is the next moment" if at > facts.now else _overdue(facts)
     if not facts.is_kept:  # versions outlive rows, and the moments follow from the rows alone
         return "not known: a fixedDelay counts from the end of each run, and the history that is kept begins later"
-    nearest = (
-        f"the next moment is {show(job['next_fire_at'])}" if job["next_fire_at"] else "the next follows its last run"
-    )
-    return f"never due: a fixedDelay counts from the end of each run; {nearest}"
+    never = "never due: a fixedDelay counts from the end of each run"
+    if not _is_living(facts):
+        return never
+    following = job["next_fire_at"]
+    return f"{never}; " + (f"the next moment is {show(following)}" if following else "the next follows its last run")
 
 
 def _overdue(facts: Facts) -> str:
