@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 from urllib.parse import urlencode
 
@@ -163,3 +164,39 @@ async def test_every_field_at_fault_is_said_at_once(stage: tuple[Any, Any, Write
     answer = await post(app, "/ui/new", TYPED | {"schedule": "99 2 * * *", "misfire.grace": "9d", "do": "save"})
     assert 'id="f-misfire.grace-error"' in text(answer)
     assert 'id="f-schedule-error"' in text(answer)
+
+
+ELSEWHERE = {"handler": "made-elsewhere", "fieldsOf": "made-elsewhere", "payload.region": "eu <west>"}
+
+
+@pytest.mark.parametrize("path", [EDIT, "/ui/new"])
+@pytest.mark.parametrize("handler", ["made-elsewhere", "log"], ids=["no such handler", "an older schema"])
+async def test_a_payload_field_that_this_replica_does_not_know_is_refused_and_kept(
+    path: str, handler: str, stage: tuple[Any, Any, Writer]
+) -> None:
+    app, _, writer = stage
+    form = TYPED | ELSEWHERE | {"handler": handler, "fieldsOf": handler}
+    answer = await post(app, path, form | {"do": "save"})
+    assert (answer.status, writer.asked) == (422, [])
+    assert 'id="f-payload.region-error"' in text(answer)
+    assert "has no such field on this replica" in text(answer)
+    assert re.search(
+        r'<textarea id="f-payload.region" name="payload.region"[^>]*>\neu &lt;west&gt;</textarea>', text(answer)
+    )
+
+
+async def test_a_payload_field_that_is_not_known_is_left_out_once_it_is_emptied(stage: tuple[Any, Any, Writer]) -> None:
+    app, _, writer = stage
+    answer = await post(app, "/ui/new", TYPED | {"fieldsOf": "log", "payload.region": "", "do": "save"})
+    assert answer.status == 303
+    assert writer.asked[0][2]["payload"] == {"message": "<script>alert(1)</script>"}
+
+
+@pytest.mark.parametrize(("fields_of", "is_kept"), [("made-elsewhere", True), ("http", False)])
+async def test_a_look_keeps_the_fields_of_a_handler_but_for_those_of_one_that_was_chosen_before(
+    *, fields_of: str, is_kept: bool, stage: tuple[Any, Any, Writer]
+) -> None:
+    app, _, _ = stage
+    page = text(await post(app, "/ui/new", TYPED | ELSEWHERE | {"fieldsOf": fields_of, "do": "typing"}))
+    assert ('name="payload.region"' in page) is is_kept
+    assert '<input type="hidden" name="fieldsOf" value="made-elsewhere">' in page

@@ -23,7 +23,7 @@ from scheduledjobs.web.problems import ProblemError, problem_of
 from scheduledjobs.web.ui.forms import KINDS, NESTED, PATHS, Form, by_field, differences, fill, manifest, read_spec
 from scheduledjobs.web.ui.job import job_id, job_route
 from scheduledjobs.web.ui.page import Flash, Visit, acting, fields, go, href, visit
-from scheduledjobs.web.ui.payload import payload_fields, takes_others
+from scheduledjobs.web.ui.payload import PREFIX, PayloadField, payload_fields, strange_fields, takes_others
 from scheduledjobs.web.ui.render import render
 from scheduledjobs.web.writes import etag
 
@@ -68,8 +68,13 @@ class Draft:
     @property
     def names(self) -> list[str]:
         """Return the names of the form's fields."""
-        own = [f"payload.{each.name}" for each in payload_fields(self.schema)]
+        own = [f"{PREFIX}{each.name}" for each in self.payload]
         return [*PATHS, *own, "payload", "namespace", "name"]
+
+    @property
+    def payload(self) -> list[PayloadField]:
+        """Return the fields for the payload: those of the schema, and those that were filled and are not of it."""
+        return [*payload_fields(self.schema), *strange_fields(self.form, self.schema)]
 
     def read(self) -> Draft:
         """Return it with the spec that its fields describe."""
@@ -106,7 +111,7 @@ async def create(request: Request) -> Response:
     seen = await acting(request)
     draft = (await _draft(request, seen, await fields(request))).read()
     if draft.form.get("do") in LOOKS:
-        return await _page(request, draft)
+        return await _look(request, draft)
     made = _new_job(draft)
     if isinstance(made, list):
         draft = replace(draft, errors=[*made, *draft.errors])
@@ -142,7 +147,7 @@ async def save(request: Request) -> Response:
     job = await request.app.state.reads.job(seen.scope, job_id(request))
     draft = (await _draft(request, seen, await fields(request), job)).read()
     if draft.form.get("do") in LOOKS:
-        return await _page(request, draft)
+        return await _look(request, draft)
     if draft.errors:
         return await _page(request, draft, 422)
     tag = draft.form.get("etag") or None
@@ -151,6 +156,18 @@ async def save(request: Request) -> Response:
     is_trial = draft.form.get("do") != "save"
     action = request.app.state.writes.replace(seen.caller, str(job.id), dict(draft.spec or {}), tag, dry_run=is_trial)
     return await _carry_out(request, seen, draft, action)
+
+
+async def _look(request: Request, draft: Draft) -> Response:
+    """Show what the form says by now, without the payload fields of the handler that was chosen before, if another is.
+
+    Where the form does not say whose they are, they are of the one that is chosen.
+    """
+    form, handler = draft.form, draft.form.get("handler", "")
+    if form.get("fieldsOf", handler) != handler:
+        strange = {f"{PREFIX}{each.name}" for each in strange_fields(form, draft.schema)}
+        draft = replace(draft, form={name: text for name, text in form.items() if name not in strange}).read()
+    return await _page(request, draft)
 
 
 async def _moved(request: Request, draft: Draft) -> Response:
@@ -209,7 +226,7 @@ async def _page(request: Request, draft: Draft, status: int = 200) -> Response:
         errors=errors,
         others=others,
         coming=coming,
-        payload=payload_fields(draft.schema),
+        payload=draft.payload,
         takes_others=takes_others(draft.schema) or bool(draft.form.get("payload")),
         zones=[] if draft.form.get("do") == "live" else sorted(zone_names()),
         is_open=any(field.partition(".")[0] in POLICIES for field in errors),

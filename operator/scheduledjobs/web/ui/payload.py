@@ -17,6 +17,12 @@ INTEGER = re.compile("[+-]?[0-9]{1,19}")
 LONG = 256
 """A text that may be longer than this has room for several lines."""
 
+PREFIX = "payload."
+STRANGE = (
+    "the handler has no such field on this replica, which may be of another version: "
+    "save again in a while, or empty the field to leave it out"
+)
+
 
 class PayloadField(NamedTuple):
     """One field of a payload: how it is asked for, and how its text becomes a value."""
@@ -39,6 +45,13 @@ def payload_fields(schema: Mapping[str, Any] | None) -> list[PayloadField]:
     required = set(schema.get("required") or ())
     found = [_field(name, inner, schema, name in required) for name, inner in properties.items()]
     return sorted(found, key=lambda field: not field.is_required)
+
+
+def strange_fields(form: Mapping[str, str], schema: Mapping[str, Any] | None) -> list[PayloadField]:
+    """Return the filled `payload.*` fields of a form that the schema does not name: another replica made the form."""
+    known = {f"{PREFIX}{field.name}" for field in payload_fields(schema)}
+    names = [name for name, text in form.items() if text and name.startswith(PREFIX) and name not in known]
+    return [PayloadField(name.removeprefix(PREFIX), "lines", False, "") for name in names]
 
 
 def takes_others(schema: Mapping[str, Any] | None) -> bool:
@@ -129,8 +142,14 @@ def _refuse(message: str) -> Any:
 
 
 def read_payload(form: Mapping[str, str], schema: Mapping[str, Any] | None) -> tuple[dict[str, Any], list[FieldError]]:
-    """Return the payload that a form's `payload.*` fields and its `payload` field (JSON, the others) make up."""
+    """Return the payload that a form's `payload.*` fields and its `payload` field (JSON, the others) make up.
+
+    A filled field that the schema does not name is an error: left out without a word, its value would be lost.
+    """
     payload, errors = read_object(form.get("payload", ""), "spec.payload")
+    errors += [
+        FieldError(field=f"spec.payload.{field.name}", message=STRANGE) for field in strange_fields(form, schema)
+    ]
     for field in payload_fields(schema):
         text = form.get(f"payload.{field.name}", "")
         if text == "" or (text.strip() == "" and field.kind not in ("text", "lines")):
