@@ -107,6 +107,18 @@ async def test_an_action_answers_by_a_redirect_whose_page_tells_it_once() -> Non
     assert "Max-Age=0" in told.headers["set-cookie"]
 
 
+@pytest.mark.parametrize("tab", ["", "/history", "/versions", "/why", "/yaml"])
+async def test_a_double_click_on_run_now_asks_for_one_run_on_every_tab(tab: str) -> None:
+    app, parts = site()
+    page = (await call(app, "GET", f"{AT}{tab}")).body.decode()
+    token = re.search(r'action="[^"]*/run-now"><input type="hidden" name="token" value="([^"]*)"', page)
+    assert token is not None
+    for _ in range(2):
+        await post(app, f"{AT}/run-now", ("token", token[1]))
+    assert [asked[-1] for asked in parts.writes.asked] == [token[1], token[1]]
+    assert re.fullmatch("page-[0-9a-f]{12}", token[1])
+
+
 async def test_a_payload_that_is_no_object_is_shown_at_its_field_and_kept() -> None:
     app, parts = site()
     answer = await post(app, f"{AT}/run-now", ("payload", '["<b>"'))

@@ -48,14 +48,14 @@ def job_id(request: Request) -> str:
 
 
 def page_of(template: str, *, poll: bool = True) -> Callable[[Callable[..., Awaitable[dict[str, Any]]]], Endpoint]:
-    """Make a live page of a function that returns what its template shows."""
+    """Make a live page of a function that returns what its template shows; each has its token for "Run now"."""
 
     def wrap(show: Callable[..., Awaitable[dict[str, Any]]]) -> Endpoint:
         async def endpoint(request: Request) -> Response:
             seen = await visit(request)
 
             async def make() -> Response:
-                context = await show(request, seen)
+                context = {"token": f"page-{token_hex(6)}", **await show(request, seen)}
                 return await render(request, template, page="jobs", poll=poll, **context)
 
             return await conditional(request, seen, make)
@@ -157,7 +157,7 @@ async def job(request: Request, seen: Visit) -> dict[str, Any]:
     """Show a job: when it fires, how it went, and what can be done."""
     found = await request.app.state.reads.job(seen.scope, job_id(request))
     drawn = await request.app.state.reads.charts(seen.scope, str(found.id))
-    return {"job": found, "tab": "job", "drawn": drawn, "token": f"page-{token_hex(6)}"}
+    return {"job": found, "tab": "job", "drawn": drawn}
 
 
 def as_yaml(value: Any) -> str:
