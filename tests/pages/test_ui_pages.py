@@ -256,6 +256,21 @@ def test_the_end_of_a_pause_is_read_in_the_zone_of_the_job() -> None:
         read_until(Fields([("for", "until"), ("until", "soon")]), "Europe/Berlin", now)
 
 
+@pytest.mark.parametrize("text", ["2027-03-28T02:30", "2027-03-28 02:30:00"])
+async def test_a_pause_until_a_time_that_the_clocks_leave_out_is_refused(text: str) -> None:
+    app, parts = site()
+    answer = await post(app, f"{AT}/pause", ("for", "until"), ("until", text))
+    assert (answer.status, parts.writes.asked) == (422, [])
+    assert 'id="until-error"' in answer.body.decode()
+    assert "does not exist that day in Europe/Berlin: the clocks go forward" in answer.body.decode()
+    assert f'value="{text}"' in answer.body.decode()
+
+
+def test_a_pause_of_a_job_whose_zone_is_not_known_ends_in_utc() -> None:
+    typed = Fields([("for", "until"), ("until", "2026-12-24T18:00:00.5")])
+    assert read_until(typed, "Mars/Olympus", datetime(2026, 11, 24, tzinfo=UTC)) == "2026-12-24T18:00:00Z"
+
+
 @pytest.mark.parametrize("path", ["https://evil", "//evil", "/ui/\\evil", "/ui/\n", "", "/other"])
 def test_one_goes_back_only_to_a_page_of_ours(path: str) -> None:
     assert back_to(path, "/ui/jobs") == "/ui/jobs"

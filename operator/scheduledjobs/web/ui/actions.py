@@ -15,11 +15,12 @@ import orjson
 from fastapi import APIRouter, Request
 from starlette.responses import Response
 
-from scheduledjobs.errors import ScheduledJobsError
+from scheduledjobs.core.zone import load_zone
+from scheduledjobs.errors import ScheduledJobsError, SpecError
 from scheduledjobs.web.models import JobDetail
 from scheduledjobs.web.problems import ProblemError, problem, problem_of
 from scheduledjobs.web.ui.execution import execution_id, pretty, read_id
-from scheduledjobs.web.ui.forms import masks
+from scheduledjobs.web.ui.forms import masks, moment_text
 from scheduledjobs.web.ui.job import job_id, job_route
 from scheduledjobs.web.ui.jobs import back_to
 from scheduledjobs.web.ui.page import UI, Fields, Flash, Visit, acting, fields, go, href, visit
@@ -145,11 +146,13 @@ def read_until(form: Fields, zone: str, now: datetime) -> str:
 
 
 def _typed(text: str, zone: str) -> str:
+    """Read a moment in the zone of the job, as Edit does: one that the clocks leave out there is refused."""
     try:
-        found = datetime.fromisoformat(text)
-        return _rfc3339(found if found.tzinfo else found.replace(tzinfo=_zone(zone)))
-    except (ValueError, OverflowError):
+        return _rfc3339(datetime.fromisoformat(moment_text(text, _zone(zone).key)))
+    except OverflowError:
         raise _Wrong("until", "must be a date and a time, such as 2026-12-24 18:00") from None
+    except ValueError as error:
+        raise _Wrong("until", str(error)) from None
 
 
 def _rfc3339(at: datetime) -> str:
@@ -158,9 +161,9 @@ def _rfc3339(at: datetime) -> str:
 
 def _zone(name: str) -> ZoneInfo:
     try:
-        return ZoneInfo(name)
-    except (ValueError, OSError, KeyError):  # the job's own is invalid: it is not scheduled either
-        return ZoneInfo("Etc/UTC")
+        return load_zone(name)
+    except SpecError:  # the job's own is invalid: it is not scheduled either
+        return load_zone("Etc/UTC")
 
 
 @job_route(router, "/resume", "POST")
