@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import urlencode
 
@@ -200,3 +201,21 @@ async def test_a_look_keeps_the_fields_of_a_handler_but_for_those_of_one_that_wa
     page = text(await post(app, "/ui/new", TYPED | ELSEWHERE | {"fieldsOf": fields_of, "do": "typing"}))
     assert ('name="payload.region"' in page) is is_kept
     assert '<input type="hidden" name="fieldsOf" value="made-elsewhere">' in page
+
+
+async def test_an_edit_shows_the_moments_of_the_grid_that_the_job_keeps(stage: tuple[Any, Any, Writer]) -> None:
+    app, parts, _ = stage
+    spec = {"fixedRate": "1h", "handler": "log"}
+    job = (await parts.reads.job(None, "shop.sync-ledger-1")).model_copy(update={"spec": spec})
+    anchor = datetime(2026, 1, 1, 0, 7, 13, tzinfo=UTC)
+
+    async def found(*_: object) -> Any:
+        return job
+
+    async def row(_: object, id: str) -> dict[str, Any]:  # noqa: A002 the signature is that of Reads
+        assert id == str(job.id)
+        return {"spec": spec, "state": "ACTIVE", "anchor_at": anchor, "next_fire_at": None}
+
+    parts.reads.job, parts.reads.row = found, row
+    page = text(await call(app, "GET", EDIT))
+    assert len(re.findall(r"<strong>\d\d:07:13</strong>", page)) == 10

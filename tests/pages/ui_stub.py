@@ -164,6 +164,10 @@ class Reads:
             executions=runs(self._number(one), 10),
         )
 
+    async def row(self, scope: Any, id: str) -> dict[str, Any]:
+        one = await self.job(scope, id)
+        return {"spec": one.spec, "state": one.state, "anchor_at": None, "next_fire_at": one.next_fire_time}
+
     def _number(self, one: models.Job) -> int:
         return next(number for number in range(50) if job(number).id == one.id)
 

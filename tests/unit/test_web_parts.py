@@ -110,6 +110,45 @@ def test_a_preview_tells_of_the_hour_that_does_not_exist() -> None:
     assert "does not exist" not in str(found.fires[1].note)
 
 
+ON_THE_HOUR = {
+    "spec": {"fixedRate": "1h", "handler": "log"},
+    "state": "ACTIVE",
+    "anchor_at": datetime(2026, 11, 1, tzinfo=UTC),
+    "next_fire_at": datetime(2026, 11, 24, 11, tzinfo=UTC),
+}
+
+
+@pytest.mark.parametrize(
+    ("query", "first"),
+    [
+        ({"fixed_rate": "1h"}, "11:00:00"),
+        ({"fixed_rate": "1h", "end_time": "2027-01-01T00:00:00Z"}, "11:00:00"),
+        ({"fixed_rate": "2h"}, "12:25:00"),
+        ({"fixed_delay": "1h"}, "11:25:00"),
+    ],
+)
+def test_a_preview_of_an_edit_counts_from_the_grid_that_the_job_keeps(query: dict[str, str], first: str) -> None:
+    found = preview(PreviewQuery(**query), datetime(2026, 11, 24, 10, 25, tzinfo=UTC), ON_THE_HOUR)
+    assert found.fires[0].local[11:19] == first
+
+
+@pytest.mark.parametrize(
+    ("state", "next_fire_at", "query", "first"),
+    [
+        ("ACTIVE", datetime(2026, 11, 24, 10, 30, tzinfo=UTC), {"fixed_delay": "1h"}, "10:30:00"),
+        ("ACTIVE", datetime(2026, 11, 24, 10, 30, tzinfo=UTC), {"fixed_delay": "2h"}, "12:25:00"),
+        ("ACTIVE", None, {"fixed_delay": "1h"}, "11:25:00"),
+        ("SUSPENDED", datetime(2026, 11, 24, 10, 30, tzinfo=UTC), {"fixed_delay": "1h"}, "11:25:00"),
+    ],
+)
+def test_a_preview_of_an_edit_that_moves_no_fire_has_the_next_one_of_a_fixed_delay(
+    state: str, next_fire_at: datetime | None, query: dict[str, str], first: str
+) -> None:
+    row = {"spec": {"fixedDelay": "1h"}, "state": state, "anchor_at": None, "next_fire_at": next_fire_at}
+    found = preview(PreviewQuery(**query), datetime(2026, 11, 24, 10, 25, tzinfo=UTC), row)
+    assert [fire.local[11:19] for fire in found.fires] == [first]
+
+
 @pytest.mark.parametrize(
     ("query", "field"),
     [

@@ -178,17 +178,21 @@ def plan_changed(
         return _keep(row, verdict)
     since = row["paused_until"] if has_expired(row, now) and not moved else now
     effective_from = next_effective_from(since, row["effective_from"], last)
-    kept_grid = not moved or _has_same_rate(row["spec"], resource.spec)
-    anchor = (row["anchor_at"] if kept_grid else None) or _anchor(verdict.schedule, effective_from)
+    anchor = kept_anchor(row, resource.spec) or _anchor(verdict.schedule, effective_from)
     plan = _plan(verdict, effective_from=effective_from, anchor=anchor, last_fire_time=last)
     waits = has_live_run and verdict.schedule is not None and verdict.schedule.kind is ScheduleKind.FIXED_DELAY
     return _with_next(plan, None) if waits else plan
 
 
-def _has_same_rate(old: Mapping[str, Any], new: Mapping[str, Any]) -> bool:
-    """The grid of a fixedRate counts from the version that set it: a job edited more often than its period would never
-    fire if each edit of another field moved it. The specs are compared as they are: one of them may not be readable."""
-    return new.get("fixedRate") is not None and old.get("fixedRate") == new["fixedRate"]
+def kept_anchor(row: Mapping[str, Any], spec: Mapping[str, Any]) -> datetime | None:
+    """Return the anchor of a job that its new spec keeps, or None where its grid, if it has one, begins anew.
+
+    The grid of a fixedRate counts from the version that set it: a job edited more often than its period would never
+    fire if each edit of another field moved it. The specs are compared as they are: one of them may not be readable.
+    """
+    has_same_rate = spec.get("fixedRate") is not None and row["spec"].get("fixedRate") == spec["fixedRate"]
+    anchor: datetime | None = row["anchor_at"] if has_same_rate else None
+    return anchor
 
 
 def _had_no_schedule(row: Mapping[str, Any]) -> bool:

@@ -8,10 +8,13 @@ from pydantic import Field
 
 from scheduledjobs.core.agenda import fires
 from scheduledjobs.core.job import read_schedule
+from scheduledjobs.core.plan import kept_anchor, schedule_changed
+from scheduledjobs.core.reasons import JobState
 from scheduledjobs.core.schedule import FixedDelay
 from scheduledjobs.core.spec import parse_spec
 from scheduledjobs.core.words import words
 from scheduledjobs.errors import SpecError
+from scheduledjobs.store.queries import Row
 from scheduledjobs.web import shapes
 from scheduledjobs.web.filters import Moment, Question, Text
 from scheduledjobs.web.models import FieldError, Preview
@@ -37,10 +40,11 @@ class PreviewQuery(Question):
         return {"handler": "log", **given}
 
 
-def preview(query: PreviewQuery, now: datetime) -> Preview:
+def preview(query: PreviewQuery, now: datetime, row: Row | None = None) -> Preview:
     """Return the words of a schedule and its next moments after `query.after` or `now`; ProblemError 422 for a bad one.
 
-    A fixedRate without startTime counts from `now`, as it would if it were created now.
+    A fixedRate without startTime counts from `now`, as it would if it were created now; as the schedule of the job of
+    a `row`, which it would be edited to now, it keeps the grid that an edit keeps.
     """
     try:
         spec = parse_spec(query.spec())
@@ -51,14 +55,24 @@ def preview(query: PreviewQuery, now: datetime) -> Preview:
         detail = "; ".join(f"{each.field}: {each.message}" for each in errors)
         raise ProblemError(422, "The schedule cannot work", detail, error.reason, errors=errors) from None
     start = shapes.askable(query.after or now)
-    known = start + schedule.delay if isinstance(schedule, FixedDelay) else None
-    found = fires(schedule, start, query.count, now, known=known, zone=spec.time_zone)
+    anchor = kept_anchor(row, query.spec()) if row is not None else None
+    known = _after_delay(schedule, query, start, row) if isinstance(schedule, FixedDelay) else None
+    found = fires(schedule, start, query.count, anchor or now, known=known, zone=spec.time_zone)
     return Preview(
         schedule=schedule.text,
         time_zone=spec.time_zone,
         words=words(schedule),
         fires=[shapes.fire(*each) for each in found],
     )
+
+
+def _after_delay(schedule: FixedDelay, query: PreviewQuery, start: datetime, row: Row | None) -> datetime:
+    """Return the next moment of a fixedDelay: the recorded one, where it is known and the edit does not move it."""
+    if row is not None and row["state"] == JobState.ACTIVE and not schedule_changed(row["spec"], query.spec()):
+        recorded: datetime | None = row["next_fire_at"]
+        if recorded is not None and recorded > start:
+            return recorded
+    return start + schedule.delay
 
 
 def _field(message: str) -> tuple[str, str]:

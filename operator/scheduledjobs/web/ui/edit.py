@@ -17,6 +17,7 @@ from starlette.responses import Response
 
 from scheduledjobs.core.zone import zone_names
 from scheduledjobs.errors import ScheduledJobsError
+from scheduledjobs.store.queries import Row
 from scheduledjobs.web.models import FieldError, Handler, JobDetail, NewJob, Preview
 from scheduledjobs.web.preview import PreviewQuery, preview
 from scheduledjobs.web.problems import ProblemError, problem_of
@@ -208,7 +209,8 @@ async def _newer(request: Request, seen: Visit, known: JobDetail) -> JobDetail:
 
 async def _page(request: Request, draft: Draft, status: int = 200) -> Response:
     job, spec = draft.job, draft.spec or {}
-    coming, wrong = _coming(spec)
+    row = await request.app.state.reads.row(None, str(job.id)) if job else None  # who asks may see it: it was read so
+    coming, wrong = _coming(spec, row)
     is_typed = any(draft.form.get(kind) for kind in KINDS)
     found = [*draft.errors, *(wrong if is_typed else [])]
     errors, others = by_field(found, draft.names)
@@ -235,11 +237,11 @@ async def _page(request: Request, draft: Draft, status: int = 200) -> Response:
     )
 
 
-def _coming(spec: Mapping[str, Any]) -> tuple[Preview | None, list[FieldError]]:
-    """Return what the schedule means and when it fires next, or what is wrong with it."""
+def _coming(spec: Mapping[str, Any], row: Row | None) -> tuple[Preview | None, list[FieldError]]:
+    """Return what the schedule means and when it fires next, as that of the job of `row`, or what is wrong with it."""
     given = {name: spec[name] for name in SCHEDULING if name in spec}
     try:
-        return preview(PreviewQuery.model_validate({**given, "count": 10}), datetime.now(UTC)), []
+        return preview(PreviewQuery.model_validate({**given, "count": 10}), datetime.now(UTC), row), []
     except ValidationError as error:
         found = error.errors(include_input=False, include_url=False)
         return None, [FieldError(field=str(each["loc"][0]), message=each["msg"]) for each in found]
