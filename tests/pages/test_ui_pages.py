@@ -14,7 +14,7 @@ from tests.pages.asgi import Answer, call
 from tests.pages.ui_stub import job, site
 
 from scheduledjobs.core.reasons import FAILURE_STATES, State
-from scheduledjobs.errors import StoreUnavailable
+from scheduledjobs.errors import KubeUnavailable, StoreUnavailable
 from scheduledjobs.web.filters import JobFilters
 from scheduledjobs.web.problems import ProblemError
 from scheduledjobs.web.ui.actions import _Wrong, read_until
@@ -117,6 +117,14 @@ async def test_a_double_click_on_run_now_asks_for_one_run_on_every_tab(tab: str)
         await post(app, f"{AT}/run-now", ("token", token[1]))
     assert [asked[-1] for asked in parts.writes.asked] == [token[1], token[1]]
     assert re.fullmatch("page-[0-9a-f]{12}", token[1])
+
+
+async def test_a_run_that_was_not_answered_for_is_asked_for_again_as_the_same() -> None:
+    app, parts = site()
+    parts.writes.refusal = KubeUnavailable("the API server did not answer")
+    answer = await post(app, f"{AT}/run-now", ("token", "t1"), ("payload", "{}"))
+    assert answer.status == 503
+    assert '<input type="hidden" name="token" value="t1">' in answer.body.decode()
 
 
 async def test_a_payload_that_is_no_object_is_shown_at_its_field_and_kept() -> None:

@@ -40,8 +40,10 @@ class _Wrong(Exception):
 
 
 async def _form_page(request: Request, template: str, job: JobDetail, status: int = 200, **more: Any) -> Response:
-    known = {"job": job, "page": "jobs", "form": Fields([]), "errors": {}, "token": f"page-{token_hex(6)}"}
-    return await render(request, template, status, **known | more)
+    known = {"job": job, "page": "jobs", "form": Fields([]), "errors": {}} | more
+    # That of a form which comes again: what was not answered may have been carried out, and is not to be twice.
+    token = known["form"].text("token") or f"page-{token_hex(6)}"
+    return await render(request, template, status, **known, token=token)
 
 
 def _action(template: str) -> Callable[[Callable[..., Awaitable[Response]]], Callable[[Request], Awaitable[Response]]]:
