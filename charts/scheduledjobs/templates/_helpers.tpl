@@ -13,8 +13,8 @@
 {{- end }}
 
 {{- define "scheduledjobs.releaseLabels" -}}
-app.kubernetes.io/name: {{ include "scheduledjobs.name" . }}
-app.kubernetes.io/instance: {{ .Release.Name }}
+app.kubernetes.io/name: {{ include "scheduledjobs.name" . | quote }}
+app.kubernetes.io/instance: {{ .Release.Name | quote }}
 {{- end }}
 
 {{- define "scheduledjobs.selectorLabels" -}}
@@ -23,11 +23,11 @@ app.kubernetes.io/component: operator
 {{- end }}
 
 {{- define "scheduledjobs.commonLabels" -}}
-helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" | trunc 63 | trimSuffix "-" }}
-app.kubernetes.io/name: {{ include "scheduledjobs.name" . }}
-app.kubernetes.io/instance: {{ .Release.Name }}
+helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" | trunc 63 | trimSuffix "-" | quote }}
+app.kubernetes.io/name: {{ include "scheduledjobs.name" . | quote }}
+app.kubernetes.io/instance: {{ .Release.Name | quote }}
 app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
-app.kubernetes.io/managed-by: {{ .Release.Service }}
+app.kubernetes.io/managed-by: {{ .Release.Service | quote }}
 app.kubernetes.io/part-of: scheduledjobs
 {{- end }}
 
@@ -75,8 +75,8 @@ app.kubernetes.io/component: operator
 - name: SCHEDULEDJOBS_DATABASE_URL
   valueFrom:
     secretKeyRef:
-      name: {{ include "scheduledjobs.databaseSecret" . }}
-      key: {{ if .Values.demoPostgres.enabled }}uri{{ else }}{{ .Values.database.key }}{{ end }}
+      name: {{ include "scheduledjobs.databaseSecret" . | quote }}
+      key: {{ ternary "uri" .Values.database.key .Values.demoPostgres.enabled | quote }}
 {{- if .Values.database.caSecret.name }}
 {{- if .Values.demoPostgres.enabled }}
 {{- fail "database.caSecret is for a database of yours: demoPostgres has no TLS" }}
@@ -94,7 +94,7 @@ app.kubernetes.io/component: operator
 {{- define "scheduledjobs.databaseVolume" -}}
 - name: database-ca
   secret:
-    secretName: {{ .Values.database.caSecret.name }}
+    secretName: {{ .Values.database.caSecret.name | quote }}
     items: [{key: {{ .Values.database.caSecret.key | quote }}, path: ca.crt}]
 {{- end }}
 
@@ -102,7 +102,7 @@ app.kubernetes.io/component: operator
 {{- with .Values.notices.webhooks.existingSecret -}}
 - name: SCHEDULEDJOBS_WEBHOOKS
   valueFrom:
-    secretKeyRef: {name: {{ . }}, key: {{ $.Values.notices.webhooks.key }}}
+    secretKeyRef: {name: {{ . | quote }}, key: {{ $.Values.notices.webhooks.key | quote }}}
 {{- else }}
 {{- if .Values.notices.rules }}
 {{- fail "notices.rules need notices.webhooks.existingSecret, a Secret with the webhooks that they name" }}
@@ -185,10 +185,10 @@ capabilities: {drop: [ALL]}
 {{- define "scheduledjobs.bindTo" }}
 subjects:
 - kind: ServiceAccount
-  name: {{ .account }}
-  namespace: {{ .namespace }}
+  name: {{ .account | quote }}
+  namespace: {{ .namespace | quote }}
 roleRef:
   apiGroup: rbac.authorization.k8s.io
-  kind: {{ .kind }}
-  name: {{ .role }}
+  kind: {{ .kind | quote }}
+  name: {{ .role | quote }}
 {{- end }}
