@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import re
+from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
-from tests.chart.test_chart import CHART, HELMS, MONITORED, Strict, helm, of
+from tests.chart.test_chart import CHART, HELMS, MONITORED, SECRET, Strict, helm, of, pod_of, rendered
 
 
 def named(name: str, *, is_demo: bool) -> list[str]:
@@ -46,3 +48,16 @@ def named(name: str, *, is_demo: bool) -> list[str]:
 def test_a_name_that_yaml_takes_for_something_else_stays_a_name(name: str, is_demo: bool) -> None:  # noqa: FBT001
     plain = [text.replace("placeholder", name) for text in named("placeholder", is_demo=is_demo)]
     assert sorted(named(name, is_demo=is_demo)) == sorted(plain)
+
+
+def test_the_greatest_numbers_of_a_values_file_are_written_as_settings_read_them(tmp_path: Path) -> None:
+    """Helm reads a number of a file as a float, which it writes as 1e+06."""
+    known = json.loads((CHART / "values.schema.json").read_text())["properties"]["operator"]["properties"]
+    greatest = {key: one["maximum"] for key, one in known.items() if one.get("type") == "integer"}
+    (tmp_path / "values.yaml").write_text(json.dumps({"operator": greatest}))
+    for name in HELMS:
+        items = rendered((*SECRET, "-f", str(tmp_path / "values.yaml")), name)
+        (container,) = pod_of(items)["spec"]["containers"]
+        env = {entry["name"].removeprefix("SCHEDULEDJOBS_"): entry.get("value") for entry in container["env"]}
+        told = {key: env[re.sub("([A-Z])", r"_\1", key).upper()] for key in greatest}
+        assert told == {key: str(number) for key, number in greatest.items()}
