@@ -61,3 +61,22 @@ def test_the_greatest_numbers_of_a_values_file_are_written_as_settings_read_them
         env = {entry["name"].removeprefix("SCHEDULEDJOBS_"): entry.get("value") for entry in container["env"]}
         told = {key: env[re.sub("([A-Z])", r"_\1", key).upper()] for key in greatest}
         assert told == {key: str(number) for key, number in greatest.items()}
+
+
+@pytest.mark.parametrize("name", HELMS)
+def test_every_pod_of_the_release_goes_where_the_operator_may(name: str) -> None:
+    """On tainted nodes, `helm test` of a healthy release would wait for a pod that nothing takes."""
+    values = {
+        "nodeSelector": {"pool": "jobs"},
+        "tolerations": [{"key": "jobs", "operator": "Exists"}],
+        "priorityClassName": "high",
+        "resources": {"requests": {"cpu": "10m", "memory": "1Mi"}, "limits": {"cpu": "1", "memory": "2Mi"}},
+        "demoPostgres": {"enabled": True},
+    }
+    items = rendered(tuple(w for k, v in values.items() for w in ("--set-json", f"{k}={json.dumps(v)}")), name)
+    (postgres,), (smoke,) = of(items, "StatefulSet"), of(items, "Pod")
+    for spec in (pod_of(items)["spec"], postgres["spec"]["template"]["spec"], smoke["spec"]):
+        assert {key: spec.get(key) for key in ("nodeSelector", "tolerations", "priorityClassName")} == {
+            key: values[key] for key in ("nodeSelector", "tolerations", "priorityClassName")
+        }
+    assert smoke["spec"]["containers"][0].get("resources") == values["resources"]  # a quota may ask for them

@@ -156,6 +156,19 @@ readOnlyRootFilesystem: true
 capabilities: {drop: [ALL]}
 {{- end }}
 
+{{/* Where each pod of the release may run. Affinity is the operator's own. */}}
+{{- define "scheduledjobs.scheduling" -}}
+{{- with .Values.priorityClassName }}
+priorityClassName: {{ . | quote }}
+{{- end }}
+{{- with .Values.nodeSelector }}
+nodeSelector: {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- with .Values.tolerations }}
+tolerations: {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- end }}
+
 {{- define "scheduledjobs.jobRules" }}
 - apiGroups: [scheduledjobs.dev]
   resources: [scheduledjobs]
