@@ -9,7 +9,9 @@ from typing import Any
 
 import pytest
 import yaml
-from tests.chart.test_chart import CHART, HELMS, MONITORED, SECRET, Strict, helm, of, pod_of, rendered
+from dev.build import HELMS
+from dev.chart_docs import CHART
+from tests.chart.test_chart import DEMO, MONITORED, SECRET, Strict, helm, of, pod_of, rendered
 
 
 def named(name: str, *, is_demo: bool) -> list[str]:
@@ -80,3 +82,26 @@ def test_every_pod_of_the_release_goes_where_the_operator_may(name: str) -> None
             key: values[key] for key in ("nodeSelector", "tolerations", "priorityClassName")
         }
     assert smoke["spec"]["containers"][0].get("resources") == values["resources"]  # a quota may ask for them
+
+
+@pytest.mark.parametrize("value", ["fullnameOverride=a.b", "fullnameOverride=1a", "nameOverride=a.b"])
+def test_a_name_that_no_service_may_have_is_refused(value: str) -> None:
+    for name in HELMS:
+        words = ("template", "release", str(CHART), "--kube-version", "1.37.2", *SECRET, "--set", value)
+        done = helm(name, *words, check=False)
+        assert done.returncode != 0
+        assert value.partition("=")[0] in done.stderr
+
+
+@pytest.mark.parametrize("length", [8, 43, 44, 52, 63])
+def test_the_pods_of_the_demo_database_can_be_made_however_long_the_name(length: int) -> None:
+    """A pod's label controller-revision-hash is the name of its StatefulSet and eleven characters, 63 at most."""
+    fullname = "a" * (length - 2) + "-b"
+    items = rendered((*DEMO, "--set", f"fullnameOverride={fullname}"))
+    (postgres,), (secret,) = of(items, "StatefulSet"), of(items, "Secret")
+    name = postgres["metadata"]["name"]
+    assert len(name) <= 63 - 11
+    assert name == f"{fullname}-postgres" or length > 43
+    assert "--" not in name
+    assert (postgres["spec"]["serviceName"], secret["metadata"]["name"]) == (name, name)
+    assert name in {one["metadata"]["name"] for one in of(items, "Service")}

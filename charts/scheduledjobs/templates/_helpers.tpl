@@ -56,8 +56,9 @@ app.kubernetes.io/component: operator
 {{- end }}
 {{- end }}
 
+{{/* At most 52 characters: the pods of a StatefulSet have a label with its name and a hash, of 63 at most. */}}
 {{- define "scheduledjobs.demoPostgresName" -}}
-{{ include "scheduledjobs.fullname" . }}-postgres
+{{ include "scheduledjobs.fullname" . | trunc 43 | trimSuffix "-" }}-postgres
 {{- end }}
 
 {{- define "scheduledjobs.databaseSecret" -}}
