@@ -505,7 +505,9 @@ def test_the_chart_is_the_version_of_the_program() -> None:
 
 def test_notes_warn_of_the_demo_database() -> None:
     words = ("install", "release", str(CHART), "--dry-run=client", "-n", "default", *DEMO)
-    assert "WARNING: demoPostgres" in helm(HELMS[0], *words).stdout
+    said = helm(HELMS[0], *words).stdout
+    assert "WARNING: demoPostgres" in said
+    assert "what helm template writes (Argo CD) has a new password each time" in said
 
 
 def notes(*words: str) -> str:
