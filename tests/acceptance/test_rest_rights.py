@@ -16,6 +16,12 @@ def job(site: Site) -> dict[str, Any]:
     return {**made, "run": site.run(made)}
 
 
+@pytest.fixture(scope="module")
+def calling(site: Site) -> dict[str, Any]:
+    """A job of ours that calls a server."""
+    return site.create("calling", handler="http", payload={"url": "https://other.example/"})
+
+
 SPEC = {"spec": {"fixedRate": "5m", "handler": "log"}}
 READS = ["/jobs/{id}", "/jobs/{id}/logs", "/jobs/{id}/versions", "/jobs/{id}/why?at={at}", "/executions/{run}"]
 WRITES = [
@@ -84,8 +90,46 @@ def test_creates_nothing_in_another_namespace(site: Site) -> None:
     for query in ("", "?dryRun=true"):
         answer = site.rest.post(f"/jobs{query}", body)
         assert (answer.status, answer.reason) == (403, "Forbidden")
-        assert "cannot create resource" in answer.json["detail"]
+        assert "may not create scheduledjobs" in answer.json["detail"]
     assert site.replicas.cluster.kubectl("get", "sjob", "intruder", "-n", site.theirs, check=False).returncode == 1
+
+
+WITH_CREDENTIAL = {"url": "https://other.example/", "credential": "reports"}
+UNWRITTEN = [
+    ("nobody", "POST", "/jobs?dryRun=true", {"name": "intruder"}),
+    ("vera", "POST", "/jobs", {"name": "intruder"}),
+    ("vera", "PUT", "/jobs/{id}?dryRun=true", {}),
+    ("vera", "POST", "/jobs/{id}/run-now", {"payload": WITH_CREDENTIAL}),
+]
+
+
+@pytest.mark.parametrize(("who", "verb", "path", "more"), UNWRITTEN, ids=lambda value: str(value)[:24])
+def test_what_is_wrong_with_a_spec_is_said_to_nobody_who_may_not_write_it(
+    site: Site, calling: dict[str, Any], who: str, verb: str, path: str, more: dict[str, Any]
+) -> None:
+    """A spec that cannot work is refused with the names of credentials and their hosts, which are the namespace's."""
+    spec = {"fixedRate": "1h", "handler": "http", "payload": WITH_CREDENTIAL}
+    body = more if "payload" in more else {"spec": spec, **more, **({"namespace": site.ours} if more else {})}
+    answer = site.rest.call(verb, path.format(id=calling["id"]), body, token=site.tokens[who])
+    assert (answer.status, answer.reason) == (403, "Forbidden")
+    assert b"redential" not in answer.body
+    told = site.rest.call(verb, path.format(id=calling["id"]), body)
+    assert (told.status, told.fields) == (422, ["spec.payload.credential" if "spec" in body else "payload.credential"])
+
+
+def test_who_may_change_one_job_alone_changes_that_one(site: Site) -> None:
+    site.create("own")
+    site.create("not-own")
+    kubectl, here = site.replicas.cluster.kubectl, ("-n", site.ours)
+    kubectl("create", "serviceaccount", "otto", *here)
+    what = "--resource=scheduledjobs.scheduledjobs.dev"
+    kubectl("create", "role", "otto", "--verb=patch,get", what, "--resource-name=own", *here)
+    for role in ("otto", "vera"):
+        kubectl("create", "rolebinding", f"otto-{role}", f"--role={role}", f"--serviceaccount={site.ours}:otto", *here)
+    otto = kubectl("create", "token", "otto", *here).stdout.strip()
+    assert site.rest.put(f"/jobs/{site.ours}.own", SPEC, token=otto).status == 200
+    refused = site.rest.put(f"/jobs/{site.ours}.not-own", SPEC, token=otto)
+    assert (refused.status, refused.reason) == (403, "Forbidden")
 
 
 def test_a_reader_reads_and_changes_nothing(site: Site) -> None:

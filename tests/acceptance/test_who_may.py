@@ -282,9 +282,9 @@ async def test_what_a_caller_may_see_is_asked_once_however_many_namespaces_there
     auth, asked = Auth(load(), callers, namespaces), []
     ask = callers._ask_right
 
-    async def counted(caller: Caller, verb: str, namespace: str | None) -> bool:
+    async def counted(caller: Caller, verb: str, namespace: str | None, name: str) -> bool:
         asked.append((verb, namespace))
-        return await ask(caller, verb, namespace)
+        return await ask(caller, verb, namespace, name)
 
     monkeypatch.setattr(callers, "_ask_right", counted)
     assert await auth.scope(caller) == {people.namespace}

@@ -366,7 +366,7 @@ class Auth:
     async def scope(self, caller: Caller) -> None:
         return None
 
-    async def may_now(self, caller: Caller, verb: str, namespace: str) -> bool:
+    async def may_now(self, caller: Caller, verb: str, namespace: str, name: str = "") -> bool:
         return True
 
     async def check_origin(self, request: Any) -> None:

@@ -113,7 +113,7 @@ class Known:
         self.doubt = Doubt()
         self.who = Believed(line, self.doubt, ask)
         self.expires_at = expires_at
-        self.rights: OrderedDict[tuple[tuple[str, ...], str | None], Believed[bool]] = OrderedDict()
+        self.rights: OrderedDict[tuple[tuple[str, ...], str | None, str], Believed[bool]] = OrderedDict()
 
 
 class Callers:
@@ -153,15 +153,18 @@ class Callers:
         self._keep(key, known)  # only now: tokens that nobody knows must not push out those that somebody does
         return caller
 
-    async def may(self, caller: Caller, verb: str, namespace: str | None, *, anew: bool = False) -> bool:
+    async def may(
+        self, caller: Caller, verb: str, namespace: str | None, *, name: str = "", anew: bool = False
+    ) -> bool:
         """Return whether the caller may do that with ScheduledJobs in a namespace, or (None) in all of them.
 
-        `anew`: whatever was believed until now; then `KubeUnavailable` where the API server does not say.
+        `name`: with the job of that name; else with all of them. `anew`: whatever was believed until now; then
+        `KubeUnavailable` where the API server does not say.
         """
-        return await self.may_any(caller, (verb,), namespace, anew=anew)
+        return await self.may_any(caller, (verb,), namespace, name=name, anew=anew)
 
     async def may_any(
-        self, caller: Caller, verbs: tuple[str, ...], namespace: str | None, *, anew: bool = False
+        self, caller: Caller, verbs: tuple[str, ...], namespace: str | None, *, name: str = "", anew: bool = False
     ) -> bool:
         """Return whether the caller may do one of these things there; one answer is remembered for all of them."""
         if caller.token is None:
@@ -169,10 +172,10 @@ class Callers:
         key = _key(caller.token)
         known = self._find(key) or self._new(caller.token)
         self._keep(key, known)
-        right = known.rights.get((verbs, namespace))
+        right = known.rights.get((verbs, namespace, name))
         if right is None:
-            right = known.rights[verbs, namespace] = Believed(
-                self._line, known.doubt, lambda: self._ask_rights(caller, verbs, namespace)
+            right = known.rights[verbs, namespace, name] = Believed(
+                self._line, known.doubt, lambda: self._ask_rights(caller, verbs, namespace, name)
             )
             self._make_room(known)
         try:
@@ -243,14 +246,14 @@ class Callers:
             raise NotAuthenticated("The API server does not see this token: something on the way removes it.")
         return Caller(user["username"], tuple(user.get("groups", ())), token)
 
-    async def _ask_rights(self, caller: Caller, verbs: tuple[str, ...], namespace: str | None) -> bool:
+    async def _ask_rights(self, caller: Caller, verbs: tuple[str, ...], namespace: str | None, name: str) -> bool:
         for verb in verbs:
-            if await self._ask_right(caller, verb, namespace):
+            if await self._ask_right(caller, verb, namespace, name):
                 return True
         return False
 
-    async def _ask_right(self, caller: Caller, verb: str, namespace: str | None) -> bool:
-        attributes = {"group": GROUP, "resource": PLURAL, "verb": verb, "namespace": namespace or ""}
+    async def _ask_right(self, caller: Caller, verb: str, namespace: str | None, name: str) -> bool:
+        attributes = {"group": GROUP, "resource": PLURAL, "verb": verb, "namespace": namespace or "", "name": name}
         body = {
             "apiVersion": "authorization.k8s.io/v1",
             "kind": "SelfSubjectAccessReview",

@@ -61,9 +61,12 @@ class Auth:
         await self.check_origin(request)
         return await self.callers.who(token)
 
-    async def may_now(self, caller: Caller, verb: str, namespace: str) -> bool:
-        """Return whether the caller may do that with ScheduledJobs in a namespace, asked anew: for what is written."""
-        return await self.callers.may(caller, verb, namespace, anew=True)
+    async def may_now(self, caller: Caller, verb: str, namespace: str, name: str = "") -> bool:
+        """Return whether the caller may do that with a job of that name, or ("") of any, in a namespace.
+
+        It is asked anew: for what is written.
+        """
+        return await self.callers.may(caller, verb, namespace, name=name, anew=True)
 
     async def scope(self, caller: Caller) -> frozenset[str] | None:
         """Return the namespaces whose jobs and history the caller may see; None: all."""

@@ -71,7 +71,11 @@ class Writes:
         self._url = url
 
     async def create(self, caller: Caller, new: NewJob, *, dry_run: bool = False) -> JobDetail:
-        """Create a job; the answer waits a moment for the leader to have read it."""
+        """Create a job; the answer waits a moment for the leader to have read it.
+
+        Rights come before the spec, here as in all that writes: what is wrong with one names what its namespace has.
+        """
+        await self._must(caller, "create", new.namespace)
         verdict = await self._check(new.spec, new.namespace)
         body = {
             "apiVersion": f"{GROUP}/{VERSION}",
@@ -100,6 +104,7 @@ class Writes:
     ) -> JobDetail:
         """Replace the spec of a job; 412 if it is not the version of `if_match` any more."""
         row = await self._living(caller, id)
+        await self._must(caller, "patch", row["namespace"], row["name"])
         verdict = await self._check(spec, row["namespace"])
         kube = AsCaller(self._callers, caller)
         path = _path(row)
@@ -165,10 +170,11 @@ class Writes:
         requests.check_token(token)
         row = await self._living(caller, id)
         if payload is not None:
+            await self._must(caller, "patch", row["namespace"], row["name"])
             self._check_payload(row, payload)
         text = None if payload is None else orjson.dumps(payload).decode()
         if (known := await self._reads.request(row["id"], token)) is not None:
-            await self._must_patch(caller, row["namespace"])
+            await self._must(caller, "patch", row["namespace"], row["name"])
             requests.check_same(token, text, orjson.dumps(known["payload"]).decode())
         else:
             recorded = await self._recorded(caller, row)
@@ -187,7 +193,7 @@ class Writes:
     async def cancel(self, caller: Caller, execution_id: int) -> Execution:
         """Cancel an execution that waits or runs; 409 if it has ended, 503 if nobody says now who may."""
         found = await self._reads.execution(await self._auth.scope(caller), execution_id)
-        await self._must_patch(caller, found.namespace)
+        await self._must(caller, "patch", found.namespace, found.job)
         async with connect(self._url, "scheduledjobs web cancel", statement_timeout="5s", lock_timeout="2s") as conn:
             with conn.bounded(6.0):
                 asked = await cancel_execution(conn, execution_id, caller.name)
@@ -199,10 +205,10 @@ class Writes:
         tell_change(caller, "cancel", found.namespace, found.job, execution_id=execution_id)
         return await self._ended(execution_id)
 
-    async def _must_patch(self, caller: Caller, namespace: str) -> None:
-        """Refuse who may not change jobs, asked anew, where the API server is not asked to change one."""
-        if not await self._auth.may_now(caller, "patch", namespace):
-            detail = f"{caller.name} may not patch scheduledjobs in the namespace {namespace}"
+    async def _must(self, caller: Caller, verb: str, namespace: str, name: str = "") -> None:
+        """Refuse who may not do that to the job of that name, asked anew; where the API server is not asked first."""
+        if not await self._auth.may_now(caller, verb, namespace, name):
+            detail = f"{caller.name} may not {verb} scheduledjobs in the namespace {namespace}"
             raise ProblemError(403, "Forbidden", detail, "Forbidden")
 
     async def _ended(self, execution_id: int) -> Execution:
@@ -234,7 +240,7 @@ class Writes:
         kube = AsCaller(self._callers, caller)
         before, after = await change(kube, row["namespace"], row["name"], of_this, field_manager=MANAGER)
         if after is before:
-            await self._must_patch(caller, row["namespace"])
+            await self._must(caller, "patch", row["namespace"], row["name"])
         return after
 
     async def _current(self, kube: AsCaller, row: Row) -> Resource:
