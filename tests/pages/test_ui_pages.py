@@ -197,6 +197,20 @@ async def test_several_jobs_at_once_each_have_their_word() -> None:
     assert parts.writes.asked == [("pause", str(ONE.id), "forever", "")]
 
 
+@pytest.mark.parametrize("verb", ["pause", "resume"])
+async def test_a_change_that_the_leader_has_not_read_is_not_said_to_be_in_force(verb: str) -> None:
+    app, parts = site()
+
+    async def unread(*_: object) -> object:
+        return (await parts.reads.job(None, str(ONE.id))).model_copy(update={"is_mirrored": False})
+
+    setattr(parts.writes, verb, unread)
+    for path, form in ((f"{AT}/{verb}", []), ("/ui/jobs", [("action", verb), ("id", str(ONE.id))])):
+        answer = await post(app, path, *form)
+        told = await call(app, "GET", AT, headers={"Cookie": answer.headers["set-cookie"].partition(";")[0]})
+        assert "he leader has not read it yet" in told.body.decode()
+
+
 async def test_a_forged_message_is_not_shown() -> None:
     app, _ = site()
     for cookie in ("x", "W10=", "bnVsbA==", "W1siYSIsImdvb2QiLCJqYXZhc2NyaXB0OngiLCJiIl1d"):

@@ -23,6 +23,7 @@ from scheduledjobs.store.instances import list_instances
 from scheduledjobs.store.jobs import database_now
 from scheduledjobs.store.leadership import read_leadership
 from scheduledjobs.store.ledger import find_attempts, find_jobs
+from scheduledjobs.store.mirror import load_mirrored
 from scheduledjobs.store.queries import Row
 from scheduledjobs.store.sessions import Connection, Sessions
 from scheduledjobs.web import cursor, shapes
@@ -215,6 +216,11 @@ class Reads:
         """Return the row of a job."""
         async with self._sessions.session() as conn:
             return await self.find(conn, scope, id)
+
+    async def mirrored(self, job_id: UUID) -> Row | None:
+        """Return state, version, resource_version and annotations of a job as the leader has read it; None if never."""
+        async with self._sessions.session() as conn:
+            return (await load_mirrored(conn, [job_id])).get(job_id)
 
     async def namespaces(self) -> list[str]:
         """Return the namespaces that have or had jobs."""

@@ -145,18 +145,14 @@ class Writes:
         row = await self._living(caller, id)
         resource = await self._change(caller, row, lambda _: changes)
         tell_change(caller, "pause", row["namespace"], row["name"], paused_until=until)
-        wanted = read_pause(resource.meta.annotations)
-        end = wanted.until if wanted else None
-        await self._until(row["id"], lambda found: found["paused_until"] == end or found["state"] == JobState.DELETED)
-        return await self._reads.job(None, str(row["id"]))
+        return await self._annotated(resource)
 
     async def resume(self, caller: Caller, id: str) -> JobDetail:  # noqa: A002
         """End the pause of a job; 409 where the spec itself suspends it."""
         row = await self._living(caller, id)
-        await self._change(caller, row, requests.resume)
+        resource = await self._change(caller, row, requests.resume)
         tell_change(caller, "resume", row["namespace"], row["name"])
-        await self._until(row["id"], lambda found: found["paused_until"] is None)
-        return await self._reads.job(None, str(row["id"]))
+        return await self._annotated(resource)
 
     async def run_now(
         self,
@@ -281,22 +277,30 @@ class Writes:
             return await self._reads.job(None, str(meta.uid))
         return _planned(resource, verdict)
 
+    async def _annotated(self, resource: Resource) -> JobDetail:
+        """Return the job as it is in the database, and whether the leader has read its annotations."""
+        meta = resource.meta
+
+        def is_read(found: Row) -> bool:
+            same = found["version"] == meta.generation and found["annotations"] == dict(meta.annotations)
+            # What the leader has no use for, such as a status, raises the version in the API server alone.
+            return bool(
+                same or found["resource_version"] >= meta.resource_version or found["state"] == JobState.DELETED
+            )
+
+        is_mirrored = await self._until(meta.uid, is_read)
+        return (await self._reads.job(None, str(meta.uid))).model_copy(update={"is_mirrored": is_mirrored})
+
     async def _until(self, job_id: UUID, holds: Callable[[Row], bool]) -> bool:
         """Wait until the row of a job says so, not for long; return whether it did."""
         deadline = time.monotonic() + SEEN_SECONDS
         while True:
-            row = await self._row(job_id)
+            row = await self._reads.mirrored(job_id)
             if row is not None and holds(row):
                 return True
             if time.monotonic() > deadline:
                 return False
             await self._hub.wait(LOOK_SECONDS)
-
-    async def _row(self, job_id: UUID) -> Row | None:
-        try:
-            return await self._reads.row(None, str(job_id))
-        except ProblemError:
-            return None
 
 
 def _another(row: Row) -> ProblemError:

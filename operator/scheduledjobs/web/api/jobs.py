@@ -81,7 +81,8 @@ async def delete_job(id: JobId, caller: Writer, writes: Actions) -> None:  # noq
 
 @router.post("/{id}/pause", operation_id="pauseJob")
 async def pause_job(id: JobId, caller: Writer, writes: Actions, body: PauseRequest, response: Response) -> JobDetail:  # noqa: A002
-    """Suspend a job until a moment, or forever; GitOps does not undo it."""
+    """Suspend a job until a moment, or forever; GitOps does not undo it. With `isMirrored` false it is accepted, and
+    not yet in force: no leader has read it."""
     return _tagged(await writes.pause(caller, id, body.until, body.reason), response)
 
 

@@ -23,7 +23,7 @@ from scheduledjobs.web.ui.execution import execution_id, pretty, read_id
 from scheduledjobs.web.ui.forms import masks, moment_text
 from scheduledjobs.web.ui.job import job_id, job_route
 from scheduledjobs.web.ui.jobs import back_to
-from scheduledjobs.web.ui.page import UI, Fields, Flash, Visit, acting, fields, go, href, visit
+from scheduledjobs.web.ui.page import UI, Fields, Flash, Visit, acting, fields, go, href, unread, visit
 from scheduledjobs.web.ui.render import render
 
 router = APIRouter(prefix="/ui", include_in_schema=False)
@@ -127,8 +127,8 @@ def read_payload(text: str) -> dict[str, Any] | None:
 async def pause(request: Request, seen: Visit, job: JobDetail, form: Fields) -> Response:
     """Pause a job until a moment, with a reason."""
     until = read_until(form, job.time_zone, datetime.now(UTC))
-    await request.app.state.writes.pause(seen.caller, str(job.id), until, form.text("reason"))
-    return go(back_to(form.text("back"), href(job)), Flash(f"{job.namespace}/{job.name} is paused."))
+    found = await request.app.state.writes.pause(seen.caller, str(job.id), until, form.text("reason"))
+    return go(back_to(form.text("back"), href(job)), Flash(f"{job.namespace}/{job.name} is paused.{unread(found)}"))
 
 
 def read_until(form: Fields, zone: str, now: datetime) -> str:
@@ -172,8 +172,8 @@ def _zone(name: str) -> ZoneInfo:
 @_action("pause.html")
 async def resume(request: Request, seen: Visit, job: JobDetail, form: Fields) -> Response:
     """End the pause of a job."""
-    await request.app.state.writes.resume(seen.caller, str(job.id))
-    return go(back_to(form.text("back"), href(job)), Flash(f"{job.namespace}/{job.name} is resumed."))
+    found = await request.app.state.writes.resume(seen.caller, str(job.id))
+    return go(back_to(form.text("back"), href(job)), Flash(f"{job.namespace}/{job.name} is resumed.{unread(found)}"))
 
 
 @job_route(router, "/delete", "POST")

@@ -14,6 +14,7 @@ from starlette.responses import Response
 from scheduledjobs.core.reasons import JobState, State
 from scheduledjobs.errors import ScheduledJobsError
 from scheduledjobs.web.filters import JobFilters
+from scheduledjobs.web.models import JobDetail
 from scheduledjobs.web.problems import ProblemError, problem, problem_of
 from scheduledjobs.web.ui.page import UI, Flash, Visit, acting, conditional, fields, go, visit
 from scheduledjobs.web.ui.render import render
@@ -95,8 +96,9 @@ async def _each(
         try:
             job = await request.app.state.reads.job(seen.scope, id)
             name = f"{job.namespace}/{job.name}"
-            await verbs[action](str(job.id))
-            done.append(name)
+            answer = await verbs[action](str(job.id))
+            is_read = not isinstance(answer, JobDetail) or answer.is_mirrored
+            done.append(name if is_read else f"{name} (the leader has not read it yet)")
         except (ProblemError, ScheduledJobsError) as error:
             refused.append(f"{name}: {problem_of(error).detail}")
     return done, refused

@@ -19,6 +19,7 @@ from starlette.responses import RedirectResponse, Response
 
 from scheduledjobs.kube.caller import Caller
 from scheduledjobs.web.hub import SLOT_SECONDS
+from scheduledjobs.web.models import JobDetail
 
 Scope = frozenset[str] | None
 FLASH = "scheduledjobs_flash"
@@ -132,6 +133,11 @@ def flashes(request: Request) -> list[Flash]:
     except (ValueError, TypeError):
         return []
     return [one for one in made[:30] if one.kind in ("good", "bad") and (not one.href or one.href.startswith(UI))]
+
+
+def unread(answer: JobDetail) -> str:
+    """Return what is added to the message of a change that is made while the leader has not read it, else nothing."""
+    return "" if answer.is_mirrored else " The leader has not read it yet."
 
 
 def href(job: Any, *more: str) -> str:
