@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from copy import deepcopy
 from typing import Any
@@ -18,6 +18,7 @@ from scheduledjobs.handlers import load_registry
 from scheduledjobs.kube.caller import Caller
 from scheduledjobs.kube.listing import read_resource
 from scheduledjobs.web.hub import Hub
+from scheduledjobs.web.problems import ProblemError
 from scheduledjobs.web.reads import Reads
 from scheduledjobs.web.sessions import web_sessions
 from scheduledjobs.web.writes import Writes
@@ -63,11 +64,25 @@ class Api(Hub):
             await self._stage.mirror(self.resource)
 
 
+class LateAuth(Auth):
+    """Everybody may, and something happens before that is said."""
+
+    def __init__(self, meanwhile: Callable[[], Awaitable[object]] | None) -> None:
+        self._meanwhile = meanwhile
+
+    async def may_now(self, *_: object) -> bool:
+        if self._meanwhile is not None:
+            await self._meanwhile()
+        return True
+
+
 @asynccontextmanager
-async def writing(stage: Stage) -> AsyncIterator[tuple[Writes, Api, str]]:
-    """Lend writes, the API server and the uid of its job, which is mirrored."""
+async def writing(
+    stage: Stage, meanwhile: Callable[[], Awaitable[object]] | None = None
+) -> AsyncIterator[tuple[Writes, Api, str]]:
+    """Lend writes, the API server and the uid of its job, which is mirrored; `meanwhile` is what a review waits for."""
     api: Any = Api(stage)
-    auth: Any = Auth()
+    auth: Any = LateAuth(meanwhile)
     await stage.mirror(api.resource)
     async with web_sessions(stage.url) as sessions:
         registry = load_registry()
@@ -118,3 +133,17 @@ async def test_a_pause_of_a_job_that_is_suspended_by_its_spec_is_read_too(stage:
         api.raw["metadata"]["generation"] = 2
         paused = await writes.pause(ADA, uid, UNTIL, "upgrade")
         assert (paused.paused_until, paused.is_mirrored) == (None, True)
+
+
+async def test_a_run_that_ends_as_it_is_to_be_cancelled_is_refused_with_how_it_ended(stage: Stage) -> None:
+    async def end() -> None:
+        await stage.complete(replica, claimed)
+
+    async with writing(stage, end) as (writes, _, _):
+        stage.tick(hours=1)
+        await stage.fire()
+        replica = await stage.replica()
+        (claimed,) = await stage.claim(replica)
+        with pytest.raises(ProblemError, match="the execution has ended already: SUCCEEDED") as caught:
+            await writes.cancel(ADA, claimed["id"])
+        assert (caught.value.status, caught.value.reason) == (409, "ExecutionEnded")

@@ -11,7 +11,7 @@ from urllib.parse import urlencode
 
 import pytest
 from tests.pages.asgi import Answer, call
-from tests.pages.ui_stub import job, site
+from tests.pages.ui_stub import job, run, site
 
 from scheduledjobs.core.reasons import FAILURE_STATES, State
 from scheduledjobs.errors import KubeUnavailable, StoreUnavailable
@@ -209,6 +209,28 @@ async def test_a_change_that_the_leader_has_not_read_is_not_said_to_be_in_force(
         answer = await post(app, path, *form)
         told = await call(app, "GET", AT, headers={"Cookie": answer.headers["set-cookie"].partition(";")[0]})
         assert "he leader has not read it yet" in told.body.decode()
+
+
+@pytest.mark.parametrize(
+    ("state", "words"),
+    [
+        (State.CANCELLED, "It is cancelled."),
+        (State.RUNNING, "It is asked to stop"),
+        (State.SUCCEEDED, "It is not cancelled: it ended before it was stopped, as SUCCEEDED."),
+        (State.TIMED_OUT, "It is not cancelled: it ended before it was stopped, as TIMED_OUT."),
+    ],
+)
+async def test_only_a_run_that_is_cancelled_is_said_to_be(state: State, words: str) -> None:
+    app, parts = site()
+
+    async def cancel(*_: object) -> object:
+        return run(1001, state)
+
+    parts.writes.cancel = cancel
+    answer = await post(app, "/ui/executions/1001/cancel")
+    told = await call(app, "GET", AT, headers={"Cookie": answer.headers["set-cookie"].partition(";")[0]})
+    assert words in told.body.decode()
+    assert ("It is cancelled." in told.body.decode()) == (state is State.CANCELLED)
 
 
 async def test_a_forged_message_is_not_shown() -> None:

@@ -19,7 +19,7 @@ import orjson
 from scheduledjobs.core import requests
 from scheduledjobs.core.pause import read_pause
 from scheduledjobs.core.plan import Judge, Verdict, plan_new, with_pause
-from scheduledjobs.core.reasons import JobState
+from scheduledjobs.core.reasons import LIVE_STATES, JobState
 from scheduledjobs.core.resource import GROUP, KIND, RUN_NOW, VERSION, Resource
 from scheduledjobs.core.spec import unknown_fields
 from scheduledjobs.errors import Conflict, KubeError
@@ -187,14 +187,18 @@ class Writes:
         return known if known and await self._reads.request(row["id"], known) else None
 
     async def cancel(self, caller: Caller, execution_id: int) -> Execution:
-        """Cancel an execution that waits or runs; 409 if it has ended, 503 if nobody says now who may."""
+        """Cancel an execution that waits or runs; 409 if it has ended, 503 if nobody says now who may.
+
+        One that ends before its handler has stopped may have succeeded, or run out of time, all the same.
+        """
         found = await self._reads.execution(await self._auth.scope(caller), execution_id)
         await self._must(caller, "patch", found.namespace, found.job)
         async with connect(self._url, "scheduledjobs web cancel", statement_timeout="5s", lock_timeout="2s") as conn:
             with conn.bounded(6.0):
                 asked = await cancel_execution(conn, execution_id, caller.name)
-                if asked is None:
-                    detail = f"the execution has ended already: {found.state}"
+                if asked is None:  # maybe since it was read above
+                    ended = await self._reads.execution(None, execution_id)
+                    detail = f"the execution has ended already: {ended.state}"
                     raise ProblemError(409, "It has ended", detail, "ExecutionEnded")
                 await notify(conn, STOP)
                 await notify(conn, CHANGED)
@@ -211,7 +215,7 @@ class Writes:
         deadline = time.monotonic() + SEEN_SECONDS
         while True:
             found = await self._reads.execution(None, execution_id)
-            if found.finished_at is not None or time.monotonic() > deadline:
+            if found.state not in LIVE_STATES or time.monotonic() > deadline:
                 return Execution(**found.model_dump(include=set(Execution.model_fields)))
             await self._hub.wait(LOOK_SECONDS)
 

@@ -15,6 +15,7 @@ import orjson
 from fastapi import APIRouter, Request
 from starlette.responses import Response
 
+from scheduledjobs.core.reasons import LIVE_STATES, State
 from scheduledjobs.core.zone import load_zone
 from scheduledjobs.errors import ScheduledJobsError, SpecError
 from scheduledjobs.web.models import JobDetail
@@ -197,8 +198,11 @@ async def cancel(request: Request) -> Response:
         found = await request.app.state.writes.cancel(seen.caller, id)
     except REFUSED as error:
         return _told(error, back)
-    text = "It is cancelled." if found.finished_at else "It is asked to stop; a handler may take a moment."
-    return go(back, Flash(text))
+    if found.state is State.CANCELLED:
+        return go(back, Flash("It is cancelled."))
+    if found.state in LIVE_STATES:
+        return go(back, Flash("It is asked to stop; a handler may take a moment."))
+    return go(back, Flash(f"It is not cancelled: it ended before it was stopped, as {found.state}.", "bad"))
 
 
 @router.post("/executions/{id}/again", name="again")
