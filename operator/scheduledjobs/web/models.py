@@ -97,7 +97,7 @@ class Output(Model):
 
 
 class ExecutionDetail(Execution):
-    """An execution with all that is known of it. Values of the payload that look like secrets are masked."""
+    """An execution with all that is known of it. Values of the payload that look like secrets are masked here."""
 
     due_at: Instant | None = Field(default=None, description="Fire time and jitter; null where there is no jitter")
     payload: dict[str, Any]
@@ -154,7 +154,7 @@ class Job(Model):
 class JobDetail(Job):
     """A job with its spec, the moments that come and the newest executions."""
 
-    spec: dict[str, Any]
+    spec: dict[str, Any] = Field(description="As in the manifest: nothing in it is masked")
     created_at: Instant
     updated_at: Instant
     next_fire_times: list[Fire]
@@ -185,7 +185,7 @@ class Version(Model):
     by: str = Field(description="The field manager, or what happened where nobody wrote: pause ended, deleted")
     state: JobState
     message: str | None = None
-    spec: dict[str, Any]
+    spec: dict[str, Any] = Field(description="As in the manifest: nothing in it is masked")
     changes: list[Change]
 
 
