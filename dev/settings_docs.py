@@ -46,7 +46,7 @@ def page() -> str:
 def chart_values() -> dict[str, str]:
     """Return which value of the chart each variable is set from, where it is one value as it stands."""
     text = TEMPLATE.read_text()
-    found = re.findall(r"- name: (SCHEDULEDJOBS_\w+)\n\s+value: \{\{ \.Values\.([\w.]+) \| quote \}\}", text)
+    found = re.findall(r"- name: (SCHEDULEDJOBS_\w+)\n\s+value: \{\{ (?:int64 )?\.Values\.([\w.]+) \| quote \}\}", text)
     lists = re.findall(r"with \.Values\.([\w.]+) \}\}\s*- name: (SCHEDULEDJOBS_\w+)\n\s+value: \{\{ join", text)
     return {name: f"`{value}`" for name, value in [*found, *((name, value) for value, name in lists)]}
 

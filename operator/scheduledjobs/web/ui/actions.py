@@ -40,11 +40,13 @@ class _Wrong(Exception):
         self.field = field
 
 
-async def _form_page(request: Request, template: str, job: JobDetail, status: int = 200, **more: Any) -> Response:
-    known = {"job": job, "page": "jobs", "form": Fields([]), "errors": {}} | more
+async def _form_page(
+    request: Request, template: str, job: JobDetail, status: int = 200, *, form: Fields, **more: Any
+) -> Response:
     # That of a form which comes again: what was not answered may have been carried out, and is not to be twice.
-    token = known["form"].text("token") or f"page-{token_hex(6)}"
-    return await render(request, template, status, **known, token=token)
+    token = form.text("token") or f"page-{token_hex(6)}"
+    known = {"job": job, "page": "jobs", "errors": {}, "form": form, "token": token}
+    return await render(request, template, status, **known | more)
 
 
 def _action(template: str) -> Callable[[Callable[..., Awaitable[Response]]], Callable[[Request], Awaitable[Response]]]:
