@@ -9,7 +9,8 @@ import pytest
 
 DOCS = Path(__file__).parents[2] / "docs"
 RUNBOOKS = sorted((DOCS / "runbooks").glob("*.md"))
-PROGRAMS = {"kubectl", "psql", "scheduledjobs", "promtool", "helm"}
+STEPS = DOCS / "runbooks" / "step-failing.md"
+PROGRAMS = {"kubectl", "psql", "scheduledjobs", "promtool", "helm", "curl"}
 
 
 @pytest.mark.parametrize("page", RUNBOOKS, ids=lambda page: page.stem)
@@ -34,3 +35,12 @@ def test_logs_of_pods_by_label_are_read_whole_and_only_of_the_operators() -> Non
     found = [line for line in lines if re.search(r"kubectl\b.* logs\b.* -l ", line)]
     assert len(found) > 5
     assert [line for line in found if "component=operator --tail=-1" not in line] == []
+
+
+def test_every_step_that_can_fail_stands_in_the_runbook() -> None:
+    source = DOCS.parent / "operator" / "scheduledjobs"
+    leader = re.findall(r'^ {12}\("([a-z ]+)", self\.', (source / "leading.py").read_text(), re.M)
+    replica = re.findall(r'^ {12}"([a-z]+)": \(self\._', (source / "app.py").read_text(), re.M)
+    told = re.findall(r"`([a-zA-Z ]+)`", "".join(re.findall(r"^\| `.*?\|", STEPS.read_text(), re.M)))
+    assert len(leader) + len(replica) > 20
+    assert set(told) == {*leader, *replica, "notice", "deliver NAME"}

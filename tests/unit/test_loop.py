@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import suppress
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -16,8 +17,9 @@ from scheduledjobs.steps.loop import GRID_SECONDS, Loops, keep, together
 from scheduledjobs.web.health import Pulse
 
 
-async def run_until(count: int, failing: Exception) -> int:
-    """Keep a step that fails each time, without the pauses between, until it was called `count` times."""
+async def run_until(count: int, failing: Exception, seconds: float = 0.0) -> int:
+    """Keep a step that fails each time, without the pauses between, until it was called `count` times. Each takes so many
+    seconds of a clock of its own."""
     calls, done = 0, asyncio.Event()
 
     async def at_once(_seconds: float, _wake: Any) -> None:
@@ -32,7 +34,7 @@ async def run_until(count: int, failing: Exception) -> int:
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("scheduledjobs.steps.loop.pause", at_once)
-        task = asyncio.create_task(keep("test", step, every_seconds=60))
+        task = asyncio.create_task(keep("test", step, every_seconds=60, monotonic=lambda: 1e6 + calls * seconds))
         await asyncio.wait_for(done.wait(), 5)
         task.cancel()
         with suppress(asyncio.CancelledError):
@@ -45,6 +47,16 @@ async def test_a_step_that_fails_is_tried_again(error: Exception) -> None:
     with structlog.testing.capture_logs() as logs:
         assert await run_until(3, error) >= 3
     assert [log["failures"] for log in logs][:2] == [1, 2]
+
+
+async def test_a_step_that_fails_for_hours_is_in_the_log_of_the_last_minutes() -> None:
+    """Whoever is called reads the last ten minutes: said at powers of two alone there would be nothing in them."""
+    with structlog.testing.capture_logs() as logs:
+        await run_until(7200, StoreUnavailable("no connection"), 1.0)
+    said = [log["failures"] for log in logs]
+    assert said[:9] == [1, 2, 4, 8, 16, 32, 64, 128, 256]
+    assert max(later - sooner for sooner, later in pairwise(said)) <= 300
+    assert len(said) < 40
 
 
 async def test_a_step_that_fails_for_hours_is_tried_again() -> None:

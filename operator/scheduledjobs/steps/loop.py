@@ -28,6 +28,9 @@ MOST_DOUBLINGS = 10
 PATIENCE_SECONDS = 60.0
 """How long a pass may take before its loop counts as standing still."""
 
+SAID_SECONDS = 300.0
+"""A pass that fails again and again is told of so often at least: who is called looks at the last minutes of the log."""
+
 AGAIN_SECONDS = 1.0
 GRID_SECONDS = 0.25
 
@@ -40,13 +43,14 @@ async def keep(
     wake: asyncio.Event | None = None,
     tick: Callable[[str, float], None] = lambda _name, _seconds: None,
     patience: float = PATIENCE_SECONDS,
+    monotonic: Callable[[], float] = time.monotonic,
 ) -> None:
     """Run `step` again and again until cancelled: when its time has come, or `wake` is set.
 
     `tick(name, seconds)` is called at the start and after each pass, failed or not: it says that the loop is alive,
     and within how many seconds it will have said so again, `patience` of them for the pass itself.
     """
-    failures = 0
+    failures, said_at = 0, 0.0
     failed = metrics.STEP_FAILURES.labels(step=name)
     tick(name, patience)
     while True:
@@ -61,7 +65,9 @@ async def keep(
             failures += 1
             failed.inc()
             wait = min(0.1 * 2 ** min(failures, MOST_DOUBLINGS), LONGEST_WAIT_SECONDS)
-            if failures & (failures - 1) == 0:  # the 1st, 2nd, 4th, 8th...: an outage must not fill the log
+            # The 1st, 2nd, 4th, 8th...: an outage must not fill the log.
+            if failures & (failures - 1) == 0 or monotonic() - said_at >= SAID_SECONDS:
+                said_at = monotonic()
                 report_failure(name, error, failures)
         wait = together(every_seconds, time.time()) if wait is None else wait
         tick(name, wait + patience)
