@@ -17,6 +17,7 @@ from scheduledjobs.store import listen as listening
 from scheduledjobs.store.leadership import SEAT, TRANSACTION_TIMEOUT_SINCE, take_over
 from scheduledjobs.store.listen import LISTENING, listen
 from scheduledjobs.store.sessions import Connection, Sessions, connect, replica_sessions
+from scheduledjobs.web.sessions import web_sessions
 
 SHORT = {"lock_timeout": "2s", "idle_in_transaction_session_timeout": "2s"}
 EVERY = {
@@ -98,6 +99,19 @@ async def test_every_session_has_its_limits_and_keepalives(database: str) -> Non
             wanted = {"keepalives_idle": "5", "tcp_user_timeout": "10000", "connect_timeout": "5"}
             assert wanted.items() <= client.items()
     assert found.keys() == EXPECTED.keys()
+
+
+async def test_no_session_has_its_statements_compiled(database: str) -> None:
+    """Where the server can, a claim of a long backlog takes seconds to compile each time, and so is given up."""
+    with psycopg.connect(database, autocommit=True) as conn:
+        conn.execute(f"ALTER DATABASE {conn.info.dbname} SET jit = on".encode())
+        assert conn.execute("SELECT context FROM pg_settings WHERE name = 'jit'").fetchone() == ("user",)
+    found = {}
+    async with every_session(database) as connections, web_sessions(database) as web, web.session() as page:
+        for conn in [*connections, page]:
+            ask = "SELECT current_setting('application_name'), current_setting('jit')"
+            found |= dict(await (await conn.execute(ask)).fetchall())
+    assert found == dict.fromkeys([*EXPECTED, "scheduledjobs web"], "off")
 
 
 async def test_a_default_of_the_database_does_not_change_the_isolation(database: str) -> None:

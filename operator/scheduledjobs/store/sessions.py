@@ -59,9 +59,13 @@ EVERY_SESSION = {
     "tcp_keepalives_interval": "2",
     "tcp_keepalives_count": "3",
     "tcp_user_timeout": "10000",
+    "jit": "off",
 }
 """Whatever the database or the role was given as a default; and the server notices that we have vanished, too: two
-hours by default, for which such a session would hold its place, its locks and a leader's seat."""
+hours by default, for which such a session would hold its place, its locks and a leader's seat.
+
+Statements that take milliseconds are not compiled: where much waits their cost is guessed so high that the server would
+compile them at each execution, for seconds."""
 
 # A float of a resource that has no fraction is kept by jsonb as an integer, of hundreds of digits even. The standard
 # library reads that as one, which then cannot be written as JSON; orjson reads back the float.
