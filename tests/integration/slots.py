@@ -48,8 +48,9 @@ async def claims(
     clock: Callable[[], float] | None = None,
     on_claimed: Callable[[], None] = lambda: None,
     may_start: Callable[[], bool] = lambda: True,
+    **settings: str,
 ) -> AsyncIterator[Claim]:
-    async with Sessions(stage.url, "test", size=1) as sessions:
+    async with Sessions(stage.url, "test", size=1, **settings) as sessions:
         complete = Complete(sessions, lambda *_: None, lambda *_: None)
         runner = cast("Runner", slots)
         step = Claim(

@@ -13,6 +13,8 @@ from tests.integration.conftest import Stage
 from tests.integration.plans import rows_read, tables_read_whole
 from tests.integration.slots import Slots, claims
 
+from scheduledjobs.errors import StoreBusy
+from scheduledjobs.steps.claim import QUICK_SECONDS
 from scheduledjobs.store.executions import claim_executions, claim_fairly, lock_claims
 from scheduledjobs.store.sessions import POINT_READS, connect
 
@@ -149,6 +151,28 @@ async def test_a_fair_claim_that_others_left_short_is_tried_again_at_once(stage:
             assert slots.free_slots == 5
             assert await step.step() == 0.0
             assert slots.free_slots == 0
+
+
+async def test_after_a_fair_claim_that_took_too_long_claims_are_quick_for_a_while(stage: Stage) -> None:
+    """Else nothing is claimed while what waits grows, and with it the time that a fair claim takes."""
+    waiting(stage, "flood", 200, ago=60)
+    now, slots = 0.0, Slots(5)
+    async with (
+        claims(stage, slots, clock=lambda: now, lock_timeout="50ms") as step,
+        connect(stage.url, "other") as other,
+    ):
+        await step.step()  # full, so the next one is fair
+        waiting(stage, "small", 1, ago=1)
+        slots.empty()
+        async with other.transaction():
+            await other.execute("LOCK TABLE job_execution_log")
+            with pytest.raises(StoreBusy):
+                await step.claim(await stage.replica(), 5)
+        for expected in ({"flood"}, {"flood"}, {"flood", "small"}):
+            slots.empty()
+            await step.step()
+            assert {a.namespace for a in slots.running[-slots.count :]} == expected
+            now += QUICK_SECONDS / 2
 
 
 async def test_what_was_claimed_is_told_once_a_batch_and_nothing_is_not(stage: Stage) -> None:

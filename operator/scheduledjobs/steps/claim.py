@@ -18,7 +18,7 @@ import structlog
 from scheduledjobs import metrics
 from scheduledjobs.core.reasons import Reason, ScheduleKind, Trigger
 from scheduledjobs.core.spec import ConcurrencyPolicy, MisfirePolicy, Retry
-from scheduledjobs.errors import SpecError
+from scheduledjobs.errors import SpecError, StoreBusy
 from scheduledjobs.handlers.assignment import Assignment
 from scheduledjobs.handlers.runner import Runner
 from scheduledjobs.steps.complete import Complete
@@ -48,6 +48,9 @@ UNSURE_SECONDS = 1.0
 LOOK_SECONDS = 0.1
 ALONE_SECONDS = 0.5
 """Where one namespace alone waits, turns are asked for so seldom: they cost several times what a quick claim does."""
+
+QUICK_SECONDS = 10.0
+"""How long no turns are asked for after a claim that asked for them was given up: the server is too slow for them."""
 
 
 class Given(TypedDict):
@@ -94,7 +97,7 @@ class Claim:
         """Slots for what is being inserted, and for what a claim on its way may bring."""
         self._unsure_until = 0.0
         self._was_fair = False
-        self._alone_until = 0.0
+        self._quick_until = 0.0
         self._sessions = sessions
         self._runner = runner
         self._complete = complete
@@ -203,13 +206,15 @@ class Claim:
 
     async def claim(self, replica: UUID, slots: int) -> list[Assignment]:
         """Claim up to `slots` executions and start them; return what was claimed."""
-        sent_at, self._asked = self._monotonic(), slots
+        sent_at, self._asked, self._was_fair = self._monotonic(), slots, False
         try:
             async with self._sessions.session() as conn:
                 rows = await self._take(conn, replica, slots)
                 specs = await self._specs.learn(conn, {_version(row) for row in rows})
-        except BaseException:
+        except BaseException as error:
             self._is_unanswered = True  # what it took is looked for
+            if self._was_fair and isinstance(error, StoreBusy):
+                self._quick_until = self._monotonic() + QUICK_SECONDS
             raise
         finally:
             self._asked = 0
@@ -233,19 +238,18 @@ class Claim:
 
     async def _take(self, conn: Connection, replica: UUID, slots: int) -> list[Row]:
         """Take what waits. Its order matters only while more waits than can run: then namespaces take turns."""
-        self._was_fair = False
         if self._is_limited:
             async with conn.transaction():
                 await lock_claims(conn)
                 return await claim_fairly(conn, replica, self._handlers, slots, self._limit, self._limits)
         now = self._monotonic()
-        self._was_fair = self._is_contended and now >= self._alone_until
+        self._was_fair = self._is_contended and now >= self._quick_until
         if not self._was_fair:
             return await claim_executions(conn, replica, self._handlers, slots)
         rows = await claim_fairly(conn, replica, self._handlers, slots)
         in_turn = [row["namespace"] for row in rows if row["reason"] != Reason.HANDED_OVER]  # which goes before all
         if len(rows) == slots and len(in_turn) > 1 and len(set(in_turn)) == 1:
-            self._alone_until = now + ALONE_SECONDS  # any other that waited would have had its turn
+            self._quick_until = now + ALONE_SECONDS  # any other that waited would have had its turn
         return rows
 
     async def reconcile(self, replica: UUID) -> None:
