@@ -11,9 +11,11 @@ from tests.integration.conftest import KEPT, Stage, resource
 from tests.integration.test_claims import ENDED, ROWS_READ
 
 from scheduledjobs.core.resource import RUN_NOW
+from scheduledjobs.errors import StoreError
 from scheduledjobs.steps import prune
 from scheduledjobs.steps.mirror import Gone, Seen
 from scheduledjobs.store.mirror import forget_jobs
+from scheduledjobs.store.partitions import DAY, list_partitions, partition_name
 from scheduledjobs.store.sessions import connect
 
 KEYS = {
@@ -135,6 +137,26 @@ async def test_a_deleted_job_that_somebody_has_locked_is_forgotten_later(stage: 
         assert [row["id"] for row in stage.rows("SELECT id FROM job_definition")] == [locked]
     await stage.prune()
     assert stage.rows("SELECT id FROM job_definition") == []
+
+
+async def test_a_day_that_cannot_be_dropped_is_told_and_keeps_nothing_else(stage: Stage) -> None:
+    """Somebody made a view of it, and the days come oldest first."""
+    gone(stage, 1)
+    stage.tick(days=KEPT.days + 2)
+    async with connect(stage.url, "test") as conn:
+        oldest = min(await list_partitions(conn))
+        name = partition_name("job_execution_log", oldest)
+        await conn.execute(f"CREATE VIEW mine AS SELECT * FROM {name}".encode())
+    for _ in range(2):  # at the next pass it is a table that is no day of the log any more
+        with pytest.raises(StoreError, match=f"cannot drop table {name}"):
+            await stage.prune()
+        async with connect(stage.url, "test") as conn:
+            assert min(await list_partitions(conn)) == (await stage.now() - KEPT).date() > oldest + DAY
+        assert stage.rows("SELECT id FROM job_definition") == []
+    async with connect(stage.url, "test") as conn:
+        await conn.execute("DROP VIEW mine")
+    await stage.prune()
+    assert stage.rows(f"SELECT to_regclass('{name}') AS there") == [{"there": None}]
 
 
 @pytest.mark.parametrize("is_analyzed", [True, False])

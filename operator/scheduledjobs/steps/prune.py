@@ -49,17 +49,17 @@ class Prune:
 
     async def prune(self, now: datetime) -> None:
         """Make the days from yesterday to a week ahead of `now`; drop those wholly past the retention, and forget what
-        was deleted or ended before it."""
+        was deleted or ended before it. Raises `StoreError` at the end where a day could not be made or dropped."""
         today, kept_from = now.date(), oldest_kept(timedelta(days=self._retention_days), now)
-        failed: StoreError | None = None
+        failed: list[StoreError] = []
         try:
             async with self._sessions.session() as conn:
                 await ensure_days(conn, today - timedelta(days=1), today + timedelta(days=DAYS_AHEAD))
         except StoreError as error:  # the alert of days that run out, and what frees a disk, are for just that
-            failed = error
+            failed.append(error)
         async with self._sessions.session() as conn:
             metrics.DAYS_AHEAD.set(sum(day > today for day in await list_partitions(conn)))
-            dropped = await drop_expired(conn, kept_from.date())
+            dropped = await drop_expired(conn, kept_from.date(), lambda _, error: failed.append(error))
             forgotten = await _forget_jobs(conn, kept_from)  # after the days that have their rows
             await forget_instances(conn, self._retention_days)
             await forget_terms(conn, self._retention_days)
@@ -73,8 +73,8 @@ class Prune:
             log.info("dropped days past the retention", days=[str(day) for day in dropped])
         if forgotten:
             log.info("forgot deleted jobs past the retention", count=forgotten)
-        if failed is not None:
-            raise failed
+        if failed:
+            raise failed[0]
 
 
 async def _forget_jobs(conn: Connection, kept_from: datetime) -> int:

@@ -11,13 +11,15 @@ it and the drop, when the table is no day of the log any more and is found by it
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import suppress
 from datetime import UTC, date, datetime, timedelta
 
 from psycopg import errors, sql
 
+from scheduledjobs.errors import StoreError
 from scheduledjobs.store.queries import fetch_all, fetch_one
-from scheduledjobs.store.sessions import Connection, settle
+from scheduledjobs.store.sessions import Connection, our_errors, settle
 
 PARENTS = ("job_execution_log", "job_execution_attempt", "job_execution_output")
 DAY = timedelta(days=1)
@@ -77,22 +79,38 @@ async def has_live_rows(conn: Connection, day: date) -> bool:
     return bool(row and row["has_live"])
 
 
-async def drop_expired(conn: Connection, before: date) -> list[date]:
-    """Drop the days before `before` that have nothing live; return them, oldest first. `conn` is in autocommit."""
+async def drop_expired(conn: Connection, before: date, on_bad: Callable[[date, StoreError], None]) -> list[date]:
+    """Drop the days before `before` that have nothing live; return them, oldest first. `conn` is in autocommit.
+
+    `on_bad(day, error)` is told of a day that cannot be dropped: somebody made a view of it, or reads for too long. It
+    keeps no other day. Raises `StoreUnavailable` where the link is broken.
+    """
     dropped = []
     is_owner = await owns_log(conn)
     days = dict.fromkeys(await list_detached(conn), False) | await list_partitions(conn)
     for day, is_detaching in sorted(days.items()):
-        if day >= before or (not is_detaching and await has_live_rows(conn, day)):
+        if day >= before:
             continue
-        if is_owner:
-            for parent in reversed(PARENTS):
-                name = partition_name(parent, day)
-                await _drop(conn, parent, name, is_detaching=is_detaching and parent == PARENTS[0])
-        elif not all([await drop_day(conn, parent, day) for parent in reversed(PARENTS)]):
-            continue  # somebody reads the log for longer than others can wait: at the next pass
-        dropped.append(day)
+        try:
+            async with our_errors():
+                if await _drop_expired(conn, day, is_owner=is_owner, is_detaching=is_detaching):
+                    dropped.append(day)
+        except StoreError as error:
+            if conn.closed:
+                raise
+            on_bad(day, error)
     return dropped
+
+
+async def _drop_expired(conn: Connection, day: date, *, is_owner: bool, is_detaching: bool) -> bool:
+    if not is_detaching and await has_live_rows(conn, day):
+        return False
+    if not is_owner:  # False where somebody reads the log for longer than others can wait: at the next pass
+        return all([await drop_day(conn, parent, day) for parent in reversed(PARENTS)])
+    for parent in reversed(PARENTS):
+        name = partition_name(parent, day)
+        await _drop(conn, parent, name, is_detaching=is_detaching and parent == PARENTS[0])
+    return True
 
 
 async def owns_log(conn: Connection) -> bool:
