@@ -10,6 +10,8 @@ import psycopg
 import pytest
 from tests.integration.conftest import Stage, resource
 
+from scheduledjobs.errors import StoreBusy
+
 Happens = Callable[[Stage], Awaitable[None]]
 UID = UUID(int=1)
 MINUTE = timedelta(minutes=1)
@@ -75,3 +77,54 @@ async def test_the_newest_decided_moment_never_goes_back(stage: Stage) -> None:
     await stage.fire()
     assert stage.job()["last_fire_time"] == decided
     assert stage.job()["next_fire_at"] > decided
+
+
+SLOW = """
+CREATE FUNCTION wait() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN RAISE 'it took too long' USING ERRCODE = 'query_canceled'; END $$;
+CREATE TRIGGER slow BEFORE UPDATE ON {} FOR EACH ROW WHEN (OLD.{} = '{}') EXECUTE FUNCTION wait()
+"""
+LET_GO = """
+SELECT name FROM job_definition WHERE name = 'delayed' AND next_fire_at IS NOT NULL
+UNION
+SELECT job_name FROM job_execution_log WHERE job_name = 'held' AND state = 'PENDING' AND visible_at < 'infinity'
+UNION
+SELECT job_name FROM job_execution_log WHERE job_name = 'late' AND state = 'MISSED'
+UNION
+SELECT job_name FROM job_execution_log WHERE job_name = 'deleted' AND state = 'CANCELLED'
+"""
+
+
+def let_go(stage: Stage) -> set[str]:
+    return {row["name"] for row in stage.rows(LET_GO)}
+
+
+@pytest.mark.parametrize("slow", ["delayed", "held", "late", "deleted"])
+async def test_what_cannot_be_released_in_time_does_not_hold_up_what_waits_for_something_else(
+    stage: Stage, slow: str
+) -> None:
+    await stage.mirror(
+        resource("delayed", fixedDelay="10s"), resource("held", fixedRate="10s", concurrencyPolicy="Queue")
+    )
+    stage.tick(seconds=11)
+    await stage.fire()
+    replica = await stage.replica()
+    claims = await stage.claim(replica)
+    await stage.mirror(resource("late", fixedRate="10s", startingDeadline="5s"), resource("deleted", fixedRate="10s"))
+    stage.tick(seconds=11)
+    await stage.fire()
+    for claimed in claims:
+        await stage.complete(replica, claimed)
+    stage.tick(seconds=6)
+    with psycopg.connect(stage.url, autocommit=True) as conn:
+        conn.execute("UPDATE job_definition SET state = 'DELETED', deleted_at = now() WHERE name = 'deleted'")
+        of = ("job_definition", "name") if slow == "delayed" else ("job_execution_log", "job_name")
+        conn.execute(SLOW.format(*of, slow).encode())
+    assert let_go(stage) == set()
+    with pytest.raises(StoreBusy, match="it took too long"):
+        await stage.release()
+    assert let_go(stage) == {"delayed", "held", "late", "deleted"} - {slow}
+    with psycopg.connect(stage.url, autocommit=True) as conn:
+        conn.execute("DROP FUNCTION wait CASCADE")
+    await stage.release()
+    assert let_go(stage) == {"delayed", "held", "late", "deleted"}

@@ -19,6 +19,7 @@ from scheduledjobs.core.decide import due
 from scheduledjobs.core.job import Job
 from scheduledjobs.core.reasons import State, camel
 from scheduledjobs.core.schedule import following_fire
+from scheduledjobs.errors import StoreBusy
 from scheduledjobs.steps.halve import halving
 from scheduledjobs.steps.specs import Specs
 from scheduledjobs.store.executions import end_waiting, miss_unstarted, request_stops
@@ -80,21 +81,31 @@ class Release:
         self.wake = asyncio.Event()
 
     async def step(self) -> float | None:
-        """Release every job that may go on; return soon where one was locked."""
+        """Release every job that may go on; return soon where one was locked.
+
+        Raises `StoreBusy` at the end if a part could not be done for now; the others do not wait for it.
+        """
         self._has_locked = False
         async with self._leader.session() as conn:
             there = await find_releases(conn, self._leader.term, self._leader.holder)
             if not there["is_in_force"]:
                 raise lost(self._leader.term, self._leader.holder)
             waiting = await find_waiting_jobs(conn) if there["is_any_waiting"] else []
+        parts: list[Callable[[], Awaitable[None]]] = []
         if waiting:
-            await halving(waiting, self.release, self._tell_bad, self._on_unheard)
+            parts.append(lambda: halving(waiting, self.release, self._tell_bad, self._on_unheard))
         if there["is_any_late"]:
-            await self._miss()
+            parts.append(self._miss)
         if there["is_any_held"]:
-            await self._release_held()
-            await self._ask_again()
-        await self._cancel_orphans()
+            parts += [self._release_held, self._ask_again]
+        busy: StoreBusy | None = None
+        for part in [*parts, self._cancel_orphans]:
+            try:
+                await part()
+            except StoreBusy as error:
+                busy = error
+        if busy is not None:
+            raise busy
         return LOCKED_SECONDS if self._has_locked else None
 
     async def _miss(self) -> None:
