@@ -165,7 +165,9 @@ class App:
         """Wait for the database and the API server, each named in one line while it does not answer."""
         schema = self._migrate if self._settings.migrate else self._see_schema
         await self._until_answered("SCHEDULEDJOBS_DATABASE_URL", schema, StoreUnavailable, SchemaTooOld)
-        await self._until_answered("KUBECONFIG", self._claim_cluster, KubeUnavailable)
+        cluster = await self._until_answered("KUBECONFIG", self._kube.cluster_uid, KubeUnavailable)
+        claim = partial(self._claim_cluster, cluster)
+        await self._until_answered("SCHEDULEDJOBS_DATABASE_URL", claim, StoreUnavailable)
 
     async def _migrate(self) -> None:
         await migrate(self._url, tell=lambda line: log.info("migrating", migration=line))
@@ -177,20 +179,17 @@ class App:
                 await check_schema(conn)
         self._has_schema = True
 
-    async def _claim_cluster(self) -> None:
-        cluster = await self._kube.cluster_uid()
+    async def _claim_cluster(self, cluster: str) -> None:
         async with Sessions(self._url, "scheduledjobs start", size=1) as sessions, sessions.session() as conn:
             await claim_cluster(conn, cluster)
 
-    async def _until_answered(self, setting: str, ask: Any, *unavailable: type[Exception]) -> None:
+    async def _until_answered(self, setting: str, ask: Any, *unavailable: type[Exception]) -> Any:
         while True:
             try:
-                await ask()
+                return await ask()
             except unavailable as error:
                 log.warning("no answer yet", setting=setting, error=str(error), retry_seconds=RETRY_SECONDS)
                 await asyncio.sleep(RETRY_SECONDS)
-            else:
-                return
 
     async def _unless_stopped(self, work: Any) -> bool:
         """Await `work`, unless the replica is told to stop first; return whether it was done."""
