@@ -146,7 +146,7 @@ MEANING = {
     "status cannot be told": "A defect: report it; the row in SQL is the truth",
     "status refused": "Often rights: see `error`",
     "somebody else has locked rows: how they ended waits": "End the transaction that holds them: see pg_locks",
-    "step failed": "Look at what `error` names; logged at the 1st, 2nd, 4th, 8th... failure, and every five minutes at least",
+    "step failed": "Look at what `error` names; logged at the 1st, 2nd, 4th, 8th... failure, and each five minutes",
     "step failed for a reason unforeseen": "A defect: report it, with its traceback",
     "the watch of Jobs broke": "Nothing, if seldom: it is begun again with a list. Else look at what `error` names",
     "the watch of Jobs failed for a reason unforeseen": "A defect: report it; it is begun again",

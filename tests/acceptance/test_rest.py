@@ -93,6 +93,22 @@ def test_a_dry_replacement_changes_nothing(site: Site) -> None:
     assert site.rest.get(f"/jobs/{job['id']}").json["version"] == 1
 
 
+def test_a_dry_replacement_keeps_the_grid_and_the_history_of_its_job(site: Site) -> None:
+    job = site.create("dry-grid", fixedRate="1h")
+    run = site.run(job)
+    site.rest.ended(f"/executions/{run['id']}")
+    known = site.rest.get(f"/jobs/{job['id']}").json
+    spec = {**known["spec"], "payload": {"message": "another"}}
+    tried = site.rest.put(f"/jobs/{job['id']}?dryRun=true", {"spec": spec}).json
+    assert (tried["isMirrored"], tried["version"]) == (False, 2)
+    assert [tried[name] for name in ("nextFireTimes", "createdAt")] == [
+        known[n] for n in ("nextFireTimes", "createdAt")
+    ]
+    assert [each["id"] for each in tried["executions"]] == [run["id"]]
+    delayed = site.rest.put(f"/jobs/{job['id']}?dryRun=true", {"spec": {**spec, "startingDeadline": "5m"}}).json
+    assert delayed["nextFireTimes"] == known["nextFireTimes"]
+
+
 def test_a_deleted_job_keeps_its_history(site: Site) -> None:
     job = site.create("gone")
     run = site.run(job)

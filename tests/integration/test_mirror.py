@@ -471,8 +471,8 @@ async def test_a_generation_that_is_used_again_is_known_by_its_spec(stage: Stage
 
 async def test_what_goes_back_to_wait_as_its_job_is_deleted_is_cancelled(stage: Stage) -> None:
     uid = uuid4()
-    await stage.mirror(resource(uid=uid, fixedRate="1s"))
-    stage.tick(seconds=1.5)
+    await stage.mirror(resource(uid=uid, fixedRate="1m"))
+    stage.tick(seconds=61)
     await stage.fire()
     replica = await stage.replica()
     (claimed,) = await stage.claim(replica)

@@ -18,8 +18,10 @@ from scheduledjobs.web.health import Pulse
 
 
 async def run_until(count: int, failing: Exception, seconds: float = 0.0) -> int:
-    """Keep a step that fails each time, without the pauses between, until it was called `count` times. Each takes so many
-    seconds of a clock of its own."""
+    """Keep a step that fails each time, without the pauses between, until it was called `count` times.
+
+    Each takes so many seconds of a clock of its own.
+    """
     calls, done = 0, asyncio.Event()
 
     async def at_once(_seconds: float, _wake: Any) -> None:

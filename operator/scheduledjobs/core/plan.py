@@ -16,7 +16,7 @@ from typing import Any
 from uuid import UUID
 
 from scheduledjobs.core.jitter import check_jitter, due_at
-from scheduledjobs.core.job import Job, read_schedule
+from scheduledjobs.core.job import read_schedule
 from scheduledjobs.core.pause import Pause
 from scheduledjobs.core.reasons import JobState, Reason, ScheduleKind
 from scheduledjobs.core.resource import Resource
@@ -164,14 +164,20 @@ def next_effective_from(since: datetime, before: datetime, last: datetime | None
 
 
 def plan_changed(
-    row: Mapping[str, Any], job: Job | None, resource: Resource, verdict: Verdict, *, has_live_run: bool, now: datetime
+    row: Mapping[str, Any],
+    resource: Resource,
+    verdict: Verdict,
+    *,
+    is_readable: bool,
+    has_live_run: bool,
+    now: datetime,
 ) -> Plan:
     """Return the plan of a known job; `row` is its row, after what was due under it has been settled.
 
-    `job` is `row` as parsed, None where its spec could not be read; `has_live_run` says that a scheduled run of it
-    has not ended, so a fixedDelay waits for that.
+    `is_readable` says that the spec of `row` can be read; `has_live_run` that a scheduled run of it has not ended, so a
+    fixedDelay waits for that.
     """
-    moved = schedule_changed(row["spec"], resource.spec) or job is None or _had_no_schedule(row)
+    moved = schedule_changed(row["spec"], resource.spec) or not is_readable or _had_no_schedule(row)
     resumed = row["state"] == JobState.SUSPENDED and verdict.state is not JobState.SUSPENDED
     last: datetime | None = row["last_fire_time"]
     if not moved and not resumed:

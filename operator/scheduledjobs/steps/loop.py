@@ -29,7 +29,7 @@ PATIENCE_SECONDS = 60.0
 """How long a pass may take before its loop counts as standing still."""
 
 SAID_SECONDS = 300.0
-"""A pass that fails again and again is told of so often at least: who is called looks at the last minutes of the log."""
+"""A pass that fails again and again is told of so often at least: who is called looks at the last minutes."""
 
 AGAIN_SECONDS = 1.0
 GRID_SECONDS = 0.25

@@ -223,7 +223,8 @@ class MirrorBatch:
         if uid not in self._rows:
             return plan_new(verdict, self._now)
         row = self._settled(uid)
-        return plan_changed(row, self._job(row), resource, verdict, has_live_run=has_live_run, now=self._now)
+        is_readable = self._job(row) is not None
+        return plan_changed(row, resource, verdict, is_readable=is_readable, has_live_run=has_live_run, now=self._now)
 
     def _settled(self, uid: UUID) -> Mapping[str, Any]:
         """Return the row of a job as the settling of its past has left it."""

@@ -17,8 +17,7 @@ from uuid import UUID
 import orjson
 
 from scheduledjobs.core import requests
-from scheduledjobs.core.pause import read_pause
-from scheduledjobs.core.plan import Judge, Verdict, plan_new, with_pause
+from scheduledjobs.core.plan import Judge, Verdict
 from scheduledjobs.core.reasons import LIVE_STATES, JobState
 from scheduledjobs.core.resource import GROUP, KIND, RUN_NOW, VERSION, Resource
 from scheduledjobs.core.spec import unknown_fields
@@ -30,11 +29,11 @@ from scheduledjobs.kube.listing import collection_path, read_resource
 from scheduledjobs.store.executions import CHANGED, STOP, cancel_execution, notify
 from scheduledjobs.store.queries import Row
 from scheduledjobs.store.sessions import connect
-from scheduledjobs.web import shapes
 from scheduledjobs.web.audit import tell_change
 from scheduledjobs.web.auth import Auth
 from scheduledjobs.web.hub import Hub
 from scheduledjobs.web.models import Execution, FieldError, JobDetail, NewJob, RunAnswer
+from scheduledjobs.web.planned import planned
 from scheduledjobs.web.problems import ProblemError
 from scheduledjobs.web.reads import Reads
 
@@ -88,7 +87,7 @@ class Writes:
         raw = await kube.request("POST", collection_path(new.namespace), query=query, body=body)
         resource = _resource(raw)
         if dry_run:
-            return _planned(resource, verdict)
+            return planned(resource, verdict, datetime.now(UTC))
         self._auth.learn(new.namespace)
         tell_change(caller, "create", resource.meta.namespace, resource.meta.name)
         return await self._mirrored(resource, verdict)
@@ -127,7 +126,7 @@ class Writes:
                 break
         resource = _resource(raw)
         if dry_run:
-            return _planned(resource, verdict)
+            return await self._planned(resource, verdict)
         tell_change(caller, "replace", row["namespace"], row["name"])
         return await self._mirrored(resource, verdict)
 
@@ -279,7 +278,16 @@ class Writes:
         meta = resource.meta
         if await self._until(meta.uid, lambda found: found["version"] >= meta.generation):
             return await self._reads.job(None, str(meta.uid))
-        return _planned(resource, verdict)
+        return await self._planned(resource, verdict)
+
+    async def _planned(self, resource: Resource, verdict: Verdict) -> JobDetail:
+        """Return the job as the leader will plan it: where it is known, with its history and the grid that it keeps."""
+        now = datetime.now(UTC)
+        if await self._reads.mirrored(resource.meta.uid) is None:
+            return planned(resource, verdict, now)
+        row = await self._reads.row(None, str(resource.meta.uid))
+        known = await self._reads.job(None, str(resource.meta.uid))
+        return planned(resource, verdict, now, row, known.executions)
 
     async def _annotated(self, resource: Resource) -> JobDetail:
         """Return the job as it is in the database, and whether the leader has read its annotations."""
@@ -356,37 +364,3 @@ def _fields(verdict: Verdict, handlers: Any) -> list[FieldError]:
         return [FieldError(field=field, message=message)]
     known = f"; known are {', '.join(handlers)}" if verdict.reason == "HandlerNotFound" else ""
     return [FieldError(field="spec.handler" if known else "spec", message=verdict.message + known)]
-
-
-def _planned(resource: Resource, verdict: Verdict) -> JobDetail:
-    """Return a job as the leader will plan it; nothing of it is in the database."""
-    meta = resource.meta
-    now = datetime.now(UTC)
-    plan = plan_new(with_pause(verdict, read_pause(meta.annotations), now), now)
-    row = {
-        "id": meta.uid,
-        "namespace": meta.namespace,
-        "name": meta.name,
-        "version": meta.generation,
-        "state": plan.state,
-        "reason": plan.reason,
-        "message": plan.message,
-        "spec": dict(resource.spec),
-        "handler": str(resource.spec.get("handler", "")),
-        "paused_until": plan.verdict.pause.until if plan.verdict.pause else None,
-        "paused_by": None,
-        "pause_reason": None,
-        "anchor_at": plan.anchor_at,
-        "next_fire_at": plan.next_fire_at,
-        "last_fire_time": None,
-        "created_at": resource.created_at,
-        "updated_at": now,
-        "deleted_at": None,
-        "field_manager": resource.field_manager,
-        "active": 0,
-        "ids": None,
-        "fire_times": None,
-        "states": None,
-        "durations": None,
-    }
-    return shapes.detail(row, [], now).model_copy(update={"is_mirrored": False})

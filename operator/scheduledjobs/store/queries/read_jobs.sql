@@ -41,7 +41,7 @@ WITH page AS MATERIALIZED (
 )
 SELECT
     j.id, j.namespace, j.name, j.version, j.state, j.reason, j.message, j.spec, j.schedule_kind, j.handler,
-    j.paused_until, j.paused_by, j.pause_reason, j.anchor_at, j.next_fire_at, j.last_fire_time, j.created_at,
+    j.paused_until, j.paused_by, j.pause_reason, j.effective_from, j.anchor_at, j.next_fire_at, j.last_fire_time, j.created_at,
     j.updated_at, j.deleted_at, manager.field_manager, active.count AS active, recent.*
 FROM page AS j
 LEFT JOIN LATERAL (
