@@ -20,8 +20,9 @@ from pydantic import (
 )
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from scheduledjobs.core.namespaces import EVERYBODY, is_namespace
 from scheduledjobs.core.notices import Rule, Webhook, is_http, read_rules, read_webhooks
-from scheduledjobs.core.quota import EVERYBODY, FORM, Quotas, read_quotas
+from scheduledjobs.core.quota import FORM, Quotas, read_quotas
 from scheduledjobs.errors import SettingsError
 from scheduledjobs.store.sessions import is_url
 
@@ -56,7 +57,9 @@ class Settings(BaseSettings):
     hostname: str = Field(default_factory=socket.gethostname, min_length=1, description="How this replica is called")
     slots: int = Field(default=32, ge=1, le=10_000, description="How many handlers run at once on this replica")
     handlers: CommaList = Field(default=(), description="Python modules with handlers, comma-separated")
-    watch_namespaces: CommaList = Field(default=(), description="Namespaces to watch, comma-separated; none: all")
+    watch_namespaces: CommaList = Field(
+        default=(), description="Namespaces to watch by name, comma-separated; none: all"
+    )
     lease_namespace: str = Field(default="default", min_length=1, description="Namespace of the leader's Lease")
     lease_name: str = Field(default="scheduledjobs", min_length=1, description="Name of the leader's Lease")
     lease_seconds: float = Field(
@@ -124,6 +127,15 @@ class Settings(BaseSettings):
     @classmethod
     def _split(cls, value: object) -> object:
         return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
+
+    @field_validator("watch_namespaces")
+    @classmethod
+    def _are_namespaces(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for name in value:  # one that matches nothing would have every job taken for gone
+            if not is_namespace(name):
+                hint = "; leave it empty for all of them" if name == EVERYBODY else ""
+                raise ValueError(f"{name!r} is not the name of a namespace{hint}")
+        return value
 
     @field_validator("sql_connections", "credentials", mode="before")
     @classmethod

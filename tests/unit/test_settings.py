@@ -34,3 +34,32 @@ def test_lists_are_split_at_commas(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SCHEDULEDJOBS_DATABASE_URL", "postgresql://localhost/db")
     monkeypatch.setenv("SCHEDULEDJOBS_WATCH_NAMESPACES", "a, b,")
     assert load().watch_namespaces == ("a", "b")
+
+
+@pytest.mark.parametrize(
+    ("names", "sentence"),
+    [
+        ("*", "'*' is not the name of a namespace; leave it empty for all of them"),
+        ("a,*", "'*' is not the name of a namespace; leave it empty for all of them"),
+        ("a,team-*", "'team-*' is not the name of a namespace"),
+        ("Team", "'Team' is not the name of a namespace"),
+        ("-a", "'-a' is not the name of a namespace"),
+        ("a.b", "'a.b' is not the name of a namespace"),
+        ("a" * 64, f"'{'a' * 64}' is not the name of a namespace"),
+    ],
+)
+def test_a_watched_name_that_no_namespace_can_have_is_refused_at_the_start(
+    names: str, sentence: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SCHEDULEDJOBS_DATABASE_URL", "postgresql://localhost/db")
+    monkeypatch.setenv("SCHEDULEDJOBS_WATCH_NAMESPACES", names)
+    with pytest.raises(SettingsError) as caught:
+        load()
+    assert str(caught.value) == f"SCHEDULEDJOBS_WATCH_NAMESPACES: {sentence}"
+
+
+def test_every_name_that_a_namespace_can_have_is_watched(monkeypatch: pytest.MonkeyPatch) -> None:
+    names = ("a", "0", "a-b", "1" * 63)
+    monkeypatch.setenv("SCHEDULEDJOBS_DATABASE_URL", "postgresql://localhost/db")
+    monkeypatch.setenv("SCHEDULEDJOBS_WATCH_NAMESPACES", ",".join(names))
+    assert load().watch_namespaces == names

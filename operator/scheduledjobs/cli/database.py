@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from scheduledjobs.core.quota import EVERYBODY
+from scheduledjobs.core.namespaces import EVERYBODY
 from scheduledjobs.store.roles import reader_sql, roles_sql
 
 

@@ -10,7 +10,6 @@ where moments fire.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -24,13 +23,12 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from scheduledjobs.core.cron import parse_cron
 from scheduledjobs.core.duration import parse_duration
+from scheduledjobs.core.namespaces import EVERYBODY, is_namespace_or_all
 from scheduledjobs.core.spec import field_errors
 from scheduledjobs.errors import SpecError
 
-EVERYBODY = "*"
 HOUR = timedelta(hours=1)
 HOUR_SECONDS = 3600
-NAMESPACE = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
 FORM = '{"*": {"jobs": 1000, "fires_per_second": 10, "running": 8}, "NAMESPACE": {...}}'
 
 
@@ -100,7 +98,7 @@ def read_quotas(value: object) -> Quotas:
 
 
 def _read(name: str, quota: Any) -> Quota:
-    if name != EVERYBODY and not NAMESPACE.fullmatch(name):
+    if not is_namespace_or_all(name):
         raise ValueError(f"{name!r} is not the name of a namespace, nor {EVERYBODY}")
     try:
         return Quota.model_validate(quota)

@@ -14,7 +14,8 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 from uuid import UUID
 
-from scheduledjobs.core.quota import EVERYBODY, Line, Place, Quotas, fires_per_hour, line, over
+from scheduledjobs.core.namespaces import EVERYBODY
+from scheduledjobs.core.quota import Line, Place, Quotas, fires_per_hour, line, over
 from scheduledjobs.core.reasons import JobState, Reason
 from scheduledjobs.core.resource import Resource
 from scheduledjobs.steps.resume import resource_of

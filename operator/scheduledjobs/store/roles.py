@@ -13,7 +13,7 @@ from pathlib import Path
 from psycopg import sql
 from psycopg.conninfo import conninfo_to_dict
 
-from scheduledjobs.core.quota import EVERYBODY, NAMESPACE
+from scheduledjobs.core.namespaces import EVERYBODY, is_namespace_or_all
 from scheduledjobs.store.sessions import Connection
 
 RIGHTS = Path(__file__).parent / "rights"
@@ -40,7 +40,7 @@ def reader_sql(reader: str, namespaces: Sequence[str]) -> str:
     """Return the SQL that lets a role read these namespaces, `*` being all; `ValueError` for a bad name."""
     check_role(reader)
     for name in namespaces:
-        if name != EVERYBODY and not NAMESPACE.fullmatch(name):
+        if not is_namespace_or_all(name):
             raise ValueError(f"{name!r} is not the name of a namespace")
     told = "all namespaces" if EVERYBODY in namespaces else "namespace " + ", ".join(namespaces)
     values = {"reader": reader, "told": told, "namespaces": ", ".join(f"'{name}'" for name in namespaces)}
