@@ -376,6 +376,7 @@ def hook(**changes: Any) -> dict[str, Any]:
         (hook(url_file="/s3cret"), (), "WEBHOOKS: ops: set one of url and url_file"),
         (hook(format="teams"), (), "WEBHOOKS: ops.format"),
         (hook(namespaces=[]), (), "WEBHOOKS: ops.namespaces"),
+        (hook(namespaces=["a", "s3cret-*"]), (), "WEBHOOKS: ops.namespaces.1: must be the name of a namespace, or *"),
         (hook(every="often"), (), "WEBHOOKS: ops.every: must be a duration"),
         (hook(colour="s3cret"), (), "WEBHOOKS: ops.colour"),
         (hook(), "[s3cret", "NOTICES: must be JSON"),
@@ -384,6 +385,7 @@ def hook(**changes: Any) -> dict[str, Any]:
         (hook(), [{"webhook": "ops", "on": ["success"]}], "NOTICES: 0.on.0"),
         (hook(), [{"webhook": "ops", "on": ["longRun"]}], "NOTICES: 0: longRun in `on` and the duration longRun"),
         (hook(), [{"webhook": "ops", "longRun": "1h"}], "NOTICES: 0: longRun in `on` and the duration longRun"),
+        (hook(), [{"webhook": "ops", "namespaces": ["s3cret-*"]}], "NOTICES: 0.namespaces.0: must be the name of a"),
         (hook(namespaces=["a"]), [{"webhook": "ops", "namespaces": ["b"]}], "NOTICES: 0.namespaces: b may not use"),
     ],
 )

@@ -23,6 +23,7 @@ from typing import Annotated, Any, Literal, Self, TypeVar
 from uuid import UUID
 
 from pydantic import (
+    AfterValidator,
     BaseModel,
     BeforeValidator,
     ConfigDict,
@@ -34,6 +35,7 @@ from pydantic import (
 )
 
 from scheduledjobs.core.duration import parse_duration
+from scheduledjobs.core.namespaces import EVERYBODY, is_namespace_or_all
 from scheduledjobs.core.reasons import FAILURE_STATES, Reason, State
 from scheduledjobs.core.resource import GROUP
 
@@ -64,7 +66,14 @@ def _duration(value: Any) -> Any:
     return parse_duration(value) if isinstance(value, str) else value
 
 
+def _namespace(name: str) -> str:
+    if not is_namespace_or_all(name):  # a pattern would match nothing, and nobody would be told of those failures
+        raise ValueError(f"must be the name of a namespace, or {EVERYBODY} for all of them")
+    return name
+
+
 Duration = Annotated[timedelta, BeforeValidator(_duration)]
+Namespace = Annotated[str, AfterValidator(_namespace)]
 
 
 class Webhook(BaseModel):
@@ -75,7 +84,7 @@ class Webhook(BaseModel):
     url: SecretStr | None = None
     url_file: Path | None = None
     format: Literal["slack", "cloudevents"]
-    namespaces: tuple[str, ...] = Field(min_length=1)
+    namespaces: tuple[Namespace, ...] = Field(min_length=1)
     collect: Duration = Field(default=timedelta(seconds=10), ge=timedelta(0), le=timedelta(hours=1))
     every: Duration = Field(default=timedelta(minutes=1), ge=timedelta(0), le=timedelta(hours=24))
 
@@ -94,7 +103,7 @@ class Webhook(BaseModel):
 
     def may_use(self, namespace: str) -> bool:
         """Return whether jobs of this namespace may use it; `*` is all of them."""
-        return "*" in self.namespaces or namespace in self.namespaces
+        return EVERYBODY in self.namespaces or namespace in self.namespaces
 
 
 class Rule(BaseModel):
@@ -103,7 +112,7 @@ class Rule(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     webhook: str
-    namespaces: tuple[str, ...] = Field(default=("*",), min_length=1)
+    namespaces: tuple[Namespace, ...] = Field(default=(EVERYBODY,), min_length=1)
     on: frozenset[Kind] = Field(default=USUAL, min_length=1)
     long_run: Duration | None = Field(default=None, alias="longRun", ge=timedelta(seconds=1))
 
@@ -138,7 +147,7 @@ def read_rules(raw: Any, webhooks: Mapping[str, Webhook]) -> tuple[Rule, ...]:
         if rule.webhook not in webhooks:
             raise ValueError(f"{number}.webhook: SCHEDULEDJOBS_WEBHOOKS has none of this name")
         for namespace in rule.namespaces:
-            if namespace != "*" and not webhooks[rule.webhook].may_use(namespace):
+            if namespace != EVERYBODY and not webhooks[rule.webhook].may_use(namespace):
                 raise ValueError(f"{number}.namespaces: {namespace} may not use the webhook {rule.webhook}")
     return rules
 
@@ -245,7 +254,7 @@ class Recipients:
         asked += [
             (rule.webhook, rule.on, rule.long_run)
             for rule in self.rules
-            if "*" in rule.namespaces or namespace in rule.namespaces
+            if EVERYBODY in rule.namespaces or namespace in rule.namespaces
         ]
         found: dict[str, tuple[frozenset[Kind], timedelta | None]] = {}
         for name, on, long_run in asked:
