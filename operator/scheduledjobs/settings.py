@@ -20,6 +20,7 @@ from pydantic import (
 )
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from scheduledjobs.core.lease import LEAST_LEASE_SECONDS
 from scheduledjobs.core.namespaces import EVERYBODY, is_namespace
 from scheduledjobs.core.notices import Rule, Webhook, is_http, read_rules, read_webhooks
 from scheduledjobs.core.quota import FORM, Quotas, read_quotas
@@ -63,7 +64,11 @@ class Settings(BaseSettings):
     lease_namespace: str = Field(default="default", min_length=1, description="Namespace of the leader's Lease")
     lease_name: str = Field(default="scheduledjobs", min_length=1, description="Name of the leader's Lease")
     lease_seconds: float = Field(
-        default=5.0, ge=2, le=60, description="How long a Lease is good for; renewed each second"
+        default=5.0,
+        ge=LEAST_LEASE_SECONDS,
+        le=60,
+        description="How long a Lease is good for. Renewed a second after each answer, which may take a second; trust "
+        "ends a second before the Lease: a shorter one could not be trusted from one renewal to the next",
     )
     metrics_host: str = Field(default="0.0.0.0", description="Address of probes and metrics")  # noqa: S104 pods are probed
     metrics_port: int = Field(default=9090, ge=0, le=65535, description="Port of /livez, /readyz and /metrics; 0: any")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from typing import Any, cast
@@ -17,6 +17,7 @@ from scheduledjobs.core.lease import LeaseView
 from scheduledjobs.errors import KubeUnavailable, StoreUnavailable
 from scheduledjobs.kube.client import KubeClient, open_client
 from scheduledjobs.kube.lease import LeaseDoor
+from scheduledjobs.settings import Settings
 from scheduledjobs.steps import elect
 from scheduledjobs.steps.elect import Elect
 from scheduledjobs.steps.loop import keep
@@ -32,16 +33,27 @@ class Counted:
     def __init__(self, kube: KubeClient) -> None:
         self.kube = kube
         self.verbs: list[str] = []
+        self.on_answer: Callable[[], None] = lambda: None
 
     async def request(self, verb: str, path: str, **asked: Any) -> dict[str, Any]:
         self.verbs.append(verb)
-        return await self.kube.request(verb, path, **asked)
+        found = await self.kube.request(verb, path, **asked)
+        self.on_answer()
+        return found
 
 
 class Candidate:
     """A replica's part in the election; each pass is a step of the test."""
 
-    def __init__(self, kube: Counted, sessions: Sessions, cluster: ControlPlane, namespace: str, url: str) -> None:
+    def __init__(
+        self,
+        kube: Counted,
+        sessions: Sessions,
+        cluster: ControlPlane,
+        namespace: str,
+        url: str,
+        lease_seconds: float = 6.0,
+    ) -> None:
         self.kube, self.cluster, self.namespace = kube, cluster, namespace
         self.heard: list[tuple[bool, str]] = []
         self.leads, self.tidies, self.may_end = asyncio.Event(), asyncio.Event(), asyncio.Event()
@@ -49,10 +61,11 @@ class Candidate:
         self.has_tidied = False
         door = LeaseDoor(cast("KubeClient", kube), namespace, NAME)
         self.passed = 0.0
-        self.elect = Elect(door, sessions, url, "me", self._lead, 6.0, self._hear, monotonic=self._monotonic)
+        self.clock: Callable[[], float] = time.monotonic
+        self.elect = Elect(door, sessions, url, "me", self._lead, lease_seconds, self._hear, monotonic=self._monotonic)
 
     def _monotonic(self) -> float:
-        return time.monotonic() + self.passed
+        return self.clock() + self.passed
 
     def _hear(self, is_held: bool, holder: str, _: float) -> None:  # noqa: FBT001 the election's signature
         self.heard.append((is_held, holder))
@@ -90,9 +103,11 @@ async def leading(
 
 
 @asynccontextmanager
-async def candidate(cluster: ControlPlane, namespace: str, url: str) -> AsyncIterator[Candidate]:
+async def candidate(
+    cluster: ControlPlane, namespace: str, url: str, lease_seconds: float = 6.0
+) -> AsyncIterator[Candidate]:
     async with open_client() as kube, Sessions(url, "test", size=2) as sessions:
-        found = Candidate(Counted(kube), sessions, cluster, namespace, url)
+        found = Candidate(Counted(kube), sessions, cluster, namespace, url, lease_seconds)
         yield found
         await found.elect.step_down()
 
@@ -173,6 +188,29 @@ async def test_a_leader_whose_renewals_take_long_needs_no_look_before_them(leadi
     for _ in range(3):
         leading.passed += 2.5
         assert await leading.step() == ["PATCH"]
+
+
+async def test_the_shortest_lease_is_trusted_without_a_break_though_each_answer_takes_its_time(
+    cluster: ControlPlane, namespace: str, database: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else what a leader does only while it trusts itself would stop at each renewal: rescue, mirror, reports."""
+    monkeypatch.setenv("KUBECONFIG", str(cluster.kubeconfig))
+    shortest = Settings.model_json_schema()["properties"]["lease_seconds"]["minimum"]
+    async with candidate(cluster, namespace, database, shortest) as found:
+        found.clock = lambda: 0.0
+        await found.step()
+        trusted = []
+
+        def answer_late() -> None:
+            found.passed += 0.99
+            trusted.append(found.elect.is_trusted())
+
+        found.kube.on_answer = answer_late
+        for _ in range(3):
+            found.passed += await found.elect.step()
+            trusted.append(found.elect.is_trusted())
+        found.kube.on_answer = lambda: None
+    assert trusted == [True] * 6
 
 
 async def test_postgres_does_not_seem_silent_because_the_api_server_is(

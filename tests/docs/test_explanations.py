@@ -107,8 +107,9 @@ def test_the_numbers_of_leadership_are_those_of_the_code() -> None:
     numbers = {row[1]: float(row[0].removesuffix(" s")) for row in tables(page("explanation/leadership.md"))[-1][2:]}
     code = {
         "`lease_seconds`": Settings.model_fields["lease_seconds"].default,
-        "`RENEW_SECONDS`": elect.RENEW_SECONDS,
-        "`MARGIN_SECONDS`": elect.MARGIN_SECONDS,
+        "`RENEW_SECONDS`": lease.RENEW_SECONDS,
+        "`MARGIN_SECONDS`": lease.MARGIN_SECONDS,
+        "`LEAST_LEASE_SECONDS`": lease.LEAST_LEASE_SECONDS,
         "`PROBE_SECONDS`": elect.PROBE_SECONDS,
         "`SEAT_SECONDS`": leadership.SEAT_SECONDS,
         "`EARLY_SECONDS`": lease.EARLY_SECONDS,

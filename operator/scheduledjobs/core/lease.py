@@ -8,6 +8,19 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
+RENEW_SECONDS = 1.0
+"""How long after an answer the next renewal is sent."""
+
+MARGIN_SECONDS = 1.0
+"""How long before the end of the lease its holder stops to trust it."""
+
+LEAST_PATIENCE_SECONDS = 1.0
+"""How long each request about the Lease may take, however short the lease."""
+
+LEAST_LEASE_SECONDS = RENEW_SECONDS + 2 * LEAST_PATIENCE_SECONDS + MARGIN_SECONDS
+"""Trust counts from when a renewal was sent, and has to last until the next one is answered: two answers and the pause
+between them. Whatever a leader does only while it trusts itself would else stop at each renewal."""
+
 
 @dataclass(frozen=True, slots=True)
 class LeaseView:

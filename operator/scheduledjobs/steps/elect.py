@@ -17,7 +17,17 @@ from contextlib import suppress
 
 import structlog
 
-from scheduledjobs.core.lease import LeaseView, Observation, has_expired, may_take_early, observe, went_back
+from scheduledjobs.core.lease import (
+    LEAST_PATIENCE_SECONDS,
+    MARGIN_SECONDS,
+    RENEW_SECONDS,
+    LeaseView,
+    Observation,
+    has_expired,
+    may_take_early,
+    observe,
+    went_back,
+)
 from scheduledjobs.core.term import Term
 from scheduledjobs.errors import Conflict, KubeError, StoreError, TermLost
 from scheduledjobs.kube.client import our_errors
@@ -27,9 +37,7 @@ from scheduledjobs.store.sessions import Sessions
 
 log = structlog.get_logger(__name__)
 
-RENEW_SECONDS = 1.0
 PROBE_SECONDS = 0.5
-MARGIN_SECONDS = 1.0
 WITHOUT_STORE_SECONDS = 5.0
 STORE_SECONDS = 0.8
 """How long a pass waits for Postgres: it must not keep the replica from looking at the Lease each second."""
@@ -157,7 +165,7 @@ class Elect:
 
     @property
     def _patience(self) -> float:
-        return max(1.0, (self._lease_seconds - MARGIN_SECONDS) / 3)
+        return max(LEAST_PATIENCE_SECONDS, (self._lease_seconds - MARGIN_SECONDS) / 3)
 
     async def _hold(self, view: LeaseView) -> None:
         if view.holder != self._holder:
