@@ -110,10 +110,11 @@ def set_up_logs(form: str, level: str, replica: str) -> None:
     )
     root = logging.getLogger()
     root.handlers[:] = [handler]
-    root.setLevel(level.upper())
+    least = getattr(logging, level.upper())
+    root.setLevel(least)
     logging.captureWarnings(capture=True)  # else they are lines of another form
     for name in QUIET:
-        logging.getLogger(name).setLevel(logging.WARNING)
+        logging.getLogger(name).setLevel(max(logging.WARNING, least))  # the root's own holds no line of theirs back
     for name in SILENT:
         logging.getLogger(name).setLevel(logging.CRITICAL)
 

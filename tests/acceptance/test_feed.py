@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import signal
 import time
 from collections.abc import AsyncIterator, Callable
@@ -116,6 +117,18 @@ async def test_what_the_watch_gave_up_for_is_told_without_the_token(monkeypatch:
     (told,) = [log for log in logs if log["event"] == "the watch gave up"]
     assert "invalid header" in told["error"]
     assert "hush-hush" not in str(logs)
+
+
+async def test_what_kopf_logs_is_left_to_the_level_of_the_logs() -> None:
+    kopf = logging.getLogger("kopf")
+    before = kopf.level
+    kopf.setLevel(logging.ERROR)
+    try:
+        async with serve() as api, feeding(api):
+            await until(lambda: api.watchers)
+            assert logging.getLogger("kopf.objects").getEffectiveLevel() == logging.ERROR
+    finally:
+        kopf.setLevel(before)
 
 
 async def test_an_object_that_cannot_be_read_does_not_block_the_others() -> None:

@@ -9,18 +9,19 @@ from collections.abc import Iterator
 import pytest
 import structlog
 
-from scheduledjobs.logs import Seldom, set_up_logs
+from scheduledjobs.logs import QUIET, SILENT, Seldom, set_up_logs
 
 FORGED = "no\n2026-11-27T00:00:00Z [error] forged\r\x1b[2J\x9b2J\u202e\u2028"
 
 
 @pytest.fixture
 def logs_restored() -> Iterator[None]:
-    root, level = logging.getLogger(), logging.getLogger().level
-    handlers = root.handlers[:]
+    root = logging.getLogger()
+    handlers, levels = root.handlers[:], {name: logging.getLogger(name).level for name in ("", *QUIET, *SILENT)}
     yield
     root.handlers[:] = handlers
-    root.setLevel(level)
+    for name, level in levels.items():
+        logging.getLogger(name).setLevel(level)
     structlog.reset_defaults()
 
 
@@ -39,6 +40,26 @@ def test_what_others_wrote_begins_no_line_and_steers_no_terminal(
         assert form == "console" or json.loads(line)
     for char in ("\r", "\x1b[2J", "\x9b", "\u202e", "\u2028"):
         assert char not in said
+
+
+@pytest.mark.parametrize(
+    ("level", "said"),
+    [
+        ("debug", ["warning", "error"]),
+        ("info", ["warning", "error"]),
+        ("warning", ["warning", "error"]),
+        ("error", ["error"]),
+    ],
+)
+@pytest.mark.parametrize("name", ["kopf.objects", "aiohttp.server", "asyncio", "uvicorn.error", "another.library"])
+def test_libraries_log_nothing_below_the_least_level(
+    name: str, level: str, said: list[str], capsys: pytest.CaptureFixture[str], logs_restored: None
+) -> None:
+    set_up_logs("json", level, "pod-1")
+    library = logging.getLogger(name)
+    library.warning("of a library")
+    library.error("of a library")
+    assert [json.loads(line)["level"] for line in capsys.readouterr().err.splitlines()] == said
 
 
 def test_a_job_that_fails_again_and_again_has_one_line_a_minute_which_counts_the_others() -> None:

@@ -15,7 +15,6 @@ took, and kill the process ten minutes after a crash; each line below that looks
 from __future__ import annotations
 
 import asyncio
-import logging
 import time
 from collections.abc import AsyncIterator, Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -351,8 +350,6 @@ async def keep_feeding(
 ) -> None:
     """Run the feed until cancelled: kopf is started again when it gives up, which `on_broken` hears of; `on_watching`
     is called when a watch begins that may have missed something. Either asks for a compare."""
-    for name in ("kopf.objects", "kopf.activities", "kopf._core.engines.activities"):
-        logging.getLogger(name).setLevel(logging.WARNING)
     loop = asyncio.get_running_loop()
     wait = 1.0
     while True:
