@@ -90,6 +90,7 @@ FIELDS = {
     "paused_until": "When a pause ends",
     "port": "Port that is listened on",
     "reason": "Why, as in the row, the condition and the event",
+    "refused": "Names of the namespaces that were left out, since they may not be read",
     "replica_id": "Row of `scheduler_instance`",
     "retried": "How many of them get another attempt",
     "retry_seconds": "When it is tried again",
@@ -112,6 +113,8 @@ MEANING = {
     "a handler blocks the loop of async handlers: nothing is claimed until it ends": "Make the handler sync, or await",
     "a handler cannot be stopped: exiting": "A sync handler went on past the replica's trust; the pod starts anew",
     "a loop has ended: it is begun again": "A defect: report it, with its traceback",
+    "a namespace is refused: its jobs fire on as they were last seen": "Was it deleted? Then name it no more in "
+    "watchNamespaces; else mend the Role in it, as `error` says",
     "a notice did not arrive": "It is tried again for a day; look at what `error` names",
     "a notice is given up": "It is lost; its executions are in SQL. Look at what `error` names",
     "a request failed": "A defect: report it, with its traceback",

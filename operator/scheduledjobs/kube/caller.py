@@ -40,6 +40,7 @@ from scheduledjobs.errors import (
 from scheduledjobs.kube.believed import Believed, Doubt, Line, Monotonic
 from scheduledjobs.kube.client import (
     CONFLICT,
+    FORBIDDEN,
     NOT_FOUND,
     REQUEST_SECONDS,
     TRY_AGAIN,
@@ -48,7 +49,7 @@ from scheduledjobs.kube.client import (
 )
 from scheduledjobs.kube.renewal import Trust
 
-UNAUTHORIZED, FORBIDDEN, UNPROCESSABLE = 401, 403, 422
+UNAUTHORIZED, UNPROCESSABLE = 401, 422
 REVIEW_SECONDS = 3.0
 MOST_CALLERS = 1000
 MOST_RIGHTS = 50_000

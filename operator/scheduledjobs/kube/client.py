@@ -25,8 +25,9 @@ from scheduledjobs.kube.renewal import Renewal, Trust
 REQUEST_SECONDS = 10.0
 HTTP_ERROR = 400
 CONFLICT = 409
+FORBIDDEN = 403
 NOT_FOUND = 404
-NOT_ALLOWED = frozenset({401, 403})
+NOT_ALLOWED = frozenset({401, FORBIDDEN})
 PROXIES = frozenset({"http", "https", "all"})
 TRY_AGAIN = frozenset({408, 429, 500, 502, 503, 504})
 

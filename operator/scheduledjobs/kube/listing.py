@@ -33,12 +33,10 @@ def collection_path(namespace: str | None = None) -> str:
     return f"{COLLECTION}/namespaces/{namespace}/{PLURAL}" if namespace else f"{COLLECTION}/{PLURAL}"
 
 
-async def list_resources(kube: KubeClient, namespaces: Sequence[str]) -> AsyncIterator[list[Resource]]:
-    """Yield every ScheduledJob that can be read, a page at a time; of all namespaces where none is named."""
-    scopes: Sequence[str | None] = namespaces or [None]
-    for namespace in scopes:
-        async for items in list_pages(kube, collection_path(namespace)):
-            yield [found for found in map(read_resource, items) if found is not None]
+async def list_resources(kube: KubeClient, namespace: str | None) -> AsyncIterator[list[Resource]]:
+    """Yield every ScheduledJob of one namespace, or of all, that can be read, a page at a time."""
+    async for items in list_pages(kube, collection_path(namespace)):
+        yield [found for found in map(read_resource, items) if found is not None]
 
 
 async def list_pages(

@@ -7,6 +7,9 @@ is what the mirror had deleted, and what the list no longer has, before it count
 listed to its end is not judged, nor is a job that was mirrored after the list began. Where a watch has begun or ended
 meanwhile, another compare follows at once.
 
+A namespace that is refused, as one that was deleted with the operator's Role in it, is left as it is, and the others
+are compared. Where all are refused nothing is compared: the step fails, and so it does for any other failure.
+
 Jobs of namespaces that are watched no more, since the setting names fewer of them than before, are in no list and no
 watch. The first step of a term takes them for gone before it asks the API server for anything.
 """
@@ -26,8 +29,10 @@ import structlog
 from scheduledjobs import metrics
 from scheduledjobs.core.reasons import JobState
 from scheduledjobs.core.resource import Resource
-from scheduledjobs.kube.client import KubeClient
+from scheduledjobs.errors import Forbidden
+from scheduledjobs.kube.client import FORBIDDEN, KubeClient
 from scheduledjobs.kube.listing import get_resource, list_resources
+from scheduledjobs.kube.refusals import Refusals
 from scheduledjobs.steps.loop import pause
 from scheduledjobs.steps.mirror import Gone, Inbox, read_anew
 from scheduledjobs.store.leadership import Leader
@@ -47,6 +52,9 @@ QUIET_SECONDS = 30.0
 
 OVERDUE_SECONDS = 300.0
 """And they wait so long at most, for one that answers now and then, and for a compare that takes long."""
+
+REFUSED_SECONDS = 5.0
+"""A namespace that was not refused before is compared again after so long: it may be for a moment only."""
 
 MOST_WAITING = 1_000
 """Changes that wait to be mirrored before more is listed: a cold start would hold every resource in memory."""
@@ -74,7 +82,8 @@ class Compare:
     ) -> None:
         """`on_seen(resource, differs)` is called with each that is listed, and whether it is to be mirrored.
 
-        `is_all_news`: the first compare takes each for different; its numbers say nothing after etcd was restored.
+        `is_all_news`: the first compare of a namespace takes each for different; its numbers say nothing after etcd was
+        restored.
         """
         self._leader = leader
         self._kube = kube
@@ -82,7 +91,10 @@ class Compare:
         self._namespaces = namespaces
         self._on_seen = on_seen
         self._on_compared = on_compared
-        self._is_all_news = is_all_news
+        self._scopes: list[str | None] = list(dict.fromkeys(namespaces)) or [None]
+        self.refusals = Refusals()
+        self._refused: set[str] = set()
+        self._all_news = set(self._scopes if is_all_news else ())
         self._monotonic = monotonic
         self._began_at = self._heard_at = monotonic()
         self._is_first = True
@@ -116,10 +128,12 @@ class Compare:
                     await self.wake.wait()
             self.wake.clear()
         was_asked, self._is_asked = self._is_asked, False
+        refused: dict[str, Forbidden] = {}
         try:
-            unseen = await self._living()
-            listed, changed = await self._list(unseen)
-            gone = await self._remove(unseen)
+            unseen = await self._living(self._namespaces)
+            listed, changed = await self._list(unseen, refused)
+            gone = await self._remove(unseen, refused)
+            self._fail_if_all(refused)
         except BaseException:
             self._is_asked = self._is_asked or was_asked
             raise
@@ -127,10 +141,27 @@ class Compare:
             metrics.MIRROR_DRIFT.inc(changed + gone)
         metrics.repairs("mirrored").inc(changed)
         metrics.repairs("deleted").inc(gone)
-        log.info("compared the mirror with the cluster", listed=listed, changed=changed, gone=gone)
-        self._is_first = self._is_all_news = False
+        names = sorted(refused)
+        log.info("compared the mirror with the cluster", listed=listed, changed=changed, gone=gone, refused=names)
+        self._is_first = False
+        self._all_news.intersection_update(refused)
         self._on_compared()
-        return max(EVERY_SECONDS, listed * SECONDS_A_JOB)
+        is_new = self._tell_refused(refused)
+        return REFUSED_SECONDS if is_new else max(EVERY_SECONDS, listed * SECONDS_A_JOB)
+
+    def _fail_if_all(self, refused: Mapping[str, Forbidden]) -> None:
+        if len(refused) == len(self._scopes):
+            raise next(iter(refused.values()))
+
+    def _tell_refused(self, refused: Mapping[str, Forbidden]) -> bool:
+        """Tell of the namespaces that are refused; return whether one of them was not before."""
+        for namespace in self._namespaces:
+            if namespace in refused:
+                self.refusals.refuse(namespace, "compare", str(refused[namespace]))
+            else:
+                self.refusals.admit(namespace, "compare")
+        before, self._refused = self._refused, set(refused)
+        return not self._refused <= before
 
     async def _drop_unwatched(self) -> None:
         """Remove the jobs of other namespaces than those of the setting: they would fire for ever as they once were.
@@ -157,11 +188,11 @@ class Compare:
                 namespaces=sorted(namespaces),
             )
 
-    async def _living(self) -> set[UUID]:
-        """Return the jobs that the mirror has now, of the namespaces that are listed."""
+    async def _living(self, of: Collection[str]) -> set[UUID]:
+        """Return the jobs that the mirror has now, of these namespaces; of all where none is named."""
         found: set[UUID] = set()
         last = NOBODY
-        namespaces = list(self._namespaces) or None
+        namespaces = list(of) or None
         while True:
             async with self._leader.session() as conn:
                 page = await find_living(conn, last, namespaces, PAGE)
@@ -170,8 +201,9 @@ class Compare:
                 return found
             last = page[-1]
 
-    async def _list(self, unseen: set[UUID]) -> tuple[int, int]:
-        """Mirror what of the list differs, and take what it has out of `unseen`; return how many it has, and differ.
+    async def _list(self, unseen: set[UUID], refused: dict[str, Forbidden]) -> tuple[int, int]:
+        """Mirror what of the list differs, and leave of `unseen` what it should have; return how many it has, and
+        differ.
 
         It is read to its end though a compare is asked for meanwhile: where watches break more often than a list takes,
         nothing else would find what they miss.
@@ -179,20 +211,40 @@ class Compare:
         listed = changed = 0
         on_its_way = self._inbox.waiting()
         with self._inbox.noting() as news:
-            async for page in list_resources(self._kube, self._namespaces):
-                self._heard_at = self._monotonic()
-                unseen.difference_update(resource.meta.uid for resource in page)
-                async with self._leader.session() as conn:
-                    rows = await load_mirrored(conn, [resource.meta.uid for resource in page])
-                for resource in page:
-                    uid = resource.meta.uid
-                    if is_other := differs(rows.get(uid), resource):
-                        changed += uid not in news and uid not in on_its_way
-                    is_doubtful = uid in news or (uid in rows and rows[uid]["state"] == JobState.DELETED)
-                    await self._see(resource, is_other=is_other or self._is_all_news, is_doubtful=is_doubtful)
-                listed += len(page)
-                await self._inbox.room(MOST_WAITING)
+            for scope in self._scopes:
+                try:
+                    async for page in list_resources(self._kube, scope):
+                        self._heard_at = self._monotonic()
+                        unseen.difference_update(resource.meta.uid for resource in page)
+                        changed += await self._see_page(page, news, on_its_way, is_all_news=scope in self._all_news)
+                        listed += len(page)
+                        await self._inbox.room(MOST_WAITING)
+                except Forbidden as error:
+                    self._refuse(scope, error, refused)
+        if refused:
+            unseen -= await self._living(refused)
         return listed, changed
+
+    def _refuse(self, namespace: str | None, error: Forbidden, refused: dict[str, Forbidden]) -> None:
+        """Leave one namespace out of this pass; raise what concerns all: of a list of all, or a 401."""
+        if namespace is None or error.status != FORBIDDEN:
+            raise error
+        refused[namespace] = error
+
+    async def _see_page(
+        self, page: Sequence[Resource], news: Collection[UUID], on_its_way: Collection[UUID], *, is_all_news: bool
+    ) -> int:
+        """Mirror what of a page differs; return how many those are that nothing else has told of."""
+        changed = 0
+        async with self._leader.session() as conn:
+            rows = await load_mirrored(conn, [resource.meta.uid for resource in page])
+        for resource in page:
+            uid = resource.meta.uid
+            if is_other := differs(rows.get(uid), resource):
+                changed += uid not in news and uid not in on_its_way
+            is_doubtful = uid in news or (uid in rows and rows[uid]["state"] == JobState.DELETED)
+            await self._see(resource, is_other=is_other or is_all_news, is_doubtful=is_doubtful)
+        return changed
 
     async def _see(self, resource: Resource, *, is_other: bool, is_doubtful: bool) -> None:
         """Tell of a resource that was listed; one that may be newer than the list, or gone, is asked for."""
@@ -202,21 +254,27 @@ class Compare:
         elif (living := await self._read(meta.namespace, meta.name)) is not None:
             self._on_seen(living, True)
 
-    async def _remove(self, unseen: Collection[UUID]) -> int:
+    async def _remove(self, unseen: Collection[UUID], refused: dict[str, Forbidden]) -> int:
         """Remove those of these jobs that are gone; return how many."""
         count = 0
         for absent in _pages(unseen, ABSENT_PAGE):
             leaving = self._inbox.leaving()  # told by the watch, or by the compare before
             async with self._leader.session() as conn:
                 rows = await load_resources(conn, absent)
-            gone = [row for row in rows if row["id"] not in leaving and await self._is_gone(row)]
+            gone = [row for row in rows if row["id"] not in leaving and await self._is_gone(row, refused)]
             for row in gone:
                 self._inbox.put(Gone(row["id"], row["namespace"], row["name"]))
             count += len(gone)
         return count
 
-    async def _is_gone(self, row: Mapping[str, Any]) -> bool:
-        living = await self._read(row["namespace"], row["name"])
+    async def _is_gone(self, row: Mapping[str, Any], refused: dict[str, Forbidden]) -> bool:
+        if row["namespace"] in refused:
+            return False
+        try:
+            living = await self._read(row["namespace"], row["name"])
+        except Forbidden as error:
+            self._refuse(row["namespace"] if self._namespaces else None, error, refused)
+            return False
         if living is not None and living.meta.uid != row["id"]:
             self._on_seen(living, True)
         return living is None or living.meta.uid != row["id"]
