@@ -256,15 +256,9 @@ class Leading:
         self.inbox.put(Seen(found, judge_again=True))
 
     async def _feed(self) -> None:
-        replica = self._replica
-        await keep_feeding(
-            replica.kube,
-            self._on_event,
-            self.compare.ask,
-            self.compare.ask,
-            replica.settings.watch_namespaces,
-            replica.restore_signals,
-        )
+        replica, ask = self._replica, self.compare.ask
+        namespaces, refusals = replica.settings.watch_namespaces, self.compare.refusals
+        await keep_feeding(replica.kube, self._on_event, ask, ask, namespaces, refusals, replica.restore_signals)
 
     async def _compare_overdue(self) -> None:
         """Without an API server the mirror has to do, after a while: firing outlives its outage."""

@@ -48,6 +48,9 @@ class FakeApi:
         self.objects: list[dict[str, Any]] = []
         self.is_served = True
         self.refuse_watch = 0
+        self.refused: set[str] = set()
+        """Which namespaces may not be listed or watched: "list a", "watch a"."""
+
         self.is_discovered = True
         self.requests: Counter[str] = Counter()
         self.version = "100"
@@ -95,7 +98,12 @@ class FakeApi:
         if path in BACKBONE:
             return web.json_response({"kind": "APIResourceList", "resources": [_resource(*BACKBONE[path])]})
         if path.endswith("/scheduledjobs") and self.is_served:
-            return await self._watched(request) if "watch" in request.query else self._list(request)
+            verb = "watch" if "watch" in request.query else "list"
+            if f"{verb} {_namespace(path)}" in self.refused:
+                self.requests["REFUSED"] += 1
+                said = f"may not {verb} in {_namespace(path)}"
+                return web.json_response({"kind": "Status", "code": 403, "message": said}, status=403)
+            return await self._watched(request) if verb == "watch" else self._list(request)
         return web.json_response({"kind": "Status", "code": 404, "message": "not found"}, status=404)
 
     def _list(self, request: web.Request) -> web.Response:
@@ -109,6 +117,7 @@ class FakeApi:
 
     async def _watched(self, request: web.Request) -> web.StreamResponse:
         self.requests["WATCH"] += 1
+        self.requests[f"WATCH {_namespace(request.path)}"] += 1
         self.watched_from.append(request.query.get("resourceVersion"))
         if self.refuse_watch:
             return web.json_response({"kind": "Status", "code": self.refuse_watch}, status=self.refuse_watch)
@@ -125,6 +134,10 @@ class FakeApi:
         finally:
             self._watchers.remove(queue)
         return response
+
+
+def _namespace(path: str) -> str:
+    return path.split("/")[-2]
 
 
 def _group(name: str) -> dict[str, Any]:

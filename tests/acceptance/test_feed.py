@@ -6,8 +6,9 @@ import asyncio
 import logging
 import signal
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, MutableMapping
 from contextlib import asynccontextmanager, suppress
+from typing import Any
 
 import pytest
 from aiohttp import ClientResponseError, RequestInfo
@@ -22,6 +23,7 @@ from scheduledjobs.core.resource import Resource
 from scheduledjobs.kube import feed
 from scheduledjobs.kube.client import KubeClient
 from scheduledjobs.kube.feed import keep_feeding, kopf_settings
+from scheduledjobs.kube.refusals import Refusals
 
 WATCH = "WATCH"
 pytestmark = pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning")
@@ -35,6 +37,7 @@ class Feeding:
         self.broken = 0
         self.watching = 0
         self.restored = 0
+        self.refusals = Refusals()
 
     def on_event(self, resource: Resource, is_gone: bool) -> None:  # noqa: FBT001 the feed's signature
         self.seen.append((resource.meta.name, is_gone))
@@ -57,12 +60,14 @@ async def until(look: Callable[[], object], seconds: float = 10) -> None:
 
 
 @asynccontextmanager
-async def feeding(api: FakeApi) -> AsyncIterator[Feeding]:
+async def feeding(api: FakeApi, *namespaces: str) -> AsyncIterator[Feeding]:
     configuration = client.Configuration()
     configuration.host = api.url
     kube, found = KubeClient(configuration), Feeding()
     task = asyncio.create_task(
-        keep_feeding(kube, found.on_event, found.on_broken, found.on_watching, (), found.restore)
+        keep_feeding(
+            kube, found.on_event, found.on_broken, found.on_watching, namespaces, found.refusals, found.restore
+        )
     )
     try:
         yield found
@@ -221,6 +226,68 @@ async def test_waits_for_a_crd_that_is_not_there_yet() -> None:
             await until(lambda: api.watchers)
             api.send("ADDED", thing("a"))
             await until(lambda: ("a", False) in found.seen)
+
+
+def told(logs: list[MutableMapping[str, Any]]) -> list[MutableMapping[str, Any]]:
+    """What was said of namespaces that are refused, or refused no more."""
+    return [log for log in logs if log["event"].startswith("a namespace is refused")]
+
+
+@pytest.mark.parametrize("refused", [{"list a", "watch a"}, {"watch a"}])
+async def test_a_refused_namespace_stops_no_other_and_is_watched_once_it_may_be(
+    refused: set[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As after `kubectl delete namespace a`, which takes the operator's Role with it, and its creation anew."""
+    monkeypatch.setattr(feed, "REFUSED_SECONDS", 0.2)
+    with capture_logs() as logs:
+        async with serve() as api:
+            api.refused = refused
+            async with feeding(api, "a", "b") as found:
+                await until(lambda: api.requests["WATCH b"] and found.watching == 1)
+                api.send("ADDED", thing("b-1", namespace="b"))
+                await until(lambda: ("b-1", False) in found.seen)
+                asked = api.requests["REFUSED"]
+                await until(lambda: api.requests["REFUSED"] > asked)  # again and again, but not at once
+                assert (found.broken, found.watching) == (0, 1)
+                api.refused = set()
+                await until(lambda: api.requests["WATCH a"] and found.watching == 2)
+                await until(lambda: len(told(logs)) == 2)
+                api.send("ADDED", thing("a-1", namespace="a"))
+                await until(lambda: ("a-1", False) in found.seen)
+                assert (found.broken, found.watching) == (0, 2)
+    refusal, end = told(logs)
+    assert (refusal["namespace"], refusal["log_level"], end["namespace"]) == ("a", "warning", "a")
+    assert "in a" in refusal["error"]
+
+
+async def test_a_namespace_that_is_refused_while_it_is_watched_ends_no_other_watch(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(feed, "REFUSED_SECONDS", 0.2)
+    with capture_logs() as logs:
+        async with serve() as api, feeding(api, "a", "b") as found:
+            await until(lambda: api.watchers == 2 and found.watching == 2)
+            api.refused = {"list a", "watch a"}
+            api.cut()
+            await until(lambda: api.requests["REFUSED"] >= 7, 20)  # kopf asks six times before it gives up
+            api.send("ADDED", thing("b-1", namespace="b"))
+            await until(lambda: ("b-1", False) in found.seen)
+            assert (found.broken, found.watching, found.restored) == (0, 2, 1)
+    assert [log["namespace"] for log in told(logs)] == ["a"]
+
+
+async def test_where_every_namespace_is_refused_the_feed_waits_and_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(feed, "ASK_SECONDS", 0.05)
+    with capture_logs() as logs:
+        async with serve() as api:
+            api.refused = {"list a", "list b"}
+            async with feeding(api, "a", "b") as found:
+                await until(lambda: api.requests["REFUSED"] >= 4)
+                assert found.restored == 0
+                api.refused = {"list a", "watch a"}
+                await until(lambda: api.requests["WATCH b"])
+    assert [log["event"] for log in logs if log not in told(logs)] == ["cannot watch yet"]
+    assert "403" in logs[0]["error"]
 
 
 async def test_ending_the_feed_is_quick_and_leaves_our_tasks_and_signals_alone() -> None:

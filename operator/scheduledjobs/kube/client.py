@@ -56,7 +56,7 @@ def _translated(what: str, status: int, reason: str) -> KubeError:
     return KubeError(message, status)
 
 
-def _message(data: bytes) -> str:
+def message_of(data: bytes) -> str:
     """Return the sentence of a Status object, or nothing."""
     try:
         return str(orjson.loads(data).get("message", ""))
@@ -113,7 +113,7 @@ class KubeClient:
             response = await self.api.call_api(*prepared, _request_timeout=aiohttp.ClientTimeout(total=seconds))
             data = await response.read()
         if response.status >= HTTP_ERROR:
-            raise _translated(what, response.status, _message(data) or str(response.reason))
+            raise _translated(what, response.status, message_of(data) or str(response.reason))
         answer: dict[str, Any] = read_json(data)
         return answer
 

@@ -24,6 +24,7 @@ from scheduledjobs.errors import KubeError, KubeUnavailable, named
 from scheduledjobs.kube.client import KubeClient
 from scheduledjobs.kube.feed_session import Course, Login
 from scheduledjobs.kube.listing import is_served, read_resource
+from scheduledjobs.kube.refusals import Refusals
 
 log = structlog.get_logger(__name__)
 
@@ -32,6 +33,7 @@ HEALTHY_SECONDS = 60.0
 WATCH_SECONDS = 5
 WATCHES_PER_SECOND = 10
 ASK_SECONDS = 2.0
+REFUSED_SECONDS = 3.0
 SILENT_SECONDS = 15.0
 """kopf asks for each watch anew in time; between two requests there may be one that is not answered, and a pause."""
 
@@ -106,6 +108,11 @@ def watch_seconds(namespaces: int) -> int:
     return max(WATCH_SECONDS, namespaces // WATCHES_PER_SECOND)
 
 
+def refused_seconds(namespaces: int) -> float:
+    """Return after how long a refused namespace is asked for again: before kopf takes its watch for a silent one."""
+    return max(REFUSED_SECONDS, namespaces / WATCHES_PER_SECOND)
+
+
 def kopf_settings(namespaces: int = 1) -> kopf.OperatorSettings:
     """Return kopf's settings for a feed that only reads."""
     settings = kopf.OperatorSettings()
@@ -136,11 +143,12 @@ async def feed(
     on_event: OnEvent,
     on_watching: Callable[[], None],
     namespaces: Sequence[str],
+    refusals: Refusals,
     restore_signals: Callable[[], None],
 ) -> None:
     """Run one life of kopf, until cancelled or until kopf gives up, which raises what made it."""
     registry = kopf.OperatorRegistry()
-    course = Course(on_watching)
+    course = Course(on_watching, refusals, refused_seconds(len(namespaces)))
     way_in = Login(kube, course)
 
     @kopf.on.login(registry=registry)
@@ -195,17 +203,19 @@ async def keep_feeding(
     on_broken: Callable[[], None],
     on_watching: Callable[[], None],
     namespaces: Sequence[str],
+    refusals: Refusals,
     restore_signals: Callable[[], None] = lambda: None,
 ) -> None:
     """Run the feed until cancelled: kopf is started again when it gives up, which `on_broken` hears of; `on_watching`
-    is called when a watch begins that may have missed something. Either asks for a compare."""
+    is called when a watch begins that may have missed something. Either asks for a compare. A namespace that is refused
+    is left out until it is not."""
     loop = asyncio.get_running_loop()
     wait = 1.0
     while True:
         started_at = loop.time()
         try:
             await _until_served(kube, namespaces)
-            await feed(kube, on_event, on_watching, namespaces, restore_signals)
+            await feed(kube, on_event, on_watching, namespaces, refusals, restore_signals)
         except Exception as error:  # noqa: BLE001 kopf ends with whatever the API server answered
             log.warning("the watch gave up", error=named(error), retry_seconds=wait)
         if loop.time() - started_at > HEALTHY_SECONDS:

@@ -2,6 +2,9 @@
 
 What is there when a watch begins is the compare's to find as well: kopf would take 400 us of the event loop for each
 object of a list, ten times what a page of the compare takes, and keep a kilobyte of it. So it is shown an empty list.
+
+And a namespace that is refused looks to it like an empty one whose watch expires every few seconds: it gives up all of
+them for one 403, and this way it goes on with the others, and takes that one up again once it may be watched.
 """
 
 from __future__ import annotations
@@ -11,8 +14,7 @@ import time
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
 import aiohttp
 import kopf
@@ -20,51 +22,12 @@ from yarl import URL
 
 from scheduledjobs.core.nesting import DEEPEST_READ, cut_json, read_shallow
 from scheduledjobs.core.resource import PLURAL
-from scheduledjobs.kube.client import HTTP_ERROR, KubeClient
+from scheduledjobs.kube.client import FORBIDDEN, HTTP_ERROR, KubeClient, message_of
+from scheduledjobs.kube.refusals import Refusals
 
 CREDENTIALS_LIVE = timedelta(minutes=10)
-
-
-@dataclass(slots=True)
-class Course:
-    """What kopf's requests tell of its watches; `on_watching` hears of each that begins and may have missed something.
-
-    A watch that goes on from where the one before it ended has missed nothing.
-    """
-
-    on_watching: Callable[[], None]
-    _unsure: set[str] = field(default_factory=set)
-    _seen_at: float = field(default_factory=time.monotonic)
-
-    def saw(self, url: URL, *, is_good: bool) -> None:
-        """Take note of a request that was answered, or failed."""
-        if not url.path.endswith(f"/{PLURAL}"):
-            return
-        self._seen_at = time.monotonic()
-        if not is_good or "watch" not in url.query:
-            self._unsure.add(url.path)
-        elif url.path in self._unsure:
-            self._unsure.discard(url.path)
-            self.on_watching()
-
-    async def fall_silent(self, seconds: float) -> None:
-        """Return once so much time has passed without a request."""
-        while (left := self._seen_at + seconds - time.monotonic()) > 0:  # noqa: ASYNC110 a time is waited for
-            await asyncio.sleep(left)
-
-    def trace(self) -> aiohttp.TraceConfig:
-        """Return what an HTTP session needs to tell of its requests."""
-
-        async def ended(_: object, __: SimpleNamespace, params: aiohttp.TraceRequestEndParams) -> None:
-            self.saw(params.url, is_good=params.response.status < HTTP_ERROR)
-
-        async def failed(_: object, __: SimpleNamespace, params: aiohttp.TraceRequestExceptionParams) -> None:
-            self.saw(params.url, is_good=False)
-
-        config = aiohttp.TraceConfig()
-        config.on_request_end.append(ended)
-        config.on_request_exception.append(failed)
-        return config
+HTTP_OK = 200
+EXPIRED = b'{"type": "ERROR", "object": {"code": 410}}\n'
 
 
 class Lines:
@@ -97,6 +60,19 @@ def _emptied(answer: dict[str, Any]) -> dict[str, Any]:
     return {**answer, "items": [], "metadata": {"resourceVersion": version}}
 
 
+class Nothing(Lines):
+    """A watch in which nothing happens until it has expired, upon which kopf begins again with a list."""
+
+    def __init__(self, stream: aiohttp.StreamReader, seconds: float) -> None:
+        super().__init__(stream)
+        self._seconds = seconds
+
+    async def iter_chunked(self, _: int) -> AsyncIterator[bytes]:
+        """Yield its end, when it is time."""
+        await asyncio.sleep(self._seconds)
+        yield EXPIRED
+
+
 class Shallow(aiohttp.ClientResponse):
     """An answer that kopf can read: one object that is nested too deep would end the watch of all."""
 
@@ -111,6 +87,67 @@ class Shallow(aiohttp.ClientResponse):
         """Read the whole answer; of a list of ScheduledJobs only its version."""
         answer = read_shallow(await self.read())
         return _emptied(answer) if self.url.path.endswith(f"/{PLURAL}") and self.status < HTTP_ERROR else answer
+
+    def look_empty(self, seconds: float) -> None:
+        """Seem to be a list, or a watch that lasts so long, of nothing."""
+        self.status, self._body = HTTP_OK, b"{}"
+        self.content = Nothing(self.content, seconds)  # type: ignore[assignment]
+
+
+@dataclass(slots=True)
+class Course:
+    """What kopf's requests tell of its watches; `on_watching` hears of each that begins and may have missed something.
+
+    A watch that goes on from where the one before it ended has missed nothing.
+    """
+
+    on_watching: Callable[[], None]
+    refusals: Refusals
+    refused_seconds: float
+    """How long a watch of a namespace that is refused seems to last."""
+
+    _unsure: set[str] = field(default_factory=set)
+    _seen_at: float = field(default_factory=time.monotonic)
+
+    def saw(self, url: URL, *, is_good: bool) -> None:
+        """Take note of a request that was answered, or failed."""
+        if not url.path.endswith(f"/{PLURAL}"):
+            return
+        self._seen_at = time.monotonic()
+        if not is_good or "watch" not in url.query:
+            self._unsure.add(url.path)
+        elif url.path in self._unsure:
+            self._unsure.discard(url.path)
+            self.on_watching()
+
+    async def fall_silent(self, seconds: float) -> None:
+        """Return once so much time has passed without a request."""
+        while (left := self._seen_at + seconds - time.monotonic()) > 0:  # noqa: ASYNC110 a time is waited for
+            await asyncio.sleep(left)
+
+    async def pass_on(self, request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType) -> Shallow:
+        """Make a request of kopf's, and keep from it that one namespace is refused: it would give up all of them."""
+        url = request.url
+        try:
+            response = cast("Shallow", await handler(request))
+        except BaseException:
+            self.saw(url, is_good=False)
+            raise
+        self.saw(url, is_good=response.status < HTTP_ERROR)
+        namespace = _namespace(url)
+        if namespace and response.status == FORBIDDEN:
+            said = message_of(await response.read()) or str(response.reason)
+            self.refusals.refuse(namespace, "watch", f"GET {url.path}: {FORBIDDEN} {said}")
+            response.look_empty(self.refused_seconds)
+        elif namespace and response.status < HTTP_ERROR and "watch" in url.query:
+            self.refusals.admit(namespace, "watch")
+        return response
+
+
+def _namespace(url: URL) -> str:
+    """Return the namespace of which a request lists or watches the ScheduledJobs, or nothing."""
+    *_, of, namespace, plural = ["", "", *url.parts]
+    return namespace if (of, plural) == ("namespaces", PLURAL) else ""
 
 
 class Login:
@@ -136,7 +173,7 @@ class Login:
             connector=aiohttp.TCPConnector(limit=0, ssl=info.as_ssl_context()),
             headers=credentials,
             proxy=settings.proxy,
-            trace_configs=[self._course.trace()],
+            middlewares=[self._course.pass_on],
             response_class=Shallow,
         )
         self._sessions.append(session)

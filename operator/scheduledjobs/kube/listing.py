@@ -16,8 +16,8 @@ import structlog
 
 from scheduledjobs.core.nesting import DEEPEST_READ, cut, is_deeper
 from scheduledjobs.core.resource import GROUP, PLURAL, VERSION, Resource, ResourceMeta, our_annotations
-from scheduledjobs.errors import NotFound
-from scheduledjobs.kube.client import KubeClient, Requests
+from scheduledjobs.errors import Forbidden, NotFound
+from scheduledjobs.kube.client import FORBIDDEN, KubeClient, Requests
 
 log = structlog.get_logger(__name__)
 
@@ -62,12 +62,24 @@ async def get_resource(kube: Requests, namespace: str, name: str) -> Resource | 
 
 
 async def is_served(kube: KubeClient, namespaces: Sequence[str]) -> bool:
-    """Return whether the API server serves ScheduledJobs at all: the CRD is installed."""
-    try:
-        await kube.request("GET", collection_path(namespaces[0] if namespaces else None), query={"limit": 1})
-    except NotFound:
-        return False
-    return True
+    """Return whether the API server serves ScheduledJobs at all: the CRD is installed.
+
+    The first namespace that is not refused says so; `Forbidden` where all are, or the credentials.
+    """
+    scopes: Sequence[str | None] = namespaces or [None]
+    refused: list[Forbidden] = []
+    for namespace in scopes:
+        try:
+            await kube.request("GET", collection_path(namespace), query={"limit": 1})
+        except NotFound:
+            return False
+        except Forbidden as error:
+            if error.status != FORBIDDEN:
+                raise
+            refused.append(error)
+        else:
+            return True
+    raise refused[-1]
 
 
 def read_meta(raw: Mapping[str, Any]) -> ResourceMeta | None:
