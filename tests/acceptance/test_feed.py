@@ -8,6 +8,7 @@ import signal
 import time
 from collections.abc import AsyncIterator, Callable, MutableMapping
 from contextlib import asynccontextmanager, suppress
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -20,9 +21,10 @@ from tests.acceptance.fake_api import FakeApi, serve, thing
 from yarl import URL
 
 from scheduledjobs.core.resource import Resource
-from scheduledjobs.kube import feed
+from scheduledjobs.kube import feed, feed_session
 from scheduledjobs.kube.client import KubeClient
 from scheduledjobs.kube.feed import keep_feeding, kopf_settings
+from scheduledjobs.kube.feed_session import Course, Login
 from scheduledjobs.kube.refusals import Refusals
 
 WATCH = "WATCH"
@@ -288,6 +290,21 @@ async def test_where_every_namespace_is_refused_the_feed_waits_and_says_so(monke
                 await until(lambda: api.requests["WATCH b"])
     assert [log["event"] for log in logs if log not in told(logs)] == ["cannot watch yet"]
     assert "403" in logs[0]["error"]
+
+
+async def test_of_the_sessions_of_a_long_life_only_those_in_use_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    """kopf closes the one before when it has been given another, every ten minutes for as long as it lives."""
+    monkeypatch.setattr(feed_session, "CREDENTIALS_LIVE", timedelta(0))
+    kube = KubeClient(client.Configuration())
+    way_in = Login(kube, Course(lambda: None, Refusals(), 1.0))
+    given = [(await way_in()).aiohttp_session for _ in range(2)]
+    for _ in range(3):
+        await given[-2].close()
+        given.append((await way_in()).aiohttp_session)
+    assert way_in._sessions == given[-2:]
+    await way_in.close()
+    await kube.api.close()
+    assert all(session.closed for session in given)
 
 
 async def test_ending_the_feed_is_quick_and_leaves_our_tasks_and_signals_alone() -> None:

@@ -176,7 +176,7 @@ class Login:
             middlewares=[self._course.pass_on],
             response_class=Shallow,
         )
-        self._sessions.append(session)
+        self._sessions = [each for each in self._sessions if not each.closed] + [session]
         self._credentials = credentials
         self._given = kopf.AiohttpSession(
             server=info.server, aiohttp_session=session, expiration=now + CREDENTIALS_LIVE
