@@ -27,6 +27,7 @@ from scheduledjobs.core.quota import Quotas
 from scheduledjobs.core.reasons import JobState, Reason
 from scheduledjobs.core.resource import Resource
 from scheduledjobs.errors import KubeError, KubeUnavailable, StoreUnavailable, TermLost
+from scheduledjobs.kube.client import FORBIDDEN
 from scheduledjobs.steps.halve import halving
 from scheduledjobs.steps.mirror_batch import MirrorBatch, Written, joined
 from scheduledjobs.steps.quota import Counted
@@ -335,16 +336,26 @@ class Mirror:
         return not _is_stale(row, change) and (_is_news(row, change) or self._counted.is_misjudged(row))
 
     async def _settle_disputes(self, disputed: Sequence[Seen]) -> None:
-        """Two uids under one name: a GET says which of them lives. Without an answer they are disputed again."""
+        """Two uids under one name: a GET says which of them lives. Without an answer they are disputed again.
+
+        A namespace that is refused may be so for long: the disputes of others are settled first.
+        """
+        refused: list[KubeError] = []
         for number, change in enumerate(disputed):
             meta = change.resource.meta
             try:
                 living = await read_anew(self._inbox, self._get_resource, meta.namespace, meta.name)
-            except KubeError:
-                self._inbox.put_back(disputed[number:])
-                raise
+            except KubeError as error:
+                if error.status != FORBIDDEN:
+                    self._inbox.put_back(disputed[number:])
+                    raise
+                self._inbox.put_back([change])
+                refused.append(error)
+                continue
             if living is not None:
                 self._inbox.put(Seen(living, is_quorum=True))
+        if refused:
+            raise refused[0]
 
 
 def _is_stale(row: Mapping[str, Any], change: Seen) -> bool:
