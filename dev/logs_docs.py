@@ -125,6 +125,8 @@ MEANING = {
     "another replica holds the lease": "It takes over; often: this one was frozen or cut off",
     "cannot watch yet": "Install the CRD, or mend the rights or the link that `error` names",
     "claims handed back unstarted": "Nothing is lost: others claim them. Often: slots or links are short",
+    "code that cannot be stopped runs on: no goodbye": "Its job waits about 10 s more: make the handler look at "
+    "`execution.stopping`, or the grace longer",
     "could not lead": "Look at PostgreSQL: another replica, or this one, tries again",
     "could not say goodbye": "Nothing is lost: the leader finds out after 10 s",
     "credentials cannot be renewed": "The old ones are used; mend what `error` names before they expire",

@@ -1,7 +1,8 @@
 """One replica: builds every part, starts them in order, and stops them in the order that loses nothing.
 
 Stop (SIGTERM): stop leading first and release the Lease; claim no more; let what runs finish while heartbeats go on;
-cancel what still runs at the end of the grace; write the last completions; say goodbye.
+cancel what still runs at the end of the grace; write the last completions; say goodbye, unless code still runs that
+cannot be stopped: who says so is rescued from at once, and the next run would begin beside it.
 """
 
 from __future__ import annotations
@@ -360,7 +361,10 @@ class App:
         while self._complete.unwritten and time.monotonic() < deadline:  # noqa: ASYNC110 the writer is waited for, not an event
             await asyncio.sleep(0.02)
         await loops.end()
-        await self._heartbeat.close()
+        if self._runner.running:  # it runs until the process has ended, when ten seconds have not passed yet
+            log.warning("code that cannot be stopped runs on: no goodbye", running=len(self._runner.running))
+        else:
+            await self._heartbeat.close()
         await self._runner.close()
         log.info("stopped")
 
