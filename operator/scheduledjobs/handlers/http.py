@@ -8,7 +8,6 @@ Secrets come by the name of a credential, never from the payload (`authorization
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Iterable, Sequence
 from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address, ip_network
 from typing import Any, Literal
@@ -26,6 +25,7 @@ from scheduledjobs.handlers.authorization import NO_PLACE, check_credential, che
 from scheduledjobs.handlers.credentials import credentials
 from scheduledjobs.handlers.execution import Execution, without_hidden
 from scheduledjobs.handlers.registry import handler
+from scheduledjobs.handlers.threads import in_own_thread
 
 MOST_READ = 64 * 1024
 MOST_SECONDS = 3600
@@ -186,7 +186,7 @@ async def _headers(execution: Execution, payload: HttpPayload) -> CIMultiDict[st
     if payload.credential is not None:
         check(execution.namespace, payload)  # here too: nothing but this stands between it and another's server
         found = credentials.find(payload.credential, execution.namespace)
-        headers.update(await asyncio.to_thread(headers_of, found))
+        headers.update(await in_own_thread(headers_of, found))
     headers["Idempotency-Key"] = execution.idempotency_key
     return headers
 

@@ -29,6 +29,7 @@ from scheduledjobs.handlers.describing import delay_of, describe, trace_of
 from scheduledjobs.handlers.execution import captured, install_capture
 from scheduledjobs.handlers.forks import Guarded, Threads, guard
 from scheduledjobs.handlers.registry import Registry
+from scheduledjobs.handlers.threads import HandlersLoop
 
 log = structlog.get_logger(__name__)
 
@@ -64,10 +65,9 @@ class Runner:
         self._attempts: dict[tuple[int, int], Attempt] = {}
         self._news: deque[Ending | Assignment] = deque()
         self._is_posted = False
-        self._loop = asyncio.new_event_loop()
+        self._loop = HandlersLoop(slots)
         self._main: asyncio.AbstractEventLoop | None = None
         self._loop.set_task_factory(_guarded_task)
-        self._loop.set_default_executor(Threads(thread_name_prefix="to_thread"))
         self._threads = Threads(slots, thread_name_prefix="handler")
         self._thread = threading.Thread(target=self._keep_running, name="handlers", daemon=True)
         self._is_closing = False
