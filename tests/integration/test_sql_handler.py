@@ -15,8 +15,9 @@ import pytest
 from dev.postgres import Postgres
 from tests.faults.proxy import Network, Way
 from tests.integration.conftest import REGISTRY, Stage, resource
+from tests.unit.test_runner import Bench
 
-from scheduledjobs.core.reasons import Reason, Trigger
+from scheduledjobs.core.reasons import Reason, State, Trigger
 from scheduledjobs.errors import CredentialError, SettingsError, SpecError
 from scheduledjobs.handlers import Execution
 from scheduledjobs.handlers.execution import Output, captured
@@ -344,3 +345,17 @@ async def test_the_password_of_a_connection_is_hidden_in_what_its_attempt_leaves
     await sql(one, SqlPayload(connection="other", statement="SELECT 1"))
     captured.reset(token)
     assert output.hidden.mask(f"x {password} y") == "x *** y"
+
+
+async def test_a_timeout_that_came_while_a_statement_waited_says_that_it_had_not_begun(own: str) -> None:
+    bench = Bench()
+    for seconds in (60, 60, 60, 60, 0.1):
+        asked = SqlPayload(connection="other", statement="SELECT pg_sleep(60)").model_dump()
+        bench.begin(sql, model=SqlPayload, timeout=seconds, **asked)
+    ending = await asyncio.wait_for(bench.endings.get(), 5)
+    await bench.runner.close()
+    assert ending.state is State.TIMED_OUT
+    assert ending.message == (
+        "the attempt took longer than its timeout of 0.1 s; its statement had not begun: 4 others ran on connection "
+        "'other' on this replica"
+    )

@@ -17,6 +17,10 @@ from scheduledjobs.handlers.registry import Handler
 log = structlog.get_logger(__name__)
 
 
+class NotBegun(asyncio.CancelledError):
+    """Raised by a handler that was cancelled before it did anything: what it waited for, to be told with the stop."""
+
+
 @dataclass(slots=True)
 class Attempt:
     """An attempt under way; touched by the handlers' loop only."""

@@ -24,7 +24,7 @@ from scheduledjobs.core.result import NotJson, encode_result, plain
 from scheduledjobs.errors import Failed, Permanent, Retry, SpecError
 from scheduledjobs.handlers import tracing
 from scheduledjobs.handlers.assignment import Assignment, Ending, Stop
-from scheduledjobs.handlers.attempt import Attempt, execution_of, outcome
+from scheduledjobs.handlers.attempt import Attempt, NotBegun, execution_of, outcome
 from scheduledjobs.handlers.describing import delay_of, describe, trace_of
 from scheduledjobs.handlers.execution import captured, install_capture
 from scheduledjobs.handlers.forks import Guarded, Threads, guard
@@ -307,6 +307,8 @@ class Runner:
 
     def _failed(self, attempt: Attempt, error: BaseException) -> Ending:
         if attempt.stop is not None:
+            if isinstance(error, NotBegun):
+                attempt.stop = replace(attempt.stop, message=f"{attempt.stop.message}; {error}")
             return self._stopped(attempt)
         if isinstance(error, SpecError):
             return self._ending(attempt, State.FAILED, Reason(error.reason), error.message)

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any
@@ -18,6 +19,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, fi
 
 from scheduledjobs.core.reasons import Reason
 from scheduledjobs.errors import CredentialError, Permanent, SpecError
+from scheduledjobs.handlers.attempt import NotBegun
 from scheduledjobs.handlers.credentials import absolute, read_secret
 from scheduledjobs.handlers.execution import Execution, hide
 from scheduledjobs.handlers.given import Given, find_given, read_given
@@ -156,8 +158,7 @@ async def sql(execution: Execution, payload: SqlPayload) -> dict[str, Any]:
         "attempt": execution.attempt,
         "idempotency_key": execution.idempotency_key,
     }
-    turn = connections.turns.setdefault(payload.connection, asyncio.Semaphore(MOST_AT_ONCE))
-    async with turn:
+    async with _turn(payload.connection):
         return await run_statement(
             await _url(payload.connection, found),
             payload.statement,
@@ -165,6 +166,21 @@ async def sql(execution: Execution, payload: SqlPayload) -> dict[str, Any]:
             role=found.role,
             claim=_claim(execution) if found.is_own else None,
         )
+
+
+@asynccontextmanager
+async def _turn(name: str) -> AsyncIterator[None]:
+    """Wait until fewer than four statements run on this connection; its database is not to be flooded with sessions."""
+    turn = connections.turns.setdefault(name, asyncio.Semaphore(MOST_AT_ONCE))
+    try:
+        await turn.acquire()
+    except asyncio.CancelledError:
+        others = f"{MOST_AT_ONCE} others ran on connection {name!r} on this replica"
+        raise NotBegun(f"its statement had not begun: {others}") from None
+    try:
+        yield
+    finally:
+        turn.release()
 
 
 async def _url(name: str, connection: SqlConnection) -> str:
