@@ -359,3 +359,17 @@ async def test_a_timeout_that_came_while_a_statement_waited_says_that_it_had_not
         "the attempt took longer than its timeout of 0.1 s; its statement had not begun: 4 others ran on connection "
         "'other' on this replica"
     )
+
+
+async def test_what_the_address_of_a_connection_says_of_its_session_counts(database: str) -> None:
+    """And where it says nothing, what every session of ours is given."""
+    query = "?connect_timeout=9&application_name=ledger&options=-csearch_path%3Dreports%20-c%20TimeZone%3DAsia/Tokyo"
+    given = {"own": {"namespaces": ["*"]}, "plain": {"url": database, "namespaces": ["*"]}}
+    allow_connections(database, {**given, "told": {"url": database + query, "namespaces": ["*"]}})
+    one = Execution("x", "j", uuid4(), datetime.now(UTC), 1, Trigger.SCHEDULE, "", None, None, None)
+    names = ("application_name", "search_path", "TimeZone", "default_transaction_isolation", "tcp_keepalives_idle")
+    statement = "SELECT " + ", ".join(f"current_setting('{name}') AS {name}" for name in names)
+    told = (await sql(one, SqlPayload(connection="told", statement=statement)))["returned"][0]
+    assert list(told.values()) == ["ledger", "reports", "Asia/Tokyo", "read committed", "5"]
+    plain = (await sql(one, SqlPayload(connection="plain", statement=statement)))["returned"][0]
+    assert list(plain.values()) == ["scheduledjobs sql handler", '"$user", public', "UTC", "read committed", "5"]

@@ -23,11 +23,12 @@ from scheduledjobs.core.result import encode_result
 from scheduledjobs.errors import Permanent, StoreError
 from scheduledjobs.store import returned
 from scheduledjobs.store.queries import execute
-from scheduledjobs.store.sessions import Connection, connect, first_line
+from scheduledjobs.store.sessions import Connection, connect, connect_elsewhere, first_line
 
 FINAL_CLASSES = frozenset({"22", "23", "42"})
 """SQLSTATE classes that another attempt cannot mend: bad data, a broken constraint, a wrong statement."""
 
+NAME = "scheduledjobs sql handler"
 FIRST_WORD = re.compile(r"(?:\s|\(|--[^\n]*(?:\n|$)|/\*.*?\*/)*([a-z]+)", re.IGNORECASE | re.DOTALL)
 
 
@@ -58,7 +59,8 @@ async def run_statement(
     result may be}. Raises `StatementRefused` or `RowTooLarge` where trying again is no use, `StaleAttempt` where the
     attempt was taken away or asked to stop, `StoreError` for anything else.
     """
-    async with connect(url, "scheduledjobs sql handler") as conn, conn.transaction():
+    opened = connect_elsewhere(url, NAME) if claim is None else connect(url, NAME)
+    async with opened as conn, conn.transaction():
         if role is not None:
             await conn.execute(compose.SQL("SET LOCAL ROLE {}").format(compose.Identifier(role)))
         try:

@@ -173,6 +173,24 @@ async def connect(url: str, application_name: str, **settings: str) -> AsyncIter
             await conn.close()
 
 
+@asynccontextmanager
+async def connect_elsewhere(url: str, application_name: str) -> AsyncIterator[Connection]:
+    """As `connect`, to a database that need not be ours: what its address says goes before what we would say.
+
+    The driver would take our parameters and drop the address's: its `options` with a search_path, to begin with.
+    """
+    said = conninfo_to_dict(url)
+    ours = {"application_name": application_name, **KEEPALIVE}
+    unsaid = {name: value for name, value in ours.items() if name not in said}
+    both = f"{options()} {said.get('options', '')}".rstrip()  # of two that differ the later one counts
+    async with our_errors():
+        conn = await Connection.connect(url, autocommit=True, options=both, **unsaid)
+        try:
+            yield conn
+        finally:
+            await conn.close()
+
+
 def is_url(url: str) -> bool:
     """Return whether libpq can read this address; what it says of one that it cannot read may hold the password."""
     try:
