@@ -24,7 +24,7 @@ from scheduledjobs.core.reasons import Reason, State
 from scheduledjobs.core.term import Trust
 from scheduledjobs.errors import KubeUnavailable, SchemaTooOld, StoreUnavailable
 from scheduledjobs.handlers.assignment import Assignment, Ending, Stop
-from scheduledjobs.handlers.runner import Runner
+from scheduledjobs.handlers.runner import CANCEL_SECONDS, Runner
 from scheduledjobs.handlers.setting_up import set_up_handlers
 from scheduledjobs.kube.client import KubeClient, open_client
 from scheduledjobs.kube.lease import LeaseDoor
@@ -62,6 +62,8 @@ log = structlog.get_logger(__name__)
 RETRY_SECONDS = 2.0
 READY_WITHIN_SECONDS = 10.0
 LAST_WORDS_SECONDS = 5.0
+STOP_SECONDS = CANCEL_SECONDS + 1.0
+"""For what is cancelled at the end of the grace: longer than a cancel may be ignored, or its end is not written."""
 
 
 class App:
@@ -356,7 +358,7 @@ class App:
         await self._drain(self._settings.drain_seconds)
         if self._runner.running:
             self._runner.stop_attempts(Stop(State.LOST, Reason.DRAINED, "the replica stopped before it ended"))
-            await self._drain(LAST_WORDS_SECONDS, hurry=False)
+            await self._drain(STOP_SECONDS, hurry=False)
         deadline = time.monotonic() + LAST_WORDS_SECONDS
         while self._complete.unwritten and time.monotonic() < deadline:  # noqa: ASYNC110 the writer is waited for, not an event
             await asyncio.sleep(0.02)
