@@ -253,11 +253,15 @@ class Following:
 
     async def _gone(self) -> Failed:
         """Return how the attempt ends whose Job is not there any more, once its pods are not either."""
+        await self._pods_gone()
+        return Failed(await self._why_gone(), {"job": self._name})
+
+    async def _pods_gone(self) -> None:
+        """Wait until no pod of the Job is alive: one that somebody deletes in the background goes before they do."""
         noted = self._execution.noted
         uid = self._followed.uid or (noted.get("uid") if isinstance(noted, Mapping) else None)
         while uid and await self._has_pods(uid):  # noqa: ASYNC110 no event tells of them
             await asyncio.sleep(PODS_SECONDS)
-        return Failed(await self._why_gone(), {"job": self._name})
 
     async def _has_pods(self, uid: str) -> bool:
         return any(map(is_alive, await self._patiently(lambda: self._door.pods(self._namespace, uid))))
@@ -291,6 +295,7 @@ class Following:
             self._is_unsure |= self._creating.cancelled() or self._creating.exception() is not None
         job = await self._there()
         if job is None or not is_ours(job, self._execution):
+            await self._pods_gone()
             return None
         self._followed.mean(job)
         if is_complete(job):
@@ -330,6 +335,7 @@ class Following:
                 await self._patiently(lambda: self._door.delete(self._namespace, self._name, uid))
             if not await self._followed.wait(LOOK_SECONDS) or self._followed.is_stale:
                 await self._read()
+        await self._pods_gone()
         job = self._followed.latest
         return result_of(job, None) if job is not None and is_complete(job) else None
 
