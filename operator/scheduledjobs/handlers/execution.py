@@ -36,18 +36,22 @@ class Output:
         self.is_truncated = False
         self.hidden = Hidden()
 
-    def add(self, line: str) -> None:
-        """Append a line; the oldest go when there are too many."""
-        line = self.hidden.mask(plain(line))  # before it is cut: half a secret is one too
+    def add(self, text: str) -> None:
+        """Append a text by its lines, of which a long one is cut; the oldest go when there are too many."""
+        text = self.hidden.mask(plain(text))  # before it is cut: half a secret is one too
         with self._lock:
-            if len(line) > LONGEST_LINE:
-                line, self.is_truncated = line[:LONGEST_LINE], True
-            self._lines.append(line)
+            for line in text.split("\n"):  # cut as a whole, a traceback would lose its end, which says what matters
+                self._append(line)
             self._has_news = True
-            self._size += len(line) + 1
-            while self._size > MOST_OUTPUT:
-                self._size -= len(self._lines.popleft()) + 1
-                self.is_truncated = True
+
+    def _append(self, line: str) -> None:
+        if len(line) > LONGEST_LINE:
+            line, self.is_truncated = line[:LONGEST_LINE], True
+        self._lines.append(line)
+        self._size += len(line) + 1
+        while self._size > MOST_OUTPUT:
+            self._size -= len(self._lines.popleft()) + 1
+            self.is_truncated = True
 
     def text(self) -> str:
         """Return the lines."""

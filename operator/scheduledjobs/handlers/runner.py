@@ -25,7 +25,7 @@ from scheduledjobs.errors import Failed, Permanent, Retry, SpecError
 from scheduledjobs.handlers import tracing
 from scheduledjobs.handlers.assignment import Assignment, Ending, Stop
 from scheduledjobs.handlers.attempt import Attempt, NotBegun, execution_of, outcome
-from scheduledjobs.handlers.describing import delay_of, describe, trace_of
+from scheduledjobs.handlers.describing import LONGEST_TRACEBACK, delay_of, describe, trace_of
 from scheduledjobs.handlers.execution import captured, install_capture
 from scheduledjobs.handlers.forks import Guarded, Threads, guard
 from scheduledjobs.handlers.registry import Registry
@@ -319,6 +319,7 @@ class Runner:
         reason = Reason.PERMANENT_ERROR if isinstance(error, Permanent) else Reason.ERROR
         told = trace_of(error, attempt.output.hidden)
         attempt.output.add(told.rstrip())
+        attempt.output.is_truncated |= len(told) >= LONGEST_TRACEBACK
         asked = delay_of(error) if isinstance(error, Retry) else None
         if isinstance(error, Retry) and asked is None:
             attempt.output.add("the delay of Retry must be a timedelta between 0 and 30 days: it is ignored")
