@@ -164,6 +164,7 @@ MEANING = {
     "the term is over": "Another replica leads, or will",
     "the watch gave up": "The API server went away; the mirror is compared when it is back",
     "what has ended was not found in time": "PostgreSQL is slow, or somebody holds a lock: statuses of ends come late",
+    "what was handed over cannot be gone on with here": "Its work runs on unwatched; it is tried each 30 s: `error`",
     "this replica was declared dead": "It was silent for 10 s; it registers under a new id",
     "traces are not exported": "Mend the variable that `error` names; jobs run all the same",
 }

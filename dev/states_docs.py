@@ -80,7 +80,8 @@ REASONS: Mapping[Reason, tuple[str, str]] = {
     Reason.RETRYING: ("PENDING", "waits for its next attempt"),
     Reason.HANDED_OVER: (
         "PENDING; RUNNING",
-        "its replica has gone and its work goes on, for the next replica to watch; RUNNING: that one does",
+        "its replica has gone and its work goes on, for the next replica that can read it to watch; "
+        "RUNNING: that one does",
     ),
     Reason.OVERLAP: ("SKIPPED", "another run had not ended (`blocked_by`)"),
     Reason.QUEUE_FULL: ("SKIPPED", "one was waiting already (`blocked_by`)"),

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
 from tests.integration.conftest import Stage, resource
+from tests.unit.assigned import assigned
 
 from scheduledjobs.core.reasons import Reason, State
 from scheduledjobs.handlers.assignment import Assignment, Ending
@@ -202,6 +204,37 @@ async def test_a_hand_over_keeps_a_note_that_nobody_had_written_yet(stage: Stage
         await hand_over_executions(conn, replica, [guard(again, note=None)])  # it had not noted anything itself
     (third,) = await stage.claim(replica)
     assert third["result"] == {"job": "newer"}
+
+
+async def test_what_a_replica_cannot_go_on_with_waits_a_while_and_not_for_ever(stage: Stage) -> None:
+    first = await running(stage)
+    owner = stage.rows()[0]["claimed_by"]
+    async with connect(stage.url, "test") as conn:
+        await hand_over_executions(conn, owner, [guard(first, note={"job": "x"})])
+    replica = await stage.replica()
+    for days in range(8):
+        (claimed,) = await stage.claim(replica)
+        assert (claimed["attempt"], claimed["started_at"]) == (1, first["started_at"])
+        await leave(stage, replica, claimed)
+        assert the(stage, "state", "reason", "attempt", "message") == ("PENDING", "HandedOver", 0, "it cannot be read")
+        assert the(stage, "result") == ({"job": "x"},)
+        stage.tick(seconds=29)
+        assert await stage.claim(replica) == []
+        stage.tick(days=1)
+        await stage.release()
+        assert the(stage, "state") == ("PENDING" if days < 7 else "LOST",)  # 8 days after it was handed over
+
+
+async def leave(stage: Stage, replica: UUID, claimed: dict[str, Any]) -> None:
+    """Write that this replica cannot go on with it, as the runner says it."""
+    async with Sessions(stage.url, "test", size=1, **stage.clock_setting) as sessions:
+        complete = Complete(sessions, lambda *_: None, lambda *_: None)
+        complete.replica = replica
+        names = ("id", "fire_time", "claim_no", "attempt", "claimed_at")
+        ending = over(assigned(1, "log", **{name: claimed[name] for name in names}))
+        left = replace(ending, result=None, message="it cannot be read", retry_after=timedelta(seconds=30))
+        complete.add([left])
+        await complete.step()
 
 
 CLAIMS = (claim_executions, claim_fairly)

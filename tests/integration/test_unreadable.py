@@ -80,6 +80,31 @@ async def test_an_execution_whose_version_cannot_be_read_fails_and_its_handler_i
     assert bad["message"].startswith("version 1 of the spec cannot be read by this replica: ")
 
 
+@pytest.mark.parametrize("damage", [REFUSED, GONE], ids=["refused", "gone"])
+async def test_work_that_was_handed_over_is_not_forgotten_where_its_version_cannot_be_read(
+    stage: Stage, damage: str
+) -> None:
+    await stage.mirror(resource("outside", fixedRate="1h", payload={"message": "mine"}, retry={"limit": 3}))
+    job = stage.job()
+    stage.tick(hours=1, seconds=1)
+    await stage.fire()
+    await stage.claim(uuid4())
+    await stage.rescue(frozenset({"log"}))
+    with psycopg.connect(stage.url, autocommit=True) as conn:
+        conn.execute("CREATE TABLE kept AS SELECT * FROM job_definition_version")
+        conn.execute(damage.encode(), {"job": job["id"]})
+        assert await run(stage, Specs(), 1) == []
+        (row,) = stage.rows()
+        assert (row["state"], row["reason"], row["attempt"]) == ("PENDING", "HandedOver", 0)
+        assert "version 1 of the spec cannot be read by this replica: " in row["message"]
+        conn.execute("DELETE FROM job_definition_version")
+        conn.execute("INSERT INTO job_definition_version OVERRIDING SYSTEM VALUE SELECT * FROM kept")
+    stage.tick(seconds=30)
+    assert await run(stage, Specs(), 1) == [("outside", "mine")]  # as by a replica that can read it
+    (row,) = stage.rows()
+    assert (row["state"], row["attempt"]) == ("SUCCEEDED", 1)
+
+
 async def test_a_spec_that_is_forgotten_while_others_are_read_is_there_all_the_same(stage: Stage) -> None:
     """The leader reads all jobs by the same memory, which holds so many."""
     for number in range(3):

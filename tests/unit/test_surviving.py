@@ -9,13 +9,14 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from tests.unit.assigned import NOON
+from pydantic import BaseModel
+from tests.unit.assigned import NOON, assigned
 from tests.unit.test_runner import Bench
 
 from scheduledjobs.core.reasons import Reason, State
 from scheduledjobs.core.result import MOST_RESULT
 from scheduledjobs.errors import Failed
-from scheduledjobs.handlers import Execution, handler
+from scheduledjobs.handlers import Execution, Handler, handler
 from scheduledjobs.handlers.assignment import Assignment, Ending, Stop
 from scheduledjobs.handlers.execution import hide
 from scheduledjobs.handlers.registry import Registry
@@ -224,6 +225,38 @@ async def test_what_another_replica_noted_is_given_to_who_goes_on(bench: Bench) 
         return execution.noted
 
     assert (await bench.run(handle, survives=True, noted={"work": 7}, started_at=NOON)).result == b'{"work":7}'
+
+
+class Narrow(BaseModel):
+    """A payload as an older or a newer version of a handler reads it."""
+
+    number: int
+
+
+UNREADABLE: dict[str, dict[str, Any]] = {
+    "its version": {"refusal": "version 1 of the spec cannot be read by this replica: no", "payload": {}},
+    "its payload": {"payload": {"number": "a-secret"}},
+}
+
+
+@pytest.mark.parametrize("stop", [None, CANCELLED], ids=["to go on", "to be ended"])
+@pytest.mark.parametrize("what", UNREADABLE)
+async def test_what_was_handed_over_and_cannot_be_read_here_is_left_to_a_replica_that_can_read_it(
+    bench: Bench, what: str, stop: Stop | None
+) -> None:
+    outside = Outside()
+    bench.registry.add(Handler("outside", outside.handle, Narrow, is_async=True, survives=True))
+    options = {"started_at": NOON - timedelta(minutes=1), "noted": {"work": 7}, "stop": stop, **UNREADABLE[what]}
+    bench.runner.submit([assigned(1, "outside", **options)])
+    ending = await ended(bench)
+    assert (ending.state, ending.reason, outside.told) == (State.PENDING, Reason.HANDED_OVER, [])
+    assert ending.retry_after == timedelta(seconds=30)  # or this replica would claim it again at once, for ever
+    assert ending.result is None  # what was noted stays
+    assert (ending.message or "").startswith("its work goes on, for a replica that can watch it: ")
+    assert ("version 1 of the spec" in str(ending.message)) == (what == "its version")
+    assert ("spec.payload.number" in str(ending.message)) == (what == "its payload")
+    assert "a-secret" not in f"{ending.message}{ending.output}{ending.traceback}"
+    assert bench.runner.free_slots == 4
 
 
 async def test_what_became_of_the_work_counts_more_than_a_stop_that_came_too_late(bench: Bench) -> None:

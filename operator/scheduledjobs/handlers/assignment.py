@@ -107,4 +107,5 @@ class Ending:
     finished_at: datetime
     abandoned: bool = False
     retry_after: timedelta | None = None
-    """The wait before another attempt that the handler asked for, if it did."""
+    """The wait before another attempt that the handler asked for, if it did; of one that is handed over because it
+    cannot be gone on with here, the wait before another claim."""

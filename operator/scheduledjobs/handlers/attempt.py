@@ -8,8 +8,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import structlog
+from pydantic import BaseModel
 
+from scheduledjobs.core.reasons import Reason
 from scheduledjobs.core.result import NotJson, encode_result
+from scheduledjobs.errors import SpecError
 from scheduledjobs.handlers.assignment import Assignment, Stop
 from scheduledjobs.handlers.execution import Execution, Output
 from scheduledjobs.handlers.registry import Handler
@@ -79,6 +82,32 @@ def execution_of(assignment: Assignment) -> Execution:
         timeout=timeout,
         noted=assignment.noted,
     )
+
+
+class CannotGoOn(Exception):
+    """What was handed over cannot be read here, and its work goes on outside: it is for another replica to watch."""
+
+
+def payload_of(handler: Handler, assignment: Assignment) -> BaseModel:
+    """Return what the handler is called with; `SpecError` where that cannot be, `CannotGoOn` where it was handed over.
+
+    To end it for that would leave what it began running, with nobody to watch or to end it, and the next run beside it.
+    """
+    try:
+        return _read(handler, assignment)
+    except SpecError as error:
+        if assignment.started_at is None:
+            raise
+        raise CannotGoOn(f"its work goes on, for a replica that can watch it: {error.message}") from error
+
+
+def _read(handler: Handler, assignment: Assignment) -> BaseModel:
+    if assignment.refusal is not None:
+        raise SpecError(Reason.INVALID_SPEC, assignment.refusal)
+    if assignment.started_at is None:
+        return handler.check_payload(assignment.payload, assignment.namespace)
+    # It was checked before it was begun, and what it began is not to be forgotten for a check of today.
+    return handler.read_payload(assignment.payload)
 
 
 def outcome(function: Callable[..., Any], *args: Any) -> tuple[Any, BaseException | None]:

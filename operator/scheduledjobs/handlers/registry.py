@@ -55,17 +55,21 @@ class Handler:
         return _json_schema(self.payload)
 
     def check_payload(self, raw: Mapping[str, Any], namespace: str) -> BaseModel:
+        """Return the payload as the model; `SpecError` where it does not fit, or cannot work in its namespace."""
+        payload = self.read_payload(raw)
+        if self.check is not None:
+            self.check(namespace, payload)
+        return payload
+
+    def read_payload(self, raw: Mapping[str, Any]) -> BaseModel:
         """Return the payload as the model; `SpecError` InvalidPayload names the field, never the value."""
         try:
-            payload = self.payload.model_validate(raw)
+            return self.payload.model_validate(raw)
         except ValidationError as error:
             fields = field_errors(error, "spec.payload")
             more = f" (and {len(fields) - 1} more)" if len(fields) > 1 else ""
             message = f"{': '.join(fields[0])} for handler {self.name}{more}"
             raise SpecError(Reason.INVALID_PAYLOAD, message, fields) from None
-        if self.check is not None:
-            self.check(namespace, payload)
-        return payload
 
 
 def handler(

@@ -14,6 +14,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
+from datetime import timedelta
 from functools import partial
 from typing import Any
 
@@ -24,7 +25,7 @@ from scheduledjobs.core.result import NotJson, encode_result, plain
 from scheduledjobs.errors import Failed, Permanent, Retry, SpecError
 from scheduledjobs.handlers import tracing
 from scheduledjobs.handlers.assignment import Assignment, Ending, Stop
-from scheduledjobs.handlers.attempt import Attempt, NotBegun, execution_of, outcome
+from scheduledjobs.handlers.attempt import Attempt, CannotGoOn, NotBegun, execution_of, outcome, payload_of
 from scheduledjobs.handlers.describing import LONGEST_TRACEBACK, delay_of, describe, trace_of
 from scheduledjobs.handlers.execution import captured, install_capture
 from scheduledjobs.handlers.forks import Guarded, Threads, guard
@@ -37,6 +38,8 @@ BLOCKED_SECONDS = 1.0
 CANCEL_SECONDS = 5.0
 LAST_SECONDS = 1.0
 LONGEST_MESSAGE = 512
+LEFT_FOR = timedelta(seconds=30)
+"""How long what cannot be gone on with here is left to others, before it may be claimed here again."""
 
 
 class Runner:
@@ -221,13 +224,7 @@ class Runner:
         handler = attempt.handler
         if handler is None:
             raise SpecError(Reason.HANDLER_NOT_FOUND, f"no handler is named {attempt.assignment.handler!r}")
-        assignment = attempt.assignment
-        if assignment.refusal is not None:
-            raise SpecError(Reason.INVALID_SPEC, assignment.refusal)
-        if assignment.started_at is None:
-            payload = handler.check_payload(assignment.payload, assignment.namespace)
-        else:  # it was checked before it was begun, and what it began is not to be forgotten for a check of today
-            payload = handler.payload.model_validate(assignment.payload)
+        payload = payload_of(handler, attempt.assignment)
         if handler.is_async:
             return await handler.function(attempt.execution, payload)
         context = contextvars.copy_context()
@@ -306,6 +303,9 @@ class Runner:
             return self._ending(attempt, State.FAILED, Reason.ERROR, message)
 
     def _failed(self, attempt: Attempt, error: BaseException) -> Ending:
+        if isinstance(error, CannotGoOn):  # nor can it be ended here, where it was stopped
+            left = self._ending(attempt, State.PENDING, Reason.HANDED_OVER, str(error))
+            return replace(left, retry_after=LEFT_FOR)
         if attempt.stop is not None:
             if isinstance(error, NotBegun):
                 attempt.stop = replace(attempt.stop, message=f"{attempt.stop.message}; {error}")

@@ -180,10 +180,11 @@ class Complete:
         return written
 
     async def _hand_over(self, replica: UUID, endings: Sequence[Ending]) -> dict[int, str]:
-        rows = [{**ending.assignment.guard, "note": _json(ending.result)} for ending in endings]
         async with self._sessions.session() as conn:
-            over = await hand_over_executions(conn, replica, rows)
-        log.warning("executions handed over from their replica", count=len(over))
+            over = await hand_over_executions(conn, replica, map(_over, endings))
+        left = {ending.assignment.id for ending in endings if ending.retry_after is not None}
+        if over - left:  # of the others it is told one by one
+            log.warning("executions handed over from their replica", count=len(over - left))
         return dict.fromkeys(over, Reason.HANDED_OVER)
 
     def _retry_seconds(self, ending: Ending) -> float | None:
@@ -288,6 +289,12 @@ def _row(ending: Ending, retry_seconds: float | None) -> dict[str, Any]:
         "duration_ms": round(took.total_seconds() * 1000),
         "abandoned": ending.abandoned,
     }
+
+
+def _over(ending: Ending) -> dict[str, Any]:
+    row = {**ending.assignment.guard, "note": _json(ending.result)}
+    wait = ending.retry_after
+    return row if wait is None else {**row, "message": ending.message, "wait_seconds": wait.total_seconds()}
 
 
 def _json(result: bytes | None) -> orjson.Fragment | None:

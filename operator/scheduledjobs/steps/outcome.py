@@ -29,7 +29,7 @@ class Outcome:
         self._on_freed = on_freed
         self._on_awaited = on_awaited
         self._on_changed = on_changed
-        self._failures = Seldom()
+        self._failures, self._left = Seldom(), Seldom()
 
     def written(self, endings: Sequence[Ending], stale: Sequence[Ending], retried: Set[int]) -> None:
         """These were to be written: `stale` came too late to count; the ids in `retried` wait for another attempt."""
@@ -40,7 +40,11 @@ class Outcome:
         ended: defaultdict[str, list[Ending]] = defaultdict(list)
         for ending in endings:
             assignment = ending.assignment
-            if assignment.key in discarded or ending.state is State.PENDING:  # handed over: it goes on elsewhere
+            if assignment.key in discarded:
+                continue
+            if ending.state is State.PENDING:  # handed over: it goes on elsewhere
+                if ending.retry_after is not None:
+                    self._say_left(ending)
                 continue
             if assignment.id in retried:
                 metrics.RETRIES.labels(handler=assignment.handler).inc()
@@ -59,6 +63,20 @@ class Outcome:
             if assignment.id in retried:
                 metrics.RETRIES.labels(handler=assignment.handler).inc()
         self._tell_awaited(assignments)
+
+    def _say_left(self, ending: Ending) -> None:
+        assignment = ending.assignment
+        if (unsaid := self._left.ask(assignment.job_id)) is not None:
+            log.warning(
+                "what was handed over cannot be gone on with here",
+                namespace=assignment.namespace,
+                job=assignment.job_name,
+                fire_time=assignment.fire_time.isoformat(),
+                execution_id=assignment.id,
+                handler=assignment.handler,
+                error=ending.message,
+                suppressed=unsaid,
+            )
 
     def _say_failed(self, ending: Ending) -> None:
         assignment = ending.assignment

@@ -163,7 +163,8 @@ async def insert_outputs(conn: Connection, rows: Iterable[Mapping[str, Any]]) ->
 
 
 async def hand_over_executions(conn: Connection, replica: UUID, rows: Iterable[Mapping[str, Any]]) -> set[int]:
-    """Let others go on with attempts of `replica` (id, fire_time, claim_no, note); return the ids that changed."""
+    """Let others go on with attempts of `replica` (id, fire_time, claim_no, note; of one that it cannot go on with
+    itself also message and wait_seconds, before which nobody claims it); return the ids that changed."""
     found = await fetch_all(conn, "hand_over_executions", replica=replica, rows=_in_id_order(rows))
     return {row["id"] for row in found}
 
