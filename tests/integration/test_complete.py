@@ -62,8 +62,8 @@ class Bench:
 
 
 async def two(stage: Stage, bench: Bench, retry: Retry = ONCE_MORE, names: Sequence[str] = NAMES) -> list[Assignment]:
-    await stage.mirror(*(resource(name, fixedRate="1s") for name in names))
-    stage.tick(seconds=1.5)
+    await stage.mirror(*(resource(name, fixedRate="1h") for name in names))
+    stage.tick(hours=1, seconds=1)
     await stage.fire()
     replica = await stage.replica()
     bench.complete.replica = replica

@@ -61,10 +61,10 @@ async def run(stage: Stage, specs: Specs, count: int) -> list[tuple[str, Any]]:
 async def test_an_execution_whose_version_cannot_be_read_fails_and_its_handler_is_not_called(
     stage: Stage, damage: list[str], *, is_known: bool
 ) -> None:
-    await stage.mirror(resource("bad", fixedRate="1s", payload={"message": "bad"}, retry={"limit": 3}))
+    await stage.mirror(resource("bad", fixedRate="1h", payload={"message": "bad"}, retry={"limit": 3}))
     job = stage.job()
-    await stage.mirror(resource("good", fixedRate="1s", payload={"message": "good"}))
-    stage.tick(seconds=1.5)
+    await stage.mirror(resource("good", fixedRate="1h", payload={"message": "good"}))
+    stage.tick(hours=1, seconds=1)
     await stage.fire()
     specs = Specs()
     if is_known:
@@ -108,16 +108,16 @@ async def test_work_that_was_handed_over_is_not_forgotten_where_its_version_cann
 async def test_a_spec_that_is_forgotten_while_others_are_read_is_there_all_the_same(stage: Stage) -> None:
     """The leader reads all jobs by the same memory, which holds so many."""
     for number in range(3):
-        await stage.mirror(resource(f"job-{number}", fixedRate="1s", payload={"message": f"m-{number}"}))
-    stage.tick(seconds=1.5)
+        await stage.mirror(resource(f"job-{number}", fixedRate="1h", payload={"message": f"m-{number}"}))
+    stage.tick(hours=1, seconds=1)
     await stage.fire()
     assert sorted(await run(stage, Specs(most=1), 3)) == [(f"job-{n}", f"m-{n}") for n in range(3)]
 
 
 async def test_a_lost_attempt_is_retried_though_its_spec_is_forgotten_while_others_are_read(stage: Stage) -> None:
     for number in range(3):
-        await stage.mirror(resource(f"job-{number}", fixedRate="1s", retry={"limit": 1}))
-    stage.tick(seconds=1.5)
+        await stage.mirror(resource(f"job-{number}", fixedRate="1h", retry={"limit": 1}))
+    stage.tick(hours=1, seconds=1)
     await stage.fire()
     assert len(await stage.claim(uuid4())) == 3
     stage.specs = Specs(most=1)
