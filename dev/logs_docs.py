@@ -113,6 +113,7 @@ MEANING = {
     "a handler blocks the loop of async handlers: nothing is claimed until it ends": "Make the handler sync, or await",
     "a handler cannot be stopped: exiting": "A sync handler went on past the replica's trust; the pod starts anew",
     "a loop has ended: it is begun again": "A defect: report it, with its traceback",
+    "a namespace is put off": "Its statuses alone are not taken, as by an admission webhook that is down: see `error`",
     "a namespace is refused: its jobs fire on as they were last seen": "Was it deleted? Then name it no more in "
     "watchNamespaces; else mend the Role in it, as `error` says",
     "a notice did not arrive": "It is tried again for a day; look at what `error` names",

@@ -11,10 +11,10 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from itertools import chain, islice
+from itertools import chain
 from typing import Any
 from uuid import UUID
 
@@ -29,6 +29,7 @@ from scheduledjobs.errors import Conflict, Forbidden, KubeError, KubeUnavailable
 from scheduledjobs.kube.client import KubeClient
 from scheduledjobs.kube.listing import get_resource
 from scheduledjobs.kube.status import patch_status
+from scheduledjobs.steps.outages import Failure, Outages
 from scheduledjobs.steps.specs import Specs
 from scheduledjobs.store.leadership import Leader
 from scheduledjobs.store.queries import Row
@@ -42,6 +43,9 @@ PATCHES_PER_SECOND = 50
 PATCHING_SECONDS = 10.0
 """How long a pass goes on with patches, and then ends with the one that is on its way: with an API server that takes
 seconds for each it would seem to stand still."""
+
+MOST_FAILED = 3
+"""In so many namespaces' outages a pass ends, too: it may be one of the API server."""
 
 ROUTINE_SECONDS = 8.0
 LOOKED_AT = 60
@@ -101,6 +105,7 @@ class Report:
 
         self._marks = 0
         self._urgent: set[UUID] = set()
+        self._outages = Outages()
         self._looked_at = LOOKED_AT
         self._live: Mapping[UUID, int] | None = None
         self._fired: dict[UUID, float] = {}
@@ -180,11 +185,9 @@ class Report:
         if not (self._live or self._fired or self._dirty):
             self._is_asleep = True
             return max(LEAST_PAUSE_SECONDS, self._idle_until - self._monotonic())
-        urgent = (uid for uid in self._urgent if uid in self._dirty)  # lazily: they may be as many as the jobs
-        dirty = chain(urgent, self._dirty)
         most = self._looked_at
-        due = dict.fromkeys(islice((uid for uid in dirty if self._may_patch(uid)), most))
-        patched = await self._report(list(due)) if due else None
+        due = self._outages.first(self._patchable(), most, self._monotonic())
+        patched = await self._report(due) if due else None
         seconds = EVERY_SECONDS if patched is None or len(due) < most else patched / PATCHES_PER_SECOND
         return max(LEAST_PAUSE_SECONDS, began_at + seconds - self._monotonic())
 
@@ -219,8 +222,13 @@ class Report:
         self.mark(fired)
         self._live = live
 
-    def _may_patch(self, uid: UUID) -> bool:
-        return uid in self._known and self._monotonic() - self._known[uid].patched_at >= 1.0
+    def _patchable(self) -> Iterator[tuple[UUID, str]]:
+        """Find what may be patched, and its namespace; lazily: they may be as many as the jobs."""
+        now = self._monotonic()
+        for uid in chain((uid for uid in self._urgent if uid in self._dirty), self._dirty):
+            known = self._known.get(uid)
+            if known is not None and now - known.patched_at >= 1.0:
+                yield uid, known.meta.namespace
 
     async def _report(self, due: list[UUID]) -> int | None:
         """Patch those of these whose status is not what SQL says, up to the pace allowed.
@@ -252,18 +260,33 @@ class Report:
                 self._clean(row["id"], read)
         for uid in set(due) - {row["id"] for row in rows}:
             self._clean(uid, read)
-        wanted.sort(key=lambda entry: entry[0])
+        at = self._monotonic()
+        wanted.sort(key=lambda entry: (self._outages.turn(entry[1]["namespace"], at), entry[0]))
         patched = await self._patch_some(wanted, read)
         return None if is_put_off or patched < len(wanted) else patched
 
     async def _patch_some(self, wanted: Sequence[tuple[int, Row, dict[str, Any]]], read: int) -> int:
-        """Patch the first of these, as many as the pace and the time of a pass allow; return how many."""
-        until, patched = self._monotonic() + PATCHING_SECONDS, 0
+        """Patch the first of these, as many as the pace and the time of a pass allow; return how many.
+
+        One that meets an outage is put behind those of other namespaces; `KubeUnavailable` if none does better.
+        """
+        until, patched, failed = self._monotonic() + PATCHING_SECONDS, 0, dict[str, Failure]()
         for _, row, status in wanted[: int(PATCHES_PER_SECOND * EVERY_SECONDS)]:
-            if self._monotonic() >= until or not self._leader.is_trusted():
+            began, namespace = self._monotonic(), row["namespace"]
+            if began >= until or not self._leader.is_trusted() or len(failed) >= MOST_FAILED:
                 break
-            await self._patch(row, status, read)
-            patched += 1
+            if namespace in failed:
+                continue
+            try:
+                await self._patch(row, status, read)
+            except KubeUnavailable as error:
+                failed[namespace] = Failure(error, self._monotonic() - began)
+            else:
+                patched += 1
+                self._outages.over(namespace)
+        self._outages.met(failed, self._monotonic(), is_other_well=patched > 0)
+        if failed and not patched:
+            raise next(iter(failed.values())).error
         return patched
 
     async def _load(self, due: list[UUID]) -> list[Row]:

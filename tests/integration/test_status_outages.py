@@ -1,0 +1,171 @@
+"""One namespace's statuses meet an outage of their own, as of its admission webhook: no other waits for them."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import suppress
+from dataclasses import replace
+from typing import Any, cast
+from uuid import UUID
+
+import pytest
+from tests.integration.conftest import Stage, resource
+
+from scheduledjobs.core.resource import Resource
+from scheduledjobs.errors import KubeUnavailable
+from scheduledjobs.kube.client import REQUEST_SECONDS, KubeClient
+from scheduledjobs.steps.report import EVERY_SECONDS, LOOKED_AT, ROUTINE_SECONDS, Report
+
+HEALED_SECONDS = 10.0
+"""How soon after an outage a status is what SQL says."""
+
+
+class Statuses:
+    """Takes statuses, but in some namespaces; by the clock of the test."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+        self.down: set[str] = set()
+        self.seconds = 0.0
+        """How long a namespace that is down takes to say so."""
+
+        self.asked: list[str] = []
+        self.patched: list[str] = []
+        self.patched_at = self.now
+
+    async def request(self, verb: str, path: str, **_: Any) -> dict[str, Any]:
+        assert verb == "PATCH"
+        *_, namespace, _kind, name, _status = path.split("/")
+        self.asked.append(namespace)
+        if namespace in self.down:
+            self.now += self.seconds
+            raise KubeUnavailable(f"{verb} {path}: failed calling webhook", 500)
+        self.patched.append(f"{namespace}/{name}")
+        self.patched_at = self.now
+        return {"metadata": {"resourceVersion": str(len(self.asked) + 1)}}
+
+
+class Telling:
+    """The statuses of a term."""
+
+    def __init__(self, stage: Stage, report: Report, api: Statuses, told: list[str]) -> None:
+        self.stage, self.report, self.api, self.told = stage, report, api, told
+
+    async def mirror(self, *jobs: Resource) -> None:
+        """Take new jobs in as the leader does."""
+        await self.stage.mirror(*jobs)
+        for job in jobs:
+            self.report.know(job)
+
+    async def step(self) -> bool:
+        """Make a pass, half a second after the one before; return whether it was a good one."""
+        self.api.now += EVERY_SECONDS
+        with suppress(KubeUnavailable):
+            await self.report.step()
+            return True
+        return False
+
+
+@pytest.fixture
+async def telling(database: str) -> AsyncIterator[Telling]:
+    stage, api, told = Stage(database), Statuses(), list[str]()
+    async with stage.leader() as leader:
+
+        def tell(meta: Any, _row: Any) -> None:
+            told.append(f"{meta.namespace}/{meta.name}")
+
+        report = Report(leader, cast("KubeClient", api), stage.specs, tell, lambda: api.now)
+        yield Telling(stage, report, api, told)
+
+
+def job(namespace: str, name: str = "job", uid: UUID | None = None) -> Resource:
+    """Make a new job of a namespace."""
+    made = resource(name, uid=uid, fixedRate="1h")
+    return replace(made, meta=replace(made.meta, namespace=namespace))
+
+
+def jobs(namespace: str, count: int) -> list[Resource]:
+    """Make new jobs of a namespace."""
+    return [job(namespace, f"job-{number}") for number in range(count)]
+
+
+@pytest.mark.parametrize("count", [1, 2 * LOOKED_AT], ids=["one job", "more than a pass looks at"])
+async def test_a_namespace_whose_statuses_meet_an_outage_of_their_own_delays_no_other(
+    telling: Telling, count: int
+) -> None:
+    telling.api.down = {"a"}
+    await telling.mirror(*jobs("a", count))
+    await telling.step()
+    await telling.mirror(*jobs("b", 3))
+    for _ in range(3):
+        await telling.step()
+    assert sorted(telling.api.patched) == ["b/job-0", "b/job-1", "b/job-2"]
+    telling.api.down.clear()
+    healed_at = telling.api.now
+    while telling.report.waiting and telling.api.now < healed_at + HEALED_SECONDS:
+        await telling.step()
+    assert len(telling.api.patched) == 3 + count
+
+
+async def test_a_failure_is_told_while_another_namespaces_statuses_meet_an_outage(telling: Telling) -> None:
+    """One of the bad ones is the first, whichever way they are read."""
+    made = [job(namespace, f"job-{uid}", UUID(int=uid)) for uid, namespace in enumerate("aba", start=1)]
+    await telling.mirror(*made)
+    while telling.report.waiting:
+        await telling.step()
+    telling.api.down = {"a"}
+    telling.stage.tick(hours=1)
+    await telling.stage.fire()
+    replica = await telling.stage.replica()
+    for claimed in await telling.stage.claim(replica):
+        await telling.stage.complete(replica, claimed, "FAILED")
+    telling.api.now += ROUTINE_SECONDS
+    telling.report.fired([one.meta.uid for one in made])
+    for _ in range(3):
+        await telling.step()
+    assert telling.told == ["b/job-2"]
+
+
+async def test_a_namespace_whose_patches_hang_takes_a_part_of_the_time_alone(telling: Telling) -> None:
+    """Nothing is patched beside one that hangs: it is not tried again at once, nor before what is new."""
+    telling.api.down, telling.api.seconds = {"a"}, REQUEST_SECONDS
+    await telling.mirror(*jobs("a", 3))
+    began, number, longest = telling.api.now, 0, 0.0
+    while telling.api.now < began + 120:
+        await telling.mirror(job("b", f"new-{number}"))
+        new_at = telling.api.now
+        for _ in range(10):
+            if len(telling.api.patched) == number:
+                await telling.step()
+        assert len(telling.api.patched) == number + 1
+        longest = max(longest, telling.api.patched_at - new_at)
+        number += 1
+    assert longest <= REQUEST_SECONDS + 2 * EVERY_SECONDS
+    hung = telling.api.asked.count("a") * REQUEST_SECONDS
+    assert 0 < hung < 2 / 3 * (telling.api.now - began)
+
+
+async def test_in_an_outage_of_the_api_server_each_pass_fails_after_a_few_requests(telling: Telling) -> None:
+    """The loop backs off by that, and says so; and nothing waits longer once it is over."""
+    namespaces = [f"namespace-{number}" for number in range(20)]
+    for namespace in namespaces:
+        await telling.mirror(*jobs(namespace, 1))
+    telling.api.down = set(namespaces)
+    for _ in range(20):
+        before = len(telling.api.asked)
+        assert not await telling.step()
+        assert 1 <= len(telling.api.asked) - before <= 3
+    telling.api.down.clear()
+    assert await telling.step()
+    assert len(telling.api.patched) == len(namespaces)
+
+
+async def test_an_outage_of_several_namespaces_delays_no_other(telling: Telling) -> None:
+    """More than one pass goes on after."""
+    telling.api.down = {"a", "b", "c", "d", "e"}
+    for namespace in sorted(telling.api.down):
+        await telling.mirror(*jobs(namespace, 2))
+    await telling.mirror(*jobs("z", 2))
+    for _ in range(3):
+        await telling.step()
+    assert sorted(telling.api.patched) == ["z/job-0", "z/job-1"]

@@ -1,0 +1,63 @@
+"""Outages of single namespaces: who comes behind the others, who is left alone, and for how long."""
+
+from __future__ import annotations
+
+from uuid import UUID
+
+from scheduledjobs.errors import KubeUnavailable
+from scheduledjobs.steps.outages import LEAST_SECONDS, MOST_SECONDS, Failure, Outages, Turn
+
+NOW = 1000.0
+
+
+def failed(seconds: float = 0.0) -> dict[str, Failure]:
+    return {"a": Failure(KubeUnavailable("failed calling webhook", 500), seconds)}
+
+
+def left_alone(outages: Outages, seconds: float = 0.0, *, is_other_well: bool = True) -> float:
+    """Return how long a namespace is left alone after a request that failed after so many seconds."""
+    outages.met(failed(seconds), NOW, is_other_well=is_other_well)
+    wait = 0.0
+    while outages.turn("a", NOW + wait) is Turn.NOT_NOW:
+        wait += LEAST_SECONDS / 4
+    return wait
+
+
+def test_a_namespace_that_fails_alone_is_left_alone_longer_each_time_up_to_a_bound() -> None:
+    outages = Outages()
+    assert [left_alone(outages) for _ in range(6)] == [1.0, 2.0, 4.0, 8.0, MOST_SECONDS, MOST_SECONDS]
+    outages.over("a")
+    assert left_alone(outages) == LEAST_SECONDS
+
+
+def test_a_namespace_is_left_alone_for_as_long_as_its_request_hung_up_to_a_bound() -> None:
+    assert left_alone(Outages(), 3.0) == 3.0
+    assert left_alone(Outages(), 10.0) == MOST_SECONDS
+
+
+def test_a_namespace_that_is_known_to_fail_alone_is_left_alone_where_no_other_is_asked_for() -> None:
+    outages = Outages()
+    left_alone(outages)
+    assert left_alone(outages, is_other_well=False) == 2 * LEAST_SECONDS
+
+
+def test_where_no_namespace_does_better_none_is_left_alone_and_others_come_first_for_a_while() -> None:
+    """Not for ever: there may always be others."""
+    outages = Outages()
+    assert left_alone(outages, 10.0, is_other_well=False) == 0.0
+    assert outages.turn("a", NOW) is Turn.BEHIND
+    assert outages.turn("b", NOW) is Turn.WITH_OTHERS
+    assert outages.turn("a", NOW + MOST_SECONDS) is Turn.WITH_OTHERS
+
+
+def test_jobs_of_a_namespace_come_in_its_turn_each_once() -> None:
+    job = [UUID(int=number) for number in range(6)]
+    outages = Outages()
+    outages.met(failed(), NOW, is_other_well=False)
+    jobs = [(job[0], "a"), (job[1], "b"), (job[2], "a"), (job[1], "b"), (job[3], "b"), (job[0], "a")]
+    assert outages.first(jobs, 9, NOW) == [job[1], job[3], job[0], job[2]]
+    assert outages.first(jobs, 3, NOW) == [job[1], job[3], job[0]]
+    assert outages.first(jobs, 1, NOW) == [job[1]]
+    outages.met(failed(), NOW, is_other_well=True)
+    assert outages.first(jobs, 9, NOW) == [job[1], job[3]]
+    assert outages.first(jobs, 9, NOW + MOST_SECONDS) == [job[0], job[1], job[2], job[3]]
