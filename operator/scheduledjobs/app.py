@@ -352,6 +352,8 @@ class App:
     async def _shut_down(self, loops: Loops) -> None:
         log.info("stopping", running=len(self._runner.running))
         await loops.end("elect")
+        # Without a sight of the Lease it could not know that nobody rescues what it runs, should Postgres go away now.
+        loops.start("elect", partial(self._keep, "elect", self._elect.look, PROBE_SECONDS, None))
         await self._elect.step_down()
         self._claim.drain()
         self._runner.hand_over(Stop(State.LOST, Reason.DRAINED, "the replica stopped before it ended"))

@@ -7,6 +7,7 @@ import os
 import threading
 import time
 from collections.abc import AsyncIterator
+from types import SimpleNamespace
 from typing import Any, cast
 from uuid import UUID
 
@@ -14,20 +15,41 @@ import pytest
 from pydantic import SecretStr
 from tests.unit.assigned import assigned
 
+from scheduledjobs import app
 from scheduledjobs.app import App
 from scheduledjobs.handlers import Execution, Handler
 from scheduledjobs.handlers.registry import AnyPayload
 from scheduledjobs.kube.client import KubeClient
 from scheduledjobs.settings import Settings
 from scheduledjobs.steps import give_up
+from scheduledjobs.steps.loop import Loops
+
+
+class Lease:
+    """An API server with one Lease, which nobody holds."""
+
+    def __init__(self) -> None:
+        self.asked: list[str] = []
+        self.looked = asyncio.Event()
+
+    async def request(self, verb: str, _path: str, **_: Any) -> dict[str, Any]:
+        self.asked.append(verb)
+        self.looked.set()
+        return {"metadata": {"resourceVersion": "1"}, "spec": {}}
+
+    async def look(self) -> None:
+        """Wait for a look that begins from now on."""
+        self.looked.clear()
+        await asyncio.wait_for(self.looked.wait(), 5)
 
 
 class Bench:
     """A replica with its runner alone, which is registered and may run; `exited` holds what it would exit with."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        settings = Settings(database_url=SecretStr("postgresql://localhost/db"), web=False)
-        self.app = App(settings, cast("KubeClient", None))
+        settings = Settings(database_url=SecretStr("postgresql://localhost/db"), web=False, drain_seconds=3600)
+        self.lease = Lease()
+        self.app = App(settings, cast("KubeClient", self.lease))
         self.runner = self.app._runner
         self.exited: asyncio.Queue[int] = asyncio.Queue()
         self.release, self.begun = threading.Event(), threading.Event()
@@ -107,3 +129,31 @@ async def test_a_replica_that_is_heard_again_in_time_keeps_a_sync_handler(bench:
     bench.app._on_beat(time.monotonic())
     await stopping
     assert bench.exited.empty()
+
+
+async def test_a_replica_that_stops_lets_its_work_go_on_through_an_outage_of_the_database(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As one that does not stop: it sees that nobody holds the Lease, so that nobody can rescue. It takes no Lease."""
+    await bench.begin(is_async=False)
+    now = time.monotonic()
+    monkeypatch.setattr(app, "time", SimpleNamespace(monotonic=lambda: now, time=time.time))
+    monkeypatch.setattr(app, "PROBE_SECONDS", 0.01)
+    bench.app._on_beat(now)
+    bench.app._on_lease(False, "", now)
+    loops = Loops()
+    loops.start("elect", asyncio.Event().wait)  # type: ignore[arg-type]
+    stopping = asyncio.create_task(bench.app._shut_down(loops))
+    try:
+        for _ in range(10):
+            await bench.lease.look()
+            await bench.lease.look()  # what the one before has told of is known
+            now += 2.0  # without a heartbeat
+        await bench.app._give_up.step()
+        assert bench.exited.empty()
+        assert bench.runner.running
+        assert set(bench.lease.asked) == {"GET"}
+    finally:
+        stopping.cancel()
+        await asyncio.wait({stopping})
+        await loops.end()

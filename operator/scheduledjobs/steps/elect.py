@@ -111,13 +111,24 @@ class Elect:
             await self._hold(self._seen.view)
             if self._is_as_written or not self.is_leader:
                 return self._until_next_pass()
-        asked_at = self._monotonic()
         try:
-            view = await self._read()
+            await self.look()
         except KubeError:
             if self.is_leader:  # Postgres is listened to all the same, or it would seem silent as long as this lasts
                 await self._is_without_store()
             raise
+        if self._leading is not None and self._leading.done():
+            await self.step_down()
+        elif self._leading is not None:
+            await self._hold(self._seen.view)
+        else:
+            await self._try(self._seen.view, self._seen.looked_at)
+        return self._until_next_pass()
+
+    async def look(self) -> None:
+        """Look at the Lease and tell of it: all that is left of the election for a replica that stops."""
+        asked_at = self._monotonic()
+        view = await self._read()
         now = self._monotonic()
         if self._observation is not None and went_back(self._observation.view, view):
             log.warning("the lease has gone back to an older state: was etcd restored?")
@@ -125,13 +136,6 @@ class Elect:
             await self._end_term()  # the Lease is kept where it is ours: another one may not know of this
         self._observation = observe(self._observation, view, now, self._lease_seconds)
         self._on_lease(self._is_another_there(view, now), view.holder, asked_at)
-        if self._leading is not None and self._leading.done():
-            await self.step_down()
-        elif self._leading is not None:
-            await self._hold(view)
-        else:
-            await self._try(view, now)
-        return self._until_next_pass()
 
     @property
     def _may_renew_unseen(self) -> bool:
