@@ -81,6 +81,8 @@ def test_a_job_that_ended_while_nobody_watched_is_told_by_the_next_replica(jobs:
     jobs.replicas.start("two", **SETTINGS)
     ended = jobs.execution("report", state="FAILED")
     assert ended["message"].startswith("exit code 3 of container job")
+    said = [line.split(" INFO ")[-1].split(" ")[0] for line in jobs.output(ended).splitlines()]
+    assert said[:2] == ["created", "went"]  # what the first replica had logged, and then the next one
     assert len(jobs.all()) == 1
 
 

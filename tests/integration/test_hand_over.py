@@ -13,6 +13,7 @@ from tests.unit.assigned import assigned
 
 from scheduledjobs.core.reasons import Reason, State
 from scheduledjobs.handlers.assignment import Assignment, Ending
+from scheduledjobs.handlers.execution import Output
 from scheduledjobs.steps.claim import Claim
 from scheduledjobs.steps.complete import Complete
 from scheduledjobs.steps.mirror import Gone
@@ -295,9 +296,7 @@ class Runner:
 
 
 async def test_a_replica_that_drains_hands_over_and_the_next_one_knows_what_it_goes_on_with(stage: Stage) -> None:
-    await stage.mirror(resource(fixedRate="1h"))
-    stage.tick(hours=1, seconds=1)
-    await stage.fire()
+    await due(stage)
     async with Sessions(stage.url, "test", size=1, **stage.clock_setting) as sessions:
         retried: list[Any] = []
         complete = Complete(sessions, lambda *told: retried.append(told), lambda *_: None)
@@ -316,6 +315,13 @@ async def test_a_replica_that_drains_hands_over_and_the_next_one_knows_what_it_g
     assert second.stop.reason == Reason.CANCEL_REQUESTED
 
 
+async def due(stage: Stage) -> None:
+    """An execution that waits to be claimed."""
+    await stage.mirror(resource(fixedRate="1h"))
+    stage.tick(hours=1, seconds=1)
+    await stage.fire()
+
+
 async def begun(stage: Stage, sessions: Sessions, complete: Complete) -> Assignment:
     runner = Runner()
     claim = Claim(sessions, runner, complete, stage.specs, ["log"], lambda: True)  # type: ignore[arg-type]
@@ -323,6 +329,41 @@ async def begun(stage: Stage, sessions: Sessions, complete: Complete) -> Assignm
     await claim.claim(claim.replica, 1)
     (assignment,) = runner.begun
     return assignment
+
+
+async def test_a_hand_over_keeps_what_was_logged_and_who_goes_on_logs_after_it(stage: Stage) -> None:
+    await due(stage)
+    async with Sessions(stage.url, "test", size=1, **stage.clock_setting) as sessions:
+        complete = Complete(sessions, lambda *_: None, lambda *_: None)
+        first = await begun(stage, sessions, complete)
+        complete.add([replace(over(first), output="one\ntwo", output_truncated=True)])
+        await complete.step()
+        assert logged(stage) == [(1, "one\ntwo", True)]
+        second = await begun(stage, sessions, complete)
+        assert second.logged == ("one\ntwo", True)
+        output = Output(second.logged)
+        output.add("three")
+        complete.add([replace(over(second), output=output.text(), output_truncated=output.is_truncated)])
+        await complete.step()
+    assert logged(stage) == [(1, "one\ntwo\nthree", True)]
+
+
+async def test_who_has_lost_its_claim_hands_over_no_output(stage: Stage) -> None:
+    await due(stage)
+    async with Sessions(stage.url, "test", size=1, **stage.clock_setting) as sessions:
+        complete = Complete(sessions, lambda *_: None, lambda *_: None)
+        first = await begun(stage, sessions, complete)
+        assert first.replica is not None
+        async with sessions.session() as conn:  # as when it was taken for dead
+            await hand_over_executions(conn, first.replica, [{**first.guard, "note": None}])
+        complete.add([replace(over(first), output="stale")])
+        await complete.step()
+        assert logged(stage) == []
+        assert (await begun(stage, sessions, complete)).logged is None
+
+
+def logged(stage: Stage) -> list[tuple[Any, ...]]:
+    return [tuple(row.values()) for row in stage.rows("SELECT attempt, output, truncated FROM job_execution_output")]
 
 
 def over(assignment: Assignment) -> Ending:

@@ -60,6 +60,7 @@ class Bench:
         survives: bool = False,
         started_at: datetime | None = None,
         noted: Any = None,
+        logged: tuple[str, bool] | None = None,
         stop: Stop | None = None,
         **payload: Any,
     ) -> Assignment:
@@ -74,6 +75,7 @@ class Bench:
             timeout=None if timeout is None else timedelta(seconds=timeout),
             started_at=started_at,
             noted=noted,
+            logged=logged,
             stop=stop,
         )
         self.runner.submit([given])

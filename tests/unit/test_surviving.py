@@ -18,7 +18,7 @@ from scheduledjobs.core.result import MOST_RESULT
 from scheduledjobs.errors import Failed
 from scheduledjobs.handlers import Execution, Handler, handler
 from scheduledjobs.handlers.assignment import Assignment, Ending, Stop
-from scheduledjobs.handlers.execution import hide
+from scheduledjobs.handlers.execution import MOST_OUTPUT, Output, hide
 from scheduledjobs.handlers.registry import Registry
 
 DRAINED = Stop(State.LOST, Reason.DRAINED, "the replica stopped")
@@ -257,6 +257,26 @@ async def test_what_was_handed_over_and_cannot_be_read_here_is_left_to_a_replica
     assert ("spec.payload.number" in str(ending.message)) == (what == "its payload")
     assert "a-secret" not in f"{ending.message}{ending.output}{ending.traceback}"
     assert bench.runner.free_slots == 4
+
+
+async def test_who_goes_on_logs_after_what_was_logged_before(bench: Bench) -> None:
+    async def handle(execution: Execution, _payload: Any) -> None:
+        execution.logger.info("two")
+
+    ending = await bench.run(handle, survives=True, logged=("one", False), started_at=NOON)
+    first, second = ending.output.split("\n")
+    assert (first, second[-8:], ending.output_truncated) == ("one", "INFO two", False)
+
+
+def test_what_was_logged_before_is_no_news_and_counts_for_the_bound() -> None:
+    full = Output(("\n".join(["x" * 1023] * 64), False))
+    assert (full.news(), len(full.text()), full.is_truncated) == (None, MOST_OUTPUT - 1, False)
+    full.add("more")
+    assert len(full.text()) == 63 * 1024 + 4
+    assert full.is_truncated
+    cut = Output(("one", True))
+    cut.add("two")
+    assert (cut.news(), cut.is_truncated) == ("one\ntwo", True)
 
 
 async def test_what_became_of_the_work_counts_more_than_a_stop_that_came_too_late(bench: Bench) -> None:

@@ -59,6 +59,9 @@ class Assignment:
     noted: Any = None
     """What an earlier claim of this attempt has noted."""
 
+    logged: tuple[str, bool] | None = None
+    """What an earlier claim of this attempt has logged, and whether that was cut."""
+
     stop: Stop | None = None
     """It was asked to stop before it was claimed: it begins only to end what an earlier claim left."""
 

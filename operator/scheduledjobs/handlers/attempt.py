@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import structlog
@@ -32,7 +32,7 @@ class Attempt:
     execution: Execution
     handler: Handler | None
     started: float
-    output: Output = field(default_factory=Output)
+    output: Output
     task: asyncio.Task[None] | None = None
     timer: asyncio.TimerHandle | None = None
     stop: Stop | None = None

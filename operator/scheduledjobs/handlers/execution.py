@@ -28,12 +28,13 @@ logger = logging.getLogger("scheduledjobs.job")
 class Output:
     """The tail of what an attempt logged; lines come from any thread."""
 
-    def __init__(self) -> None:
-        self._lines: deque[str] = deque()
-        self._size = 0
+    def __init__(self, logged: tuple[str, bool] | None = None) -> None:
+        """`logged`: the lines that are stored of an earlier claim, and whether some were cut; others come after."""
+        text, self.is_truncated = logged or ("", False)
+        self._lines = deque(text.split("\n") if text else ())
+        self._size = len(text) + 1 if text else 0
         self._lock = threading.Lock()
         self._has_news = False
-        self.is_truncated = False
         self.hidden = Hidden()
 
     def add(self, text: str) -> None:

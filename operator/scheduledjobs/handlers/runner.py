@@ -27,7 +27,7 @@ from scheduledjobs.handlers import tracing
 from scheduledjobs.handlers.assignment import Assignment, Ending, Stop
 from scheduledjobs.handlers.attempt import Attempt, CannotGoOn, NotBegun, execution_of, outcome, payload_of
 from scheduledjobs.handlers.describing import LONGEST_TRACEBACK, delay_of, describe, trace_of
-from scheduledjobs.handlers.execution import captured, install_capture
+from scheduledjobs.handlers.execution import Output, captured, install_capture
 from scheduledjobs.handlers.forks import Guarded, Threads, guard
 from scheduledjobs.handlers.registry import Registry
 from scheduledjobs.handlers.threads import HandlersLoop
@@ -181,7 +181,8 @@ class Runner:
 
     def _begin(self, assignments: Sequence[Assignment]) -> None:
         for assignment in assignments:
-            attempt = Attempt(assignment, execution_of(assignment), self._registry.get(assignment.handler), 0.0)
+            execution, handler = execution_of(assignment), self._registry.get(assignment.handler)
+            attempt = Attempt(assignment, execution, handler, 0.0, Output(assignment.logged))
             self._attempts[assignment.key] = attempt
             attempt.task = self._loop.create_task(self._attempt(attempt))
             if assignment.stop is not None:

@@ -28,6 +28,7 @@ from scheduledjobs.store.executions import (
     NO_LIMITS,
     claim_executions,
     claim_fairly,
+    find_outputs,
     find_owned_executions,
     hand_back_executions,
     lock_claims,
@@ -211,6 +212,7 @@ class Claim:
             async with self._sessions.session() as conn:
                 rows = await self._take(conn, replica, slots)
                 specs = await self._specs.learn(conn, {_version(row) for row in rows})
+                await _learn_outputs(conn, rows)
         except BaseException as error:
             self._is_unanswered = True  # what it took is looked for
             if self._was_fair and isinstance(error, StoreBusy):
@@ -306,6 +308,7 @@ class Claim:
             replica=self.replica,
             started_at=row["started_at"] if is_handed_over else None,
             noted=row["result"] if is_handed_over else None,
+            logged=row.get("logged"),
             stop=stop_of(row) if row["cancel_reason"] else None,
             is_awaited=given["is_awaited"],
             refusal=given["refusal"],
@@ -328,6 +331,16 @@ def _given(version: Version, found: Read | SpecError | None) -> Given:
         "is_awaited": is_awaited,
         "refusal": None,
     }
+
+
+async def _learn_outputs(conn: Connection, rows: Sequence[Row]) -> None:
+    """Add to what was handed over what it has logged: its output is written whole, and would else begin anew."""
+    handed = [row for row in rows if row["reason"] == Reason.HANDED_OVER]
+    if handed:
+        names = ("id", "fire_time", "attempt")
+        logged = await find_outputs(conn, [{name: row[name] for name in names} for row in handed])
+        for row in handed:
+            row["logged"] = logged.get(row["id"])
 
 
 def _version(row: Row) -> Version:

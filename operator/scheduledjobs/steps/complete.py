@@ -180,8 +180,12 @@ class Complete:
         return written
 
     async def _hand_over(self, replica: UUID, endings: Sequence[Ending]) -> dict[int, str]:
-        async with self._sessions.session() as conn:
+        """Together with what they have logged: whoever claims them next reads that, and goes on after it."""
+        async with self._sessions.transaction() as conn:
             over = await hand_over_executions(conn, replica, map(_over, endings))
+            outputs = [_output(ending) for ending in endings if ending.output and ending.assignment.id in over]
+            if outputs:
+                await insert_outputs(conn, outputs)
         left = {ending.assignment.id for ending in endings if ending.retry_after is not None}
         if over - left:  # of the others it is told one by one
             log.warning("executions handed over from their replica", count=len(over - left))

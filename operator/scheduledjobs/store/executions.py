@@ -162,6 +162,12 @@ async def insert_outputs(conn: Connection, rows: Iterable[Mapping[str, Any]]) ->
     return await execute(conn, "insert_outputs", rows=batch(rows))
 
 
+async def find_outputs(conn: Connection, rows: Iterable[Mapping[str, Any]]) -> dict[int, tuple[str, bool]]:
+    """Return what is stored of what these attempts (id, fire_time, attempt) log, and whether it was cut, by id."""
+    found = await fetch_all(conn, "find_outputs", rows=batch(rows))
+    return {row["execution_id"]: (row["output"], row["truncated"]) for row in found}
+
+
 async def hand_over_executions(conn: Connection, replica: UUID, rows: Iterable[Mapping[str, Any]]) -> set[int]:
     """Let others go on with attempts of `replica` (id, fire_time, claim_no, note; of one that it cannot go on with
     itself also message and wait_seconds, before which nobody claims it); return the ids that changed."""
