@@ -2,13 +2,25 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
 from tests.integration.conftest import Stage, resource
+from tests.integration.test_complete import assignment
 
+from scheduledjobs.core.spec import Retry
+from scheduledjobs.handlers import Execution
+from scheduledjobs.handlers.execution import Output, captured
+from scheduledjobs.handlers.registry import AnyPayload, Handler, Registry
+from scheduledjobs.handlers.runner import Runner
+from scheduledjobs.steps import tail
+from scheduledjobs.steps.tail import Tail
 from scheduledjobs.store.executions import hand_back_executions, insert_outputs, write_outputs
-from scheduledjobs.store.sessions import connect
+from scheduledjobs.store.sessions import Sessions, connect
 
 
 async def running(stage: Stage) -> tuple[UUID, dict[str, Any]]:
@@ -69,3 +81,67 @@ async def test_who_has_lost_its_claim_writes_no_output(stage: Stage) -> None:
     assert await write(stage, other, claimed, "of another claim") == 0
     assert await write(stage, other, fresh, "mine") == 1
     assert outputs(stage) == ["mine"]
+
+
+@dataclass
+class Bench:
+    """Attempts that have run for long, and what is kept of their outputs."""
+
+    stage: Stage
+    tail: Tail
+    outputs: list[Output]
+
+    def log(self, line: str) -> None:
+        """Have every attempt log a line."""
+        for output in self.outputs:
+            output.add(line)
+
+    def kept(self) -> list[str]:
+        return outputs(self.stage)
+
+
+@asynccontextmanager
+async def long_running(stage: Stage, count: int) -> AsyncIterator[Bench]:
+    await stage.mirror(*(resource(f"job-{number}", fixedRate="1s") for number in range(count)))
+    stage.tick(seconds=1.5)
+    await stage.fire()
+    replica, begun = await stage.replica(), asyncio.Queue[Any]()
+    loop, seconds = asyncio.get_running_loop(), iter([0.0] * count)  # at which each begins; then it is much later
+
+    async def handle(_execution: Execution, _payload: AnyPayload) -> None:
+        loop.call_soon_threadsafe(begun.put_nowait, captured.get())
+        await asyncio.Event().wait()
+
+    registry = Registry([Handler("log", handle, AnyPayload, is_async=True)])
+    runner = Runner(registry, count, lambda _: None, lambda _: None, lambda: next(seconds, 60.0))
+    runner.start()
+    async with Sessions(stage.url, "test", size=1) as sessions:
+        try:
+            runner.submit([assignment(claimed, replica, Retry()) for claimed in await stage.claim(replica, count)])
+            made = Tail(sessions, runner)
+            made.replica = replica
+            yield Bench(stage, made, [await asyncio.wait_for(begun.get(), 5) for _ in range(count)])
+        finally:
+            await runner.close()
+
+
+async def test_no_output_is_kept_from_its_turn_by_others_that_have_news_again_and_again(stage: Stage) -> None:
+    async with long_running(stage, tail.MOST + 1) as bench:
+        bench.log("one")
+        assert await bench.tail.step() == 0.0
+        bench.log("two")
+        assert await bench.tail.step() is None  # all have had their turn: until the next one, a pause
+        assert sorted(bench.kept()) == ["one"] * tail.MOST + ["one\ntwo"]
+        assert await bench.tail.step() == 0.0
+        assert await bench.tail.step() is None
+        assert bench.kept() == ["one\ntwo"] * (tail.MOST + 1)
+
+
+async def test_outputs_that_grow_all_the_time_are_written_once_between_two_pauses(stage: Stage) -> None:
+    async with long_running(stage, tail.MOST) as bench:
+        waits = []
+        for line in ("one", "two", "three"):
+            bench.log(line)
+            waits.append(await bench.tail.step())
+        assert waits == [0.0, None, 0.0]
+        assert bench.kept() == ["one\ntwo\nthree"] * tail.MOST

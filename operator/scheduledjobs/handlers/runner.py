@@ -12,7 +12,7 @@ import contextvars
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Sequence, Set
 from dataclasses import replace
 from datetime import timedelta
 from functools import partial
@@ -24,7 +24,7 @@ from scheduledjobs.core.reasons import Reason, State
 from scheduledjobs.core.result import NotJson, encode_result, plain
 from scheduledjobs.errors import Failed, Permanent, Retry, SpecError
 from scheduledjobs.handlers import tracing
-from scheduledjobs.handlers.assignment import Assignment, Ending, Stop
+from scheduledjobs.handlers.assignment import Assignment, Ending, Key, Stop
 from scheduledjobs.handlers.attempt import Attempt, CannotGoOn, NotBegun, execution_of, outcome, payload_of
 from scheduledjobs.handlers.describing import LONGEST_TRACEBACK, delay_of, describe, trace_of
 from scheduledjobs.handlers.execution import Output, captured, install_capture
@@ -109,14 +109,14 @@ class Runner:
         self._loop.call_soon_threadsafe(self._answer)
         return False
 
-    def outputs(self, seconds: float, most: int) -> list[tuple[Assignment, str, bool]]:
+    def outputs(self, seconds: float, most: int, shown: Set[Key]) -> list[tuple[Assignment, str, bool]]:
         """Return what attempts that have run for so long have logged, where that is new; and whether it was cut.
 
-        At most `most` of them: the others have their turn at the next call.
+        At most `most` of them, and none of `shown`, which have had their turn.
         """
         found: list[tuple[Assignment, str, bool]] = []
-        for attempt in list(self._attempts.values()):  # at one go, since the handlers' loop changes it
-            if len(found) < most and self._monotonic() - attempt.started >= seconds:
+        for key, attempt in list(self._attempts.items()):  # at one go, since the handlers' loop changes it
+            if len(found) < most and key not in shown and self._monotonic() - attempt.started >= seconds:
                 text = attempt.output.news()
                 if text is not None:
                     found.append((attempt.assignment, text, attempt.output.is_truncated))

@@ -1,4 +1,8 @@
-"""Tail: what attempts note and long ones log is kept while they run, for who looks on and for when a replica dies."""
+"""Tail: what attempts note and long ones log is kept while they run, for who looks on and for when a replica dies.
+
+Outputs are written in rounds: each that has news has one turn, some at once, and then there is a pause. Who logs all
+the time takes no turn from others, and does not keep the sessions busy, which are those of completions.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +10,7 @@ from uuid import UUID
 
 import orjson
 
+from scheduledjobs.handlers.assignment import Key
 from scheduledjobs.handlers.runner import Runner
 from scheduledjobs.store.executions import write_notes, write_outputs
 from scheduledjobs.store.sessions import Sessions
@@ -22,6 +27,9 @@ class Tail:
     def __init__(self, sessions: Sessions, runner: Runner) -> None:
         self._sessions = sessions
         self._runner = runner
+        self._shown: set[Key] = set()
+        """The attempts that have had their turn in this round."""
+
         self.replica: UUID | None = None
 
     async def _write_notes(self, replica: UUID) -> None:
@@ -41,11 +49,13 @@ class Tail:
                     again()
 
     async def step(self) -> float | None:
-        """Write what is new; return 0 where there may be more."""
+        """Write what is new; return 0 while others have not had their turn."""
         if self.replica is None or not self._runner.running:
             return None
         await self._write_notes(self.replica)
-        found = self._runner.outputs(LONG_SECONDS, MOST)
+        found = self._runner.outputs(LONG_SECONDS, MOST, self._shown)
+        is_more = len(found) == MOST
+        self._shown = self._shown | {assignment.key for assignment, _, _ in found} if is_more else set()
         if not found:
             return None
         rows = [
@@ -61,4 +71,4 @@ class Tail:
         ]
         async with self._sessions.session() as conn:
             await write_outputs(conn, self.replica, rows)
-        return 0.0 if len(found) == MOST else None
+        return 0.0 if is_more else None
