@@ -9,10 +9,13 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
+import psycopg
+import pytest
 from tests.integration.conftest import Stage, resource
 from tests.integration.test_complete import assignment
 
 from scheduledjobs.core.spec import Retry
+from scheduledjobs.errors import StoreBusy, StoreError
 from scheduledjobs.handlers import Execution
 from scheduledjobs.handlers.execution import Output, captured
 from scheduledjobs.handlers.registry import AnyPayload, Handler, Registry
@@ -39,8 +42,9 @@ def logged(claimed: dict[str, Any], text: str) -> dict[str, Any]:
 
 
 async def write(stage: Stage, replica: UUID, claimed: dict[str, Any], text: str) -> int:
+    """Return how many were written."""
     async with connect(stage.url, "test") as conn:
-        return await write_outputs(conn, replica, [logged(claimed, text)])
+        return len(await write_outputs(conn, replica, [logged(claimed, text)]))
 
 
 def outputs(stage: Stage) -> list[str]:
@@ -115,7 +119,7 @@ async def long_running(stage: Stage, count: int) -> AsyncIterator[Bench]:
     registry = Registry([Handler("log", handle, AnyPayload, is_async=True)])
     runner = Runner(registry, count, lambda _: None, lambda _: None, lambda: next(seconds, 60.0))
     runner.start()
-    async with Sessions(stage.url, "test", size=1) as sessions:
+    async with Sessions(stage.url, "test", size=1, lock_timeout="50ms") as sessions:
         try:
             runner.submit([assignment(claimed, replica, Retry()) for claimed in await stage.claim(replica, count)])
             made = Tail(sessions, runner)
@@ -145,3 +149,50 @@ async def test_outputs_that_grow_all_the_time_are_written_once_between_two_pause
             waits.append(await bench.tail.step())
         assert waits == [0.0, None, 0.0]
         assert bench.kept() == ["one\ntwo\nthree"] * tail.MOST
+
+
+async def test_output_that_could_not_be_written_is_written_though_nothing_more_is_logged(stage: Stage) -> None:
+    async with long_running(stage, 2) as bench:
+        bench.log("one")
+        with psycopg.connect(stage.url) as conn:
+            conn.execute("LOCK TABLE job_execution_output IN SHARE MODE")
+            with pytest.raises(StoreBusy):
+                await bench.tail.step()
+        assert await bench.tail.step() is None
+        assert bench.kept() == ["one", "one"]
+
+
+async def test_output_of_a_row_that_was_locked_is_written_though_nothing_more_is_logged(stage: Stage) -> None:
+    async with long_running(stage, 2) as bench:
+        bench.log("one")
+        with psycopg.connect(stage.url) as conn:
+            conn.execute("SELECT FROM job_execution_log WHERE job_name = 'job-0' FOR UPDATE")
+            assert await bench.tail.step() is None  # it is asked again after a pause, not at once
+            assert bench.kept() == ["one"]
+        await bench.tail.step()
+        assert bench.kept() == ["one", "one"]
+
+
+async def test_output_that_is_refused_keeps_no_other_back_and_is_tried_again(stage: Stage) -> None:
+    async with long_running(stage, 3) as bench:
+        with psycopg.connect(stage.url, autocommit=True) as conn:
+            conn.execute("ALTER TABLE job_execution_output ADD CONSTRAINT good CHECK (output <> 'bad')")
+            for output, line in zip(bench.outputs, ("good", "bad", "good"), strict=True):
+                output.add(line)
+            assert await refused(bench) == 2  # with the others, and alone
+            assert bench.kept() == ["good", "good"]
+            conn.execute("ALTER TABLE job_execution_output DROP CONSTRAINT good")
+        assert await refused(bench) == 0
+        assert sorted(bench.kept()) == ["bad", "good", "good"]
+
+
+async def refused(bench: Bench) -> int:
+    """Go on to the next pause; return how many writes were refused."""
+    count = 0
+    for _ in range(10):
+        try:
+            if await bench.tail.step() is None:
+                return count
+        except StoreError:
+            count += 1
+    raise AssertionError("no pause")

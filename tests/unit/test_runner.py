@@ -517,6 +517,24 @@ def test_output_is_news_once() -> None:
     assert output.news() is None
     output.add("two")
     assert output.news() == "one\ntwo"
+    output.again()
+    assert output.news() == "one\ntwo"
+    assert output.news() is None
+
+
+async def test_what_abandoned_code_logs_is_no_news(bench: Bench) -> None:
+    logged, release = threading.Event(), threading.Event()
+
+    def handle(execution: Execution, _payload: Any) -> None:
+        execution.stopping.wait(5)
+        execution.logger.info("too late")
+        logged.set()
+        release.wait(5)
+
+    assert (await bench.run(handle, timeout=0.05)).abandoned
+    assert await asyncio.to_thread(logged.wait, 5)
+    assert bench.runner.outputs(0.0, 10, set()) == []  # its row has ended: each write of it would be in vain
+    release.set()
 
 
 async def test_what_was_claimed_before_its_trust_was_gone_is_not_begun(bench: Bench) -> None:

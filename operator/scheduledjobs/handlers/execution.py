@@ -67,6 +67,10 @@ class Output:
             self._has_news = False
             return "\n".join(self._lines)
 
+    def again(self) -> None:
+        """What was returned could not be written: return it once more, with what comes until then."""
+        self._has_news = True
+
 
 class Stopping:
     """Set when an attempt should stop: an event as of `threading`, made only where somebody sets it or waits for it.

@@ -41,6 +41,9 @@ LONGEST_MESSAGE = 512
 LEFT_FOR = timedelta(seconds=30)
 """How long what cannot be gone on with here is left to others, before it may be claimed here again."""
 
+Logged = tuple[Assignment, str, bool, Callable[[], None]]
+"""What an attempt has logged, whether it was cut, and how to have it returned again."""
+
 
 class Runner:
     """The slots of one replica."""
@@ -109,17 +112,18 @@ class Runner:
         self._loop.call_soon_threadsafe(self._answer)
         return False
 
-    def outputs(self, seconds: float, most: int, shown: Set[Key]) -> list[tuple[Assignment, str, bool]]:
-        """Return what attempts that have run for so long have logged, where that is new; and whether it was cut.
+    def outputs(self, seconds: float, most: int, shown: Set[Key]) -> list[Logged]:
+        """Return what attempts that have run for so long have logged, where that is new.
 
-        At most `most` of them, and none of `shown`, which have had their turn.
+        At most `most` of them, and none of `shown`, which have had their turn. Of abandoned ones the log has the end.
         """
-        found: list[tuple[Assignment, str, bool]] = []
-        for key, attempt in list(self._attempts.items()):  # at one go, since the handlers' loop changes it
-            if len(found) < most and key not in shown and self._monotonic() - attempt.started >= seconds:
-                text = attempt.output.news()
+        found: list[Logged] = []
+        for key, one in list(self._attempts.items()):  # at one go, since the handlers' loop changes it
+            is_asked = len(found) < most and key not in shown and not one.has_ended
+            if is_asked and self._monotonic() - one.started >= seconds:
+                text = one.output.news()
                 if text is not None:
-                    found.append((attempt.assignment, text, attempt.output.is_truncated))
+                    found.append((one.assignment, text, one.output.is_truncated, one.output.again))
         return found
 
     def notes(self) -> list[tuple[Assignment, bytes, Callable[[], None]]]:

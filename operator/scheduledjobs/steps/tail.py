@@ -6,12 +6,15 @@ the time takes no turn from others, and does not keep the sessions busy, which a
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+from typing import Any
 from uuid import UUID
 
 import orjson
 
-from scheduledjobs.handlers.assignment import Key
-from scheduledjobs.handlers.runner import Runner
+from scheduledjobs.errors import StoreUnavailable
+from scheduledjobs.handlers.assignment import Assignment, Key
+from scheduledjobs.handlers.runner import Logged, Runner
 from scheduledjobs.store.executions import write_notes, write_outputs
 from scheduledjobs.store.sessions import Sessions
 
@@ -29,6 +32,9 @@ class Tail:
         self._runner = runner
         self._shown: set[Key] = set()
         """The attempts that have had their turn in this round."""
+
+        self._most = MOST
+        """One, from a write that was refused until the round is over."""
 
         self.replica: UUID | None = None
 
@@ -53,22 +59,40 @@ class Tail:
         if self.replica is None or not self._runner.running:
             return None
         await self._write_notes(self.replica)
-        found = self._runner.outputs(LONG_SECONDS, MOST, self._shown)
-        is_more = len(found) == MOST
-        self._shown = self._shown | {assignment.key for assignment, _, _ in found} if is_more else set()
-        if not found:
+        found = self._runner.outputs(LONG_SECONDS, self._most, self._shown)
+        if found:
+            await self._write_outputs(self.replica, found)
+        if len(found) < self._most:
+            self._shown, self._most = set(), MOST
             return None
-        rows = [
-            {
-                "fire_time": assignment.fire_time,
-                "execution_id": assignment.id,
-                "attempt": assignment.attempt,
-                "claim_no": assignment.claim_no,
-                "output": text,
-                "truncated": is_cut,
-            }
-            for assignment, text, is_cut in found
-        ]
-        async with self._sessions.session() as conn:
-            await write_outputs(conn, self.replica, rows)
-        return 0.0 if is_more else None
+        self._shown.update(one.key for one, *_ in found)
+        return 0.0
+
+    async def _write_outputs(self, replica: UUID, found: Sequence[Logged]) -> None:
+        written: set[int] = set()
+        try:
+            async with self._sessions.session() as conn:
+                written = await write_outputs(conn, replica, [_row(*logged) for logged in found])
+        except StoreUnavailable:
+            raise
+        except Exception:
+            # What one holds must not keep the others back: until the next round each is written alone.
+            self._most = 1
+            if len(found) == 1:
+                self._shown.add(found[0][0].key)
+            raise
+        finally:
+            for one, _, _, again in found:
+                if one.id not in written:  # as of notes
+                    again()
+
+
+def _row(assignment: Assignment, text: str, is_cut: bool, _again: Callable[[], None]) -> dict[str, Any]:  # noqa: FBT001
+    return {
+        "fire_time": assignment.fire_time,
+        "execution_id": assignment.id,
+        "attempt": assignment.attempt,
+        "claim_no": assignment.claim_no,
+        "output": text,
+        "truncated": is_cut,
+    }

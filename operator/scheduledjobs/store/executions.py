@@ -180,9 +180,11 @@ async def write_notes(conn: Connection, replica: UUID, rows: Iterable[Mapping[st
     return {row["id"] for row in await fetch_all(conn, "write_notes", replica=replica, rows=batch(rows))}
 
 
-async def write_outputs(conn: Connection, replica: UUID, rows: Iterable[Mapping[str, Any]]) -> int:
-    """Keep what running attempts of `replica` have logged so far: as for insert_outputs, and claim_no."""
-    return await execute(conn, "write_outputs", replica=replica, rows=batch(rows))
+async def write_outputs(conn: Connection, replica: UUID, rows: Iterable[Mapping[str, Any]]) -> set[int]:
+    """Keep what running attempts of `replica` have logged so far: as for insert_outputs, and claim_no; return the ids
+    of those that were written: the row of another was locked, or is no longer this replica's."""
+    found = await fetch_all(conn, "write_outputs", replica=replica, rows=batch(rows))
+    return {row["execution_id"] for row in found}
 
 
 async def find_ended_claims(conn: Connection, replica: UUID, rows: Iterable[Mapping[str, Any]]) -> set[int]:

@@ -12,3 +12,4 @@ WITH running AS MATERIALIZED (
 INSERT INTO job_execution_output (fire_time, execution_id, attempt, output, truncated)
 SELECT fire_time, execution_id, attempt, output, truncated FROM running
 ON CONFLICT (execution_id, attempt, fire_time) DO UPDATE SET output = excluded.output, truncated = excluded.truncated
+RETURNING execution_id
