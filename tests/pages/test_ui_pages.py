@@ -13,8 +13,8 @@ import pytest
 from tests.pages.asgi import Answer, call
 from tests.pages.ui_stub import job, run, site
 
-from scheduledjobs.core.reasons import FAILURE_STATES, State
-from scheduledjobs.errors import KubeUnavailable, StoreUnavailable
+from scheduledjobs.core.reasons import FAILURE_STATES, Refusal, State
+from scheduledjobs.errors import KubeUnavailable, RequestError, StoreUnavailable
 from scheduledjobs.web.filters import JobFilters
 from scheduledjobs.web.problems import ProblemError
 from scheduledjobs.web.ui.actions import _Wrong, read_until
@@ -125,6 +125,9 @@ async def test_a_run_that_was_not_answered_for_is_asked_for_again_as_the_same() 
     answer = await post(app, f"{AT}/run-now", ("token", "t1"), ("payload", "{}"))
     assert answer.status == 503
     assert '<input type="hidden" name="token" value="t1">' in answer.body.decode()
+    parts.writes.refusal = RequestError(Refusal.RUN_REQUEST_DIFFERS, "take another token for another run")
+    answer = await post(app, f"{AT}/run-now", ("token", "t1"), ("payload", '{"a": 1}'))
+    assert (answer.status, 'value="t1"' in answer.body.decode()) == (409, False)
 
 
 async def test_a_payload_that_is_no_object_is_shown_at_its_field_and_kept() -> None:

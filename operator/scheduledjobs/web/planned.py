@@ -8,6 +8,7 @@ from typing import Any
 
 from scheduledjobs.core.pause import read_pause
 from scheduledjobs.core.plan import Verdict, plan_changed, plan_new, with_pause
+from scheduledjobs.core.reasons import LIVE_STATES
 from scheduledjobs.core.resource import Resource
 from scheduledjobs.store.queries import Row
 from scheduledjobs.web import shapes
@@ -37,10 +38,12 @@ def planned(
         plan = plan_new(verdict, now)
     else:
         is_readable = shapes.schedule_of(row["spec"]) is not None
-        is_live = row["active"] > 0
+        is_live = any(each.state in LIVE_STATES and each.run_key == "" for each in executions)
         plan = plan_changed(row, resource, verdict, is_readable=is_readable, has_live_run=is_live, now=now)
+    pause = plan.verdict.pause
     found = {
         **NOTHING_YET,
+        "field_manager": resource.field_manager,
         **(row or {}),
         "id": resource.meta.uid,
         "namespace": resource.meta.namespace,
@@ -51,14 +54,13 @@ def planned(
         "message": plan.message,
         "spec": dict(resource.spec),
         "handler": str(resource.spec.get("handler", "")),
-        "paused_until": plan.verdict.pause.until if plan.verdict.pause else None,
-        "paused_by": None,
-        "pause_reason": None,
+        "paused_until": pause.until if pause else None,
+        "paused_by": pause.by if pause else None,
+        "pause_reason": pause.why if pause else None,
         "anchor_at": plan.anchor_at,
         "next_fire_at": plan.next_fire_at,
         "created_at": resource.created_at,
         "updated_at": now,
         "deleted_at": None,
-        "field_manager": resource.field_manager,
     }
     return shapes.detail(found, executions, now).model_copy(update={"is_mirrored": False})

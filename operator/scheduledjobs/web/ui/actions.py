@@ -29,6 +29,9 @@ from scheduledjobs.web.ui.render import render
 
 router = APIRouter(prefix="/ui", include_in_schema=False)
 REFUSED = (ProblemError, ScheduledJobsError)
+UNANSWERED = 500
+"""Problems from this status on do not say whether what was asked for was done."""
+
 MORNING = time(8)
 
 
@@ -41,11 +44,9 @@ class _Wrong(Exception):
 
 
 async def _form_page(
-    request: Request, template: str, job: JobDetail, status: int = 200, *, form: Fields, **more: Any
+    request: Request, template: str, job: JobDetail, status: int = 200, *, token: str = "", **more: Any
 ) -> Response:
-    # That of a form which comes again: what was not answered may have been carried out, and is not to be twice.
-    token = form.text("token") or f"page-{token_hex(6)}"
-    known = {"job": job, "page": "jobs", "errors": {}, "form": form, "token": token}
+    known = {"job": job, "page": "jobs", "errors": {}, "token": token or f"page-{token_hex(6)}"}
     return await render(request, template, status, **known | more)
 
 
@@ -60,12 +61,15 @@ def _action(template: str) -> Callable[[Callable[..., Awaitable[Response]]], Cal
             try:
                 return await act(request, seen, job, form)
             except _Wrong as wrong:
-                return await _form_page(request, template, job, 422, form=form, errors={wrong.field: str(wrong)})
+                errors, token = {wrong.field: str(wrong)}, form.text("token")
+                return await _form_page(request, template, job, 422, form=form, errors=errors, token=token)
             except REFUSED as error:
                 found = problem_of(error)
                 if found.status in (401, 500):
                     raise
-                return await _form_page(request, template, job, found.status, form=form, problem=found)
+                # What was not answered may have been carried out, and is not to be twice; what was refused was not.
+                token = form.text("token") if found.status >= UNANSWERED else ""
+                return await _form_page(request, template, job, found.status, form=form, problem=found, token=token)
 
         return endpoint
 
