@@ -97,6 +97,9 @@ REPLICAS = Gauge("scheduledjobs_replicas", "Replicas that live, as the leader se
 DAYS_AHEAD = Gauge("scheduledjobs_partition_days_ahead", "Days after today that have a partition; told by the leader")
 TO_MIRROR = Gauge("scheduledjobs_mirror_waiting", "Changes of resources that are not mirrored yet; told by the leader")
 TO_REPORT = Gauge("scheduledjobs_status_waiting", "Jobs whose status may differ from SQL; told by the leader")
+NAMESPACES_REFUSED = Gauge(
+    "scheduledjobs_namespaces_refused", "Watched namespaces that the API server refuses; told by the leader"
+)
 NOTICES = Counter(
     "scheduledjobs_notice_messages_total",
     "Messages to webhooks: sent; failed, to be tried again; dropped, refused or tried for a day",
@@ -108,7 +111,7 @@ NOTICE_AGE = Gauge(
     "For how long the message to a webhook has been tried; told by the leader",
     ["webhook"],
 )
-OF_THE_LEADER = (BACKLOG, BACKLOG_AGE, REPLICAS, DAYS_AHEAD, TO_MIRROR, TO_REPORT)
+OF_THE_LEADER = (BACKLOG, BACKLOG_AGE, REPLICAS, DAYS_AHEAD, TO_MIRROR, TO_REPORT, NAMESPACES_REFUSED)
 QUERIES = Histogram("scheduledjobs_query_seconds", "How long statements took", ["statement"], buckets=QUERY_SECONDS)
 
 

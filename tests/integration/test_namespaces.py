@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import Any, cast
 
 import pytest
+from prometheus_client import REGISTRY
 from structlog.testing import capture_logs
 from tests.integration.conftest import Stage, resource
 
@@ -233,10 +234,13 @@ async def test_a_refused_namespace_is_told_of_once_and_its_end_too(stage: Stage)
     async with stage.leader() as leader:
         step = Compare(leader, cast("KubeClient", cluster), Inbox(), ["a", "b"], lambda *_: None, lambda: None)
         step.ask()
+        counts = []
         with capture_logs() as logs:
             for refused in ({"a"}, {"a"}, set[str](), set[str]()):
                 cluster.unlisted = refused
                 await step.step()
+                counts.append(REGISTRY.get_sample_value("scheduledjobs_namespaces_refused"))
+    assert counts == [1, 1, 0, 0]
     told = [entry for entry in logs if entry["event"] != COMPARED]
     assert [(entry["event"], entry["namespace"]) for entry in told] == [
         (REFUSED, "a"),

@@ -19,6 +19,7 @@ from prometheus_client import REGISTRY
 from scheduledjobs import metrics
 from scheduledjobs.core import decide
 from scheduledjobs.core.reasons import Reason
+from scheduledjobs.kube.refusals import Refusals
 
 ROOT = Path(__file__).parents[2]
 FILES = ROOT / "charts" / "scheduledjobs" / "files"
@@ -133,9 +134,11 @@ def test_what_an_alert_takes_the_increase_of_is_served_as_0_from_the_start() -> 
 
 def test_what_only_the_leader_knows_is_not_served_by_who_leads_no_more() -> None:
     metrics.BACKLOG.set(7)
+    Refusals().refuse("a", "watch", "403")
     metrics.JOBS.labels(state="ACTIVE").set(3)
     metrics.follow()
-    assert [sample.value for sample in next(iter(metrics.BACKLOG.collect())).samples] == [0]
+    assert REGISTRY.get_sample_value("scheduledjobs_backlog") == 0
+    assert REGISTRY.get_sample_value("scheduledjobs_namespaces_refused") == 0
     assert next(iter(metrics.JOBS.collect())).samples == []
 
 

@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import structlog
 
+from scheduledjobs import metrics
+
 log = structlog.get_logger(__name__)
 
 
 class Refusals:
-    """Tells once of each namespace that is refused, whoever comes upon it, and once of its end."""
+    """Tells once of each namespace that is refused, whoever comes upon it, and once of its end; and counts them."""
 
     def __init__(self) -> None:
         self._by: dict[str, set[str]] = {}
@@ -23,6 +25,7 @@ class Refusals:
                 "a namespace is refused: its jobs fire on as they were last seen", namespace=namespace, error=error
             )
         self._by.setdefault(namespace, set()).add(by)
+        metrics.NAMESPACES_REFUSED.set(len(self._by))
 
     def admit(self, namespace: str, by: str) -> None:
         """Take note that a namespace is not refused to the watch, or to the compare."""
@@ -31,3 +34,4 @@ class Refusals:
             if not self._by[namespace]:
                 del self._by[namespace]
                 log.info("a namespace is refused no more", namespace=namespace)
+                metrics.NAMESPACES_REFUSED.set(len(self._by))
