@@ -304,6 +304,41 @@ async def test_why_names_the_next_moment_where_an_edit_or_a_pause_left_the_sched
     assert f"the next moment is {show(following)}" in await told(stage, following - 35 * MINUTE)
 
 
+@pytest.mark.parametrize(
+    "edits",
+    [
+        [{"suspend": True}, {"suspend": False}],
+        [{"endTime": "2100-01-01T00:00:00Z"}],
+    ],
+    ids=["suspended and resumed", "another end"],
+)
+async def test_why_names_the_next_moment_where_it_came_under_a_later_version(
+    stage: Stage, edits: list[dict[str, object]]
+) -> None:
+    await stage.mirror(resource(fixedRate="1h", uid=ONE))
+    following = stage.job()["next_fire_at"]
+    for generation, edit in enumerate(edits, start=2):
+        stage.tick(minutes=10)
+        await stage.mirror(resource(fixedRate="1h", uid=ONE, generation=generation, **edit))
+    stage.tick(hours=1)
+    await stage.fire()
+    assert "PENDING" in await told(stage, following)
+    unnamed = await told(stage, following - 55 * MINUTE)
+    assert "(version 1, in force since" in unnamed
+    assert f"the schedule does not name it; the next moment is {show(following)}" in unnamed
+
+
+async def test_why_names_no_next_moment_of_a_version_where_a_later_one_had_another_before(stage: Stage) -> None:
+    hour = next_fire(Cron("0 * * * *", "Etc/UTC"), await stage.now())
+    assert hour is not None
+    stage.tick(seconds=(hour - await stage.now()).total_seconds())
+    await stage.mirror(resource(schedule="0 * * * *", uid=ONE))
+    stage.tick(minutes=2)
+    await stage.mirror(resource(schedule="0,30 * * * *", uid=ONE, generation=2))
+    unnamed = await told(stage, hour + MINUTE)
+    assert f"of version 1 would be {show(hour + HOUR)}, but a later version took its place" in unnamed
+
+
 async def test_why_says_of_which_version_no_moment_is_left(stage: Stage) -> None:
     now = await stage.now()
     await stage.mirror(resource(runAt=(now + MINUTE).isoformat(), uid=ONE))

@@ -293,16 +293,19 @@ def _nearest(facts: Facts, version: Row) -> str:
     number, following, later = version["version"], facts.following, facts.later
     if following is None:
         return "no moment is left" if _is_living(facts) else f"version {number} has no moment left"
-    if later is None or (later["state"] != JobState.DELETED and _goes_on(facts, version, later)):
+    if later is None or (later["state"] != JobState.DELETED and _comes_under(later, facts)):
         return f"the next moment is {show(following)}"
     ended = "the job was deleted before" if later["state"] == JobState.DELETED else "a later version took its place"
     return f"the next moment of version {number} would be {show(following)}, but {ended}"
 
 
-def _goes_on(facts: Facts, version: Row, later: Row) -> bool:
-    """Whether the schedule went on under a later version: an edit of something else, a pause or its end."""
-    is_of_it = later["version"] == version["version"] or later["effective_from"] == version["effective_from"]
-    return is_of_it and _parsed(later)[1] == facts.schedule
+def _comes_under(later: Row, facts: Facts) -> bool:
+    """Whether a later version has this as its first moment from then on: a resume, say, leaves a grid as it is."""
+    schedule = _parsed(later)[1]
+    if schedule is None or isinstance(schedule, FixedDelay):
+        return False
+    since = max(facts.moment.at, later["effective_from"])
+    return next_fire(schedule, since - TICK, later["anchor_at"]) == facts.following
 
 
 def _is_living(facts: Facts) -> bool:
