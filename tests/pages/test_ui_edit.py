@@ -203,6 +203,32 @@ async def test_a_look_keeps_the_fields_of_a_handler_but_for_those_of_one_that_wa
     assert '<input type="hidden" name="fieldsOf" value="made-elsewhere">' in page
 
 
+def hidden(page: str, name: str) -> str:
+    found = re.search(f'<input type="hidden" name="{name}" value="([^"]*)">', page)
+    assert found is not None
+    return found[1]
+
+
+@pytest.mark.parametrize("path", [EDIT, "/ui/new"])
+async def test_a_handler_that_is_changed_and_saved_without_a_look_leaves_fields_that_say_whose_they_are(
+    path: str, stage: tuple[Any, Any, Writer]
+) -> None:
+    app, _, writer = stage
+    form = TYPED | {"fieldsOf": "http", "payload.url": "https://a.example/"}
+    answer = await post(app, path, form | {"do": "save"})
+    page = text(answer)
+    assert (answer.status, writer.asked) == (422, [])
+    assert "on this replica" not in page
+    assert re.search('id="f-payload.url-error"[^>]*>.*belongs to the handler &#39;http&#39;, which was chosen', page)
+    assert re.search('<textarea [^>]*name="payload.url"[^>]*>\nhttps://a.example/</textarea>', page)
+    assert '<button name="do" value="typing">Show its fields</button>' in page  # also for who has JavaScript
+    looked = text(await post(app, path, form | {"fieldsOf": hidden(page, "fieldsOf"), "do": "typing"}))
+    assert 'name="payload.url"' not in looked
+    assert hidden(looked, "fieldsOf") == "log"
+    emptied = form | {"fieldsOf": hidden(page, "fieldsOf"), "payload.url": "", "do": "save"}
+    assert (await post(app, path, emptied)).status == 303
+
+
 async def test_an_edit_shows_the_moments_of_the_grid_that_the_job_keeps(stage: tuple[Any, Any, Writer]) -> None:
     app, parts, _ = stage
     spec = {"fixedRate": "1h", "handler": "log"}

@@ -24,7 +24,7 @@ from scheduledjobs.web.problems import ProblemError, problem_of
 from scheduledjobs.web.ui.forms import KINDS, NESTED, PATHS, Form, by_field, differences, fill, manifest, read_spec
 from scheduledjobs.web.ui.job import job_id, job_route
 from scheduledjobs.web.ui.page import Flash, Visit, acting, fields, go, href, visit
-from scheduledjobs.web.ui.payload import PREFIX, PayloadField, payload_fields, strange_fields, takes_others
+from scheduledjobs.web.ui.payload import PREFIX, PayloadField, fields_of, payload_fields, strange_fields, takes_others
 from scheduledjobs.web.ui.render import render
 from scheduledjobs.web.writes import etag
 
@@ -76,6 +76,11 @@ class Draft:
     def payload(self) -> list[PayloadField]:
         """Return the fields for the payload: those of the schema, and those that were filled and are not of it."""
         return [*payload_fields(self.schema), *strange_fields(self.form, self.schema)]
+
+    @property
+    def fields_of(self) -> str:
+        """Return the handler that its fields are of: one that was chosen before, while a field of that is left."""
+        return fields_of(self.form) if strange_fields(self.form, self.schema) else self.form.get("handler", "")
 
     def read(self) -> Draft:
         """Return it with the spec that its fields describe."""
@@ -164,8 +169,8 @@ async def _look(request: Request, draft: Draft) -> Response:
 
     Where the form does not say whose they are, they are of the one that is chosen.
     """
-    form, handler = draft.form, draft.form.get("handler", "")
-    if form.get("fieldsOf", handler) != handler:
+    form = draft.form
+    if fields_of(form) != form.get("handler", ""):
         strange = {f"{PREFIX}{each.name}" for each in strange_fields(form, draft.schema)}
         draft = replace(draft, form={name: text for name, text in form.items() if name not in strange}).read()
     return await _page(request, draft)

@@ -22,6 +22,10 @@ STRANGE = (
     "the handler has no such field on this replica, which may be of another version: "
     "save again in a while, or empty the field to leave it out"
 )
+LEFT = (
+    "belongs to the handler {!r}, which was chosen before: "
+    'empty it to leave it out, or press "Show its fields" to leave out all that is of that handler alone'
+)
 
 
 class PayloadField(NamedTuple):
@@ -52,6 +56,11 @@ def strange_fields(form: Mapping[str, str], schema: Mapping[str, Any] | None) ->
     known = {f"{PREFIX}{field.name}" for field in payload_fields(schema)}
     names = [name for name, text in form.items() if text and name.startswith(PREFIX) and name not in known]
     return [PayloadField(name.removeprefix(PREFIX), "lines", False, "") for name in names]
+
+
+def fields_of(form: Mapping[str, str]) -> str:
+    """Return the handler that the fields of a form are of: where it does not say, the one that is chosen."""
+    return form.get("fieldsOf") or form.get("handler", "")
 
 
 def takes_others(schema: Mapping[str, Any] | None) -> bool:
@@ -147,8 +156,10 @@ def read_payload(form: Mapping[str, str], schema: Mapping[str, Any] | None) -> t
     A filled field that the schema does not name is an error: left out without a word, its value would be lost.
     """
     payload, errors = read_object(form.get("payload", ""), "spec.payload")
+    whose = fields_of(form)
+    message = STRANGE if whose == form.get("handler", "") else LEFT.format(whose)
     errors += [
-        FieldError(field=f"spec.payload.{field.name}", message=STRANGE) for field in strange_fields(form, schema)
+        FieldError(field=f"spec.payload.{field.name}", message=message) for field in strange_fields(form, schema)
     ]
     for field in payload_fields(schema):
         text = form.get(f"payload.{field.name}", "")
