@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 import threading
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -28,11 +28,15 @@ class Full(Bench):
         super().__init__()
         self.let_go = threading.Event()
 
-    async def fill(self, count: int) -> None:
+    async def fill(self, count: int, call: Callable[[], Awaitable[Any]] | None = None) -> None:
+        """Wait this many times at once in a thread: in `asyncio.to_thread`, or in what else is called."""
         has_filled = threading.Event()
 
+        def in_thread() -> Awaitable[Any]:
+            return asyncio.to_thread(self.let_go.wait, 30)
+
         async def wait(_execution: Execution, _payload: Any) -> None:
-            waiting = asyncio.gather(*(asyncio.to_thread(self.let_go.wait, 30) for _ in range(count)))
+            waiting = asyncio.gather(*((call or in_thread)() for _ in range(count)))
             await asyncio.sleep(0)
             has_filled.set()
             await waiting
@@ -79,6 +83,32 @@ async def test_http_and_sql_read_secrets_and_look_names_up_though_job_code_fills
     allow_connections("", {"warehouse": {"namespaces": ["default"], "url_file": str(tmp_path / "url")}})
     await full.fill(MANY)
     url = f"http://localhost:{refusing}/"
+    for ending in (
+        await full.run(http, model=HttpPayload, url=url, credential="reports"),
+        await full.run(sql, model=SqlPayload, connection="warehouse", statement="SELECT 1"),
+    ):
+        assert ending.state is State.FAILED
+        assert "refused" in (ending.message or "").lower() or "connect" in (ending.message or "").lower()
+
+
+async def test_secrets_are_read_though_names_that_no_server_answers_fill_the_threads_of_look_ups(
+    full: Full, tmp_path: Path, refusing: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def silent(*_: Any, **_hints: Any) -> Any:
+        full.let_go.wait(30)
+        raise socket.gaierror(socket.EAI_AGAIN, "no server answers")
+
+    def look_up() -> Awaitable[Any]:
+        return asyncio.get_running_loop().getaddrinfo("silent.example", 80)
+
+    monkeypatch.setattr(socket, "getaddrinfo", silent)
+    (tmp_path / "token").write_text("secret")
+    (tmp_path / "url").write_text(f"postgresql://jobs@127.0.0.1:{refusing}/main")
+    allow(["127.0.0.0/8"])
+    url = f"http://127.0.0.1:{refusing}"
+    allow_credentials({"reports": {"namespaces": ["default"], "path": str(tmp_path), "hosts": [url]}})
+    allow_connections("", {"warehouse": {"namespaces": ["default"], "url_file": str(tmp_path / "url")}})
+    await full.fill(MANY, look_up)
     for ending in (
         await full.run(http, model=HttpPayload, url=url, credential="reports"),
         await full.run(sql, model=SqlPayload, connection="warehouse", statement="SELECT 1"),

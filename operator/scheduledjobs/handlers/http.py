@@ -25,7 +25,7 @@ from scheduledjobs.handlers.authorization import NO_PLACE, check_credential, che
 from scheduledjobs.handlers.credentials import credentials
 from scheduledjobs.handlers.execution import Execution, without_hidden
 from scheduledjobs.handlers.registry import handler
-from scheduledjobs.handlers.threads import in_own_thread
+from scheduledjobs.handlers.threads import in_secrets_thread
 
 MOST_READ = 64 * 1024
 MOST_SECONDS = 3600
@@ -186,7 +186,7 @@ async def _headers(execution: Execution, payload: HttpPayload) -> CIMultiDict[st
     if payload.credential is not None:
         check(execution.namespace, payload)  # here too: nothing but this stands between it and another's server
         found = credentials.find(payload.credential, execution.namespace)
-        headers.update(await in_own_thread(headers_of, found))
+        headers.update(await in_secrets_thread(headers_of, found))
     headers["Idempotency-Key"] = execution.idempotency_key
     return headers
 

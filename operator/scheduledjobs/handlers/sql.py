@@ -24,7 +24,7 @@ from scheduledjobs.handlers.credentials import absolute, read_secret
 from scheduledjobs.handlers.execution import Execution, hide
 from scheduledjobs.handlers.given import Given, find_given, read_given
 from scheduledjobs.handlers.registry import handler
-from scheduledjobs.handlers.threads import in_own_thread
+from scheduledjobs.handlers.threads import in_secrets_thread
 from scheduledjobs.store.effects import Claim, first_word, run_statement
 from scheduledjobs.store.sessions import is_url, password_of
 
@@ -187,7 +187,7 @@ async def _url(name: str, connection: SqlConnection) -> str:
     """Return the address of a connection, its password hidden in what the attempt leaves."""
     if connection.url_file is not None:
         what = f"connection {name!r}: its url_file"
-        url = await in_own_thread(read_secret, connection.url_file, what)
+        url = await in_secrets_thread(read_secret, connection.url_file, what)
         if not is_url(url):
             raise CredentialError(f"{what} must look like postgresql://user:password@host:5432/name")
     else:
