@@ -11,6 +11,7 @@ import pytest
 import yaml
 from dev.build import HELMS
 from dev.chart_docs import CHART
+from dev.controlplane import ControlPlane
 from tests.chart.test_chart import DEMO, MONITORED, SECRET, Strict, helm, of, pod_of, rendered
 
 
@@ -91,6 +92,44 @@ def test_a_name_that_no_service_may_have_is_refused(value: str) -> None:
         done = helm(name, *words, check=False)
         assert done.returncode != 0
         assert value.partition("=")[0] in done.stderr
+
+
+OFF = ("--set", "web.enabled=false")
+
+
+@pytest.mark.parametrize(
+    ("release", "version", "words", "is_taken"),
+    [
+        ("a.b", "1.37.2", SECRET, False),
+        ("a.b", "1.37.2", (*MONITORED, *OFF), False),
+        ("a.b", "1.37.2", (*DEMO, *OFF), False),
+        ("a.b", "1.37.2", (*SECRET, *OFF), True),  # it has no Service
+        ("a.b", "1.37.2", (*SECRET, "--set", "fullnameOverride=jobs"), True),
+        ("1a", "v1.35.9-eks-1", SECRET, False),
+        ("1a", "v1.36.0-eks-1", SECRET, True),  # a Service may begin with a digit from here on
+    ],
+)
+@pytest.mark.parametrize("name", HELMS)
+def test_a_release_name_that_gives_a_service_no_name_is_refused_with_what_to_do(
+    *, name: str, release: str, version: str, words: tuple[str, ...], is_taken: bool
+) -> None:
+    done = helm(name, "template", release, str(CHART), "--kube-version", version, *words, check=False)
+    assert (done.returncode == 0) is is_taken, done.stderr
+    said = f"no Service may be named {release}-scheduledjobs, after this release: set fullnameOverride to a name"
+    assert (said in done.stderr) is not is_taken, done.stderr
+
+
+def test_the_api_server_takes_a_service_of_the_names_that_the_chart_takes_for_it(cluster: ControlPlane) -> None:
+    for release, is_taken in (("1a", True), ("a.b", False)):
+        done = helm(HELMS[0], "template", release, str(CHART), "--kube-version", "1.37.2", *SECRET, check=False)
+        assert (done.returncode == 0) is is_taken
+        service = {"apiVersion": "v1", "kind": "Service", "metadata": {"name": f"{release}-scheduledjobs"}}
+        text = json.dumps({**service, "spec": {"ports": [{"port": 80}]}})
+        words = ("create", "--dry-run=server", "-f", "-")
+        if is_taken:
+            assert "created (server dry run)" in cluster.kubectl(*words, stdin=text).stdout
+        else:
+            assert "is invalid: metadata.name" in cluster.kubectl(*words, stdin=text, check=False).stderr
 
 
 @pytest.mark.parametrize("length", [8, 43, 44, 52, 63])

@@ -2,14 +2,22 @@
 {{- default .Chart.Name .Values.nameOverride | trunc 63 | trimSuffix "-" }}
 {{- end }}
 
+{{/* Services are named after it, and their names have no dot, nor begin with a digit before Kubernetes 1.36. */}}
 {{- define "scheduledjobs.fullname" -}}
+{{- $name := printf "%s-%s" .Release.Name (include "scheduledjobs.name" .) }}
 {{- if .Values.fullnameOverride }}
-{{- .Values.fullnameOverride | trunc 52 | trimSuffix "-" }}
+{{- $name = .Values.fullnameOverride }}
 {{- else if contains (include "scheduledjobs.name" .) .Release.Name }}
-{{- .Release.Name | trunc 52 | trimSuffix "-" }}
-{{- else }}
-{{- printf "%s-%s" .Release.Name (include "scheduledjobs.name" .) | trunc 52 | trimSuffix "-" }}
+{{- $name = .Release.Name }}
 {{- end }}
+{{- $name = $name | trunc 52 | trimSuffix "-" }}
+{{- if or .Values.web.enabled .Values.demoPostgres.enabled (include "scheduledjobs.hasServiceMonitor" .) }}
+{{- $first := semverCompare ">=1.36.0-0" .Capabilities.KubeVersion.Version | ternary "[a-z0-9]" "[a-z]" }}
+{{- if not (regexMatch (printf "^%s([a-z0-9-]*[a-z0-9])?$" $first) $name) }}
+{{- fail (printf "no Service may be named %s, after this release: set fullnameOverride to a name of lower-case letters, digits and hyphens that begins with a letter" $name) }}
+{{- end }}
+{{- end }}
+{{- $name }}
 {{- end }}
 
 {{- define "scheduledjobs.releaseLabels" -}}
