@@ -147,9 +147,9 @@ class Stage:
             if sweep:
                 await step.sweep()
 
-    async def prune(self) -> None:
+    async def prune(self, **settings: str) -> None:
         """Drop the days that are no longer kept."""
-        async with Sessions(self.url, "test", size=1, **self.clock_setting) as sessions:
+        async with Sessions(self.url, "test", size=1, **self.clock_setting, **settings) as sessions:
             await Prune(sessions, Clock(), KEPT.days).prune(await self.now())
 
     async def _clock(self) -> Clock:

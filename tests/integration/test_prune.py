@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from uuid import UUID, uuid4
 
 import psycopg
 import pytest
+import structlog
 from tests.integration.conftest import KEPT, Stage, resource
 from tests.integration.test_claims import ENDED, ROWS_READ
 
@@ -157,6 +158,40 @@ async def test_a_day_that_cannot_be_dropped_is_told_and_keeps_nothing_else(stage
         await conn.execute("DROP VIEW mine")
     await stage.prune()
     assert stage.rows(f"SELECT to_regclass('{name}') AS there") == [{"there": None}]
+
+
+async def days(stage: Stage) -> set[date]:
+    async with connect(stage.url, "test") as conn:
+        return set(await list_partitions(conn))
+
+
+async def test_a_day_that_is_read_waits_and_keeps_no_other(stage: Stage) -> None:
+    """PostgreSQL has one detach of a parent at a time: that of this day must not begin."""
+    stage.tick(days=KEPT.days + 5)
+    oldest, kept_from = min(await days(stage)), (await stage.now() - KEPT).date()
+    with psycopg.connect(stage.url) as reader, structlog.testing.capture_logs() as logs:
+        reader.execute(f"SELECT FROM {partition_name('job_execution_log', oldest)}".encode())
+        await stage.prune(lock_timeout="100ms")
+        assert sorted(await days(stage))[:2] == [oldest, kept_from]
+    assert [log["days"] for log in logs if log["event"] == "days past the retention are in use"] == [[str(oldest)]]
+    await stage.prune(lock_timeout="100ms")
+    assert min(await days(stage)) == kept_from
+
+
+async def test_days_wait_for_a_reader_of_later_ones_and_no_pass_fails(stage: Stage) -> None:
+    """He reads the log by its parent: the detach of the first day waits for him, and the other days for that."""
+    stage.tick(days=KEPT.days + 5)
+    known, kept_from = await days(stage), (await stage.now() - KEPT).date()
+    with psycopg.connect(stage.url) as reader, structlog.testing.capture_logs() as logs:
+        reader.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")  # as a dump
+        reader.execute(f"SELECT FROM job_execution_log WHERE fire_time >= '{kept_from}'".encode())
+        for _ in range(2):
+            await stage.prune(lock_timeout="100ms")
+            assert min(await days(stage)) == min(known)
+    expired = [str(day) for day in sorted(known) if day < kept_from]
+    assert [log["days"] for log in logs if log["event"] == "days past the retention are in use"] == [expired] * 2
+    await stage.prune(lock_timeout="100ms")
+    assert min(await days(stage)) == kept_from
 
 
 @pytest.mark.parametrize("is_analyzed", [True, False])

@@ -4,13 +4,13 @@ notices."""
 from __future__ import annotations
 
 from collections.abc import Collection
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 
 import structlog
 
 from scheduledjobs import metrics
 from scheduledjobs.core.decide import oldest_kept
-from scheduledjobs.errors import StoreError
+from scheduledjobs.errors import StoreBusy, StoreError
 from scheduledjobs.steps.clock import Clock
 from scheduledjobs.store.instances import forget_instances
 from scheduledjobs.store.leadership import forget_terms
@@ -59,7 +59,17 @@ class Prune:
             failed.append(error)
         async with self._sessions.session() as conn:
             metrics.DAYS_AHEAD.set(sum(day > today for day in await list_partitions(conn)))
-            dropped = await drop_expired(conn, kept_from.date(), lambda _, error: failed.append(error))
+            in_use: list[date] = []
+
+            def on_bad(day: date, error: StoreError) -> None:
+                if isinstance(error, StoreBusy):
+                    in_use.append(day)
+                else:
+                    failed.append(error)
+
+            dropped = await drop_expired(conn, kept_from.date(), on_bad)
+            if in_use:
+                log.info("days past the retention are in use", days=[str(day) for day in in_use])
             forgotten = await _forget_jobs(conn, kept_from)  # after the days that have their rows
             await forget_instances(conn, self._retention_days)
             await forget_terms(conn, self._retention_days)

@@ -11,19 +11,21 @@ it and the drop, when the table is no day of the log any more and is found by it
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from datetime import UTC, date, datetime, timedelta
 
 from psycopg import errors, sql
 
-from scheduledjobs.errors import StoreError
-from scheduledjobs.store.queries import fetch_all, fetch_one
-from scheduledjobs.store.sessions import Connection, our_errors, settle
+from scheduledjobs.errors import StoreBusy, StoreError
+from scheduledjobs.store.queries import Row, fetch_all, fetch_one
+from scheduledjobs.store.sessions import Connection, first_line, our_errors, settle
 
 PARENTS = ("job_execution_log", "job_execution_attempt", "job_execution_output")
 DAY = timedelta(days=1)
 DAYS_AHEAD = 7
+LOOK_LIMIT = "50ms"
+"""For how long whoever looks for readers of a day may keep others from it; `drop_day` has the same limit."""
 
 
 def partition_name(parent: str, day: date) -> str:
@@ -48,10 +50,9 @@ async def make_day(conn: Connection, parent: str, day: date) -> None:
     await fetch_one(conn, "make_day", parent=parent, day=day)
 
 
-async def is_attached(conn: Connection, name: str) -> bool:
-    """Return whether a table is there and a partition."""
-    row = await fetch_one(conn, "is_attached", table=name)
-    return bool(row and row["is_attached"])
+async def find_partition(conn: Connection, name: str) -> Row | None:
+    """Return whether a table is a partition, and a detach of it was interrupted; None if it is not there."""
+    return await fetch_one(conn, "find_partition", table=name)
 
 
 async def list_partitions(conn: Connection) -> dict[date, bool]:
@@ -82,8 +83,10 @@ async def has_live_rows(conn: Connection, day: date) -> bool:
 async def drop_expired(conn: Connection, before: date, on_bad: Callable[[date, StoreError], None]) -> list[date]:
     """Drop the days before `before` that have nothing live; return them, oldest first. `conn` is in autocommit.
 
-    `on_bad(day, error)` is told of a day that cannot be dropped: somebody made a view of it, or reads for too long. It
-    keeps no other day. Raises `StoreUnavailable` where the link is broken.
+    `on_bad(day, error)` is told of a day that cannot be dropped: somebody made a view of it, or, `StoreBusy`, it is
+    read. It keeps no other day, with one exception: PostgreSQL detaches one day of a table at a time, so once a detach
+    has begun that waits for readers of the whole log, the others wait too. Raises `StoreUnavailable` where the link is
+    broken.
     """
     dropped = []
     is_owner = await owns_log(conn)
@@ -93,7 +96,8 @@ async def drop_expired(conn: Connection, before: date, on_bad: Callable[[date, S
             continue
         try:
             async with our_errors():
-                if await _drop_expired(conn, day, is_owner=is_owner, is_detaching=is_detaching):
+                if is_detaching or not await has_live_rows(conn, day):
+                    await (_drop_as_owner if is_owner else _drop_by_function)(conn, day)
                     dropped.append(day)
         except StoreError as error:
             if conn.closed:
@@ -102,15 +106,27 @@ async def drop_expired(conn: Connection, before: date, on_bad: Callable[[date, S
     return dropped
 
 
-async def _drop_expired(conn: Connection, day: date, *, is_owner: bool, is_detaching: bool) -> bool:
-    if not is_detaching and await has_live_rows(conn, day):
-        return False
-    if not is_owner:  # False where somebody reads the log for longer than others can wait: at the next pass
-        return all([await drop_day(conn, parent, day) for parent in reversed(PARENTS)])
-    for parent in reversed(PARENTS):
-        name = partition_name(parent, day)
-        await _drop(conn, parent, name, is_detaching=is_detaching and parent == PARENTS[0])
-    return True
+async def _drop_by_function(conn: Connection, day: date) -> None:
+    if not all([await drop_day(conn, parent, day) for parent in reversed(PARENTS)]):
+        raise StoreBusy(f"others hold the log of {day}")
+
+
+async def _drop_as_owner(conn: Connection, day: date) -> None:
+    names = {partition_name(parent, day): parent for parent in reversed(PARENTS)}
+    found = {name: row for name in names if (row := await find_partition(conn, name))}
+    await _look_for_readers(conn, list(found))
+    for name, row in found.items():
+        if row["is_attached"]:
+            await _detach(conn, names[name], name, is_detaching=row["is_detaching"])
+        await conn.execute(sql.SQL("DROP TABLE IF EXISTS {}").format(sql.Identifier(name)))
+
+
+async def _look_for_readers(conn: Connection, names: Sequence[str]) -> None:
+    """Raise `LockNotAvailable` if somebody uses one of these tables: a detach, once begun, would wait for him."""
+    async with conn.transaction():
+        await conn.execute(f"SET LOCAL lock_timeout = '{LOOK_LIMIT}'".encode())  # so long others wait behind this
+        tables = sql.SQL(", ").join(sql.Identifier(name) for name in names)
+        await conn.execute(sql.SQL("LOCK TABLE {} IN ACCESS EXCLUSIVE MODE").format(tables))
 
 
 async def owns_log(conn: Connection) -> bool:
@@ -125,12 +141,10 @@ async def drop_day(conn: Connection, parent: str, day: date) -> bool:
     return bool(row and row["dropped"])
 
 
-async def _drop(conn: Connection, parent: str, name: str, *, is_detaching: bool) -> None:
-    how = sql.SQL("FINALIZE") if is_detaching else sql.SQL("CONCURRENTLY")
+async def _detach(conn: Connection, parent: str, name: str, *, is_detaching: bool) -> None:
+    how = sql.SQL("FINALIZE" if is_detaching else "CONCURRENTLY")
     detach = sql.SQL("ALTER TABLE {} DETACH PARTITION {} {}")
-    if await is_attached(conn, name):
-        try:
-            await conn.execute(detach.format(sql.Identifier(parent), sql.Identifier(name), how))
-        except errors.ObjectNotInPrerequisiteState:  # an earlier detach of this one was interrupted
-            await conn.execute(detach.format(sql.Identifier(parent), sql.Identifier(name), sql.SQL("FINALIZE")))
-    await conn.execute(sql.SQL("DROP TABLE IF EXISTS {}").format(sql.Identifier(name)))
+    try:
+        await conn.execute(detach.format(sql.Identifier(parent), sql.Identifier(name), how))
+    except errors.ObjectNotInPrerequisiteState as error:  # the detach of another day of this parent waits for readers
+        raise StoreBusy(first_line(error)) from error
