@@ -34,7 +34,7 @@ from scheduledjobs.steps.deliver import Deliver
 from scheduledjobs.steps.fire import Fire, runs
 from scheduledjobs.steps.judge import EVERY_SECONDS as JUDGE_SECONDS
 from scheduledjobs.steps.judge import JudgeAgain
-from scheduledjobs.steps.loop import PATIENCE_SECONDS, keep
+from scheduledjobs.steps.loop import LONGEST_WAIT_SECONDS, PATIENCE_SECONDS, keep
 from scheduledjobs.steps.measure import EVERY_SECONDS as MEASURE_SECONDS
 from scheduledjobs.steps.measure import Measure
 from scheduledjobs.steps.mirror import Gone, Inbox, Mirror, Seen
@@ -43,6 +43,7 @@ from scheduledjobs.steps.notice import EVERY_SECONDS as NOTICE_SECONDS
 from scheduledjobs.steps.notice import Notice
 from scheduledjobs.steps.notify import Notify
 from scheduledjobs.steps.prune import EVERY_SECONDS as PRUNE_SECONDS
+from scheduledjobs.steps.prune import LONGEST_WAIT_SECONDS as PRUNE_WAIT_SECONDS
 from scheduledjobs.steps.prune import Prune
 from scheduledjobs.steps.quota import EVERY_SECONDS as QUOTA_SECONDS
 from scheduledjobs.steps.quota import Counted, JudgeQuota
@@ -69,6 +70,8 @@ UNCOUNTED_SECONDS = 1.0
 LONG_SECONDS = 1800.0
 LONG = frozenset({"compare", "judge", "prune"})
 """Loops one pass of which may take long: it grows with the number of jobs, or waits for others' transactions."""
+
+LONGEST_WAITS = {"prune": PRUNE_WAIT_SECONDS}
 
 Mark = int | tuple[int, Mapping[str, str]]
 """What tells whether an event brings news: the generation, and our annotations where there are any."""
@@ -193,10 +196,11 @@ class Leading:
             async with asyncio.TaskGroup() as group:
                 for name, step, seconds, wake in self._loops():
                     patience = LONG_SECONDS if name in LONG else PATIENCE_SECONDS
-                    tick = self._replica.tick
-                    group.create_task(
-                        keep(name, step, every_seconds=seconds, wake=wake, tick=tick, patience=patience), name=name
+                    longest, tick = LONGEST_WAITS.get(name, LONGEST_WAIT_SECONDS), self._replica.tick
+                    loop = keep(
+                        name, step, every_seconds=seconds, wake=wake, tick=tick, patience=patience, longest_wait=longest
                     )
+                    group.create_task(loop, name=name)
                 group.create_task(self._feed())
                 group.create_task(self._compare_overdue())
         except BaseExceptionGroup as errors:

@@ -194,6 +194,31 @@ async def test_days_wait_for_a_reader_of_later_ones_and_no_pass_fails(stage: Sta
     assert min(await days(stage)) == kept_from
 
 
+FORGETTABLE = """
+INSERT INTO scheduler_instance (id, hostname, version, started_at, heartbeat_at, dead_at, slots)
+SELECT gen_random_uuid(), 'one', '', old, old, old, 1 FROM (SELECT now() - interval '40 days' AS old) AS o;
+INSERT INTO leadership_term SELECT n, 'one', now() - interval '40 days' FROM generate_series(1, 101) AS n;
+INSERT INTO notice_message (id, webhook) VALUES ('1', 'removed');
+INSERT INTO notice_cursor (since) VALUES (now());
+"""
+CLEANED = {"job_definition": 0, "scheduler_instance": 0, "leadership_term": 100, "notice_message": 0}
+"""What is left in each table of which something is forgotten."""
+
+
+@pytest.mark.parametrize("refused", ["job_definition", "scheduler_instance", "leadership_term"])
+async def test_a_clean_up_that_is_refused_is_told_and_keeps_no_other(stage: Stage, refused: str) -> None:
+    gone(stage, 1)
+    refuse = "CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE 'refused'; END $$"
+    with psycopg.connect(stage.url) as conn:
+        conn.execute(FORGETTABLE.encode())
+        conn.execute(refuse.encode())
+        conn.execute(f"CREATE TRIGGER refuse BEFORE DELETE ON {refused} EXECUTE FUNCTION refuse()".encode())
+    with pytest.raises(StoreError, match="refused"):
+        await stage.prune()
+    left = {table: len(stage.rows(f"SELECT 1 AS one FROM {table}")) for table in CLEANED}
+    assert left == CLEANED | {refused: CLEANED[refused] + 1}
+
+
 @pytest.mark.parametrize("is_analyzed", [True, False])
 async def test_the_log_is_not_read_to_forget_jobs(stage: Stage, *, is_analyzed: bool) -> None:
     gone(stage, 2000)

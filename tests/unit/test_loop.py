@@ -17,7 +17,7 @@ from scheduledjobs.steps.loop import GRID_SECONDS, Loops, keep, together
 from scheduledjobs.web.health import Pulse
 
 
-async def run_until(count: int, failing: Exception, seconds: float = 0.0) -> int:
+async def run_until(count: int, failing: Exception, seconds: float = 0.0, **settings: Any) -> int:
     """Keep a step that fails each time, without the pauses between, until it was called `count` times.
 
     Each takes so many seconds of a clock of its own.
@@ -36,7 +36,8 @@ async def run_until(count: int, failing: Exception, seconds: float = 0.0) -> int
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("scheduledjobs.steps.loop.pause", at_once)
-        task = asyncio.create_task(keep("test", step, every_seconds=60, monotonic=lambda: 1e6 + calls * seconds))
+        ticking = {"monotonic": lambda: 1e6 + calls * seconds, **settings}
+        task = asyncio.create_task(keep("test", step, every_seconds=60, **ticking))
         await asyncio.wait_for(done.wait(), 5)
         task.cancel()
         with suppress(asyncio.CancelledError):
@@ -64,6 +65,17 @@ async def test_a_step_that_fails_for_hours_is_in_the_log_of_the_last_minutes() -
 async def test_a_step_that_fails_for_hours_is_tried_again() -> None:
     """At the 1,024th failure in a row the wait was too large a number, which ended the loop, and the leader's term."""
     assert await run_until(1100, StoreUnavailable("no connection")) >= 1100
+
+
+@pytest.mark.parametrize(("settings", "longest"), [({}, 1.0), ({"longest_wait": 30.0}, 30.0)])
+async def test_a_step_that_fails_again_and_again_waits_for_longer_up_to_what_it_may(
+    settings: dict[str, float], longest: float
+) -> None:
+    told: list[float] = []
+    await run_until(12, StoreUnavailable("no"), tick=lambda _, wait: told.append(wait), patience=0.0, **settings)
+    waits = told[1:12]
+    assert waits == [min(0.1 * 2**failures, longest) for failures in range(1, 12)]
+    assert waits[-1] == longest
 
 
 async def test_each_pass_that_fails_is_counted_by_its_step() -> None:

@@ -1,7 +1,8 @@
 """The one loop: call a step, wait for its next turn, and carry on when it fails.
 
-A step that fails because Postgres or the API server is away is tried again within a second; one that fails for a
-reason nobody foresaw is logged with its traceback and tried again too, so that one defect does not end scheduling.
+A step that fails because Postgres or the API server is away is tried again within a second, unless its loop is told to
+wait for longer; one that fails for a reason nobody foresaw is logged with its traceback and tried again too, so that
+one defect does not end scheduling.
 `TermLost` alone is passed on: whoever runs the steps of a term must end it.
 """
 
@@ -43,12 +44,14 @@ async def keep(
     wake: asyncio.Event | None = None,
     tick: Callable[[str, float], None] = lambda _name, _seconds: None,
     patience: float = PATIENCE_SECONDS,
+    longest_wait: float = LONGEST_WAIT_SECONDS,
     monotonic: Callable[[], float] = time.monotonic,
 ) -> None:
     """Run `step` again and again until cancelled: when its time has come, or `wake` is set.
 
     `tick(name, seconds)` is called at the start and after each pass, failed or not: it says that the loop is alive,
-    and within how many seconds it will have said so again, `patience` of them for the pass itself.
+    and within how many seconds it will have said so again, `patience` of them for the pass itself. After a pass that
+    failed the next one comes within `longest_wait` seconds, sooner after the first.
     """
     failures, said_at = 0, 0.0
     failed = metrics.STEP_FAILURES.labels(step=name)
@@ -64,7 +67,7 @@ async def keep(
         except Exception as error:  # noqa: BLE001 one defect must not end scheduling
             failures += 1
             failed.inc()
-            wait = min(0.1 * 2 ** min(failures, MOST_DOUBLINGS), LONGEST_WAIT_SECONDS)
+            wait = min(0.1 * 2 ** min(failures, MOST_DOUBLINGS), longest_wait)
             # The 1st, 2nd, 4th, 8th...: an outage must not fill the log.
             if failures & (failures - 1) == 0 or monotonic() - said_at >= SAID_SECONDS:
                 said_at = monotonic()

@@ -3,7 +3,8 @@ notices."""
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import AsyncIterator, Collection
+from contextlib import asynccontextmanager
 from datetime import UTC, date, datetime, timedelta
 
 import structlog
@@ -24,11 +25,15 @@ from scheduledjobs.store.notices import (
     prune_notices,
 )
 from scheduledjobs.store.partitions import DAYS_AHEAD, drop_expired, ensure_days, list_partitions
-from scheduledjobs.store.sessions import Connection, Sessions
+from scheduledjobs.store.sessions import Connection, Sessions, our_errors
 
 log = structlog.get_logger(__name__)
 
 EVERY_SECONDS = 600.0
+LONGEST_WAIT_SECONDS = 30.0
+"""How long a pass waits at most after one that failed: what fails here may go on failing for days, and each pass reads
+much. Once a minute would be too seldom for the alert of a step that fails."""
+
 MOST_JOBS = 1000
 MOST_BATCHES = 10
 """Deleted jobs are forgotten so many in a transaction, and in so many transactions a pass."""
@@ -49,49 +54,70 @@ class Prune:
 
     async def prune(self, now: datetime) -> None:
         """Make the days from yesterday to a week ahead of `now`; drop those wholly past the retention, and forget what
-        was deleted or ended before it. Raises `StoreError` at the end where a day could not be made or dropped."""
+        was deleted or ended before it.
+
+        Each of these has its turn, whatever has become of the others: `StoreError` is raised at the end, with the first
+        that failed; at once only where there is no connection.
+        """
         today, kept_from = now.date(), oldest_kept(timedelta(days=self._retention_days), now)
         failed: list[StoreError] = []
-        try:
-            async with self._sessions.session() as conn:
-                await ensure_days(conn, today - timedelta(days=1), today + timedelta(days=DAYS_AHEAD))
-        except StoreError as error:  # the alert of days that run out, and what frees a disk, are for just that
-            failed.append(error)
-        async with self._sessions.session() as conn:
+        async with self._turn(failed) as conn:
+            await ensure_days(conn, today - timedelta(days=1), today + timedelta(days=DAYS_AHEAD))
+        async with self._turn(failed) as conn:  # the alert of days that run out, and what frees a disk
             metrics.DAYS_AHEAD.set(sum(day > today for day in await list_partitions(conn)))
-            in_use: list[date] = []
-
-            def on_bad(day: date, error: StoreError) -> None:
-                if isinstance(error, StoreBusy):
-                    in_use.append(day)
-                else:
-                    failed.append(error)
-
-            dropped = await drop_expired(conn, kept_from.date(), on_bad)
-            if in_use:
-                log.info("days past the retention are in use", days=[str(day) for day in in_use])
-            forgotten = await _forget_jobs(conn, kept_from)  # after the days that have their rows
+            await _drop_days(conn, kept_from.date(), failed)
+        async with self._turn(failed) as conn:  # after the days that have their rows
+            await _forget_jobs(conn, kept_from)
+        async with self._turn(failed) as conn:
             await forget_instances(conn, self._retention_days)
+        async with self._turn(failed) as conn:
             await forget_terms(conn, self._retention_days)
-            async with conn.transaction():  # a message is forgotten with its notices: its id may be needed again
-                await forget_webhooks(conn, self._webhooks)
-                await (prune_failing(conn) if self._webhooks else forget_notices(conn))
-                await prune_notices(conn)
-                await prune_messages(conn)
+        async with self._turn(failed) as conn, conn.transaction():
+            await self._forget_notices(conn)
+        async with self._turn(failed) as conn:
             await merge_notices(conn)
-        if dropped:
-            log.info("dropped days past the retention", days=[str(day) for day in dropped])
-        if forgotten:
-            log.info("forgot deleted jobs past the retention", count=forgotten)
         if failed:
             raise failed[0]
 
+    @asynccontextmanager
+    async def _turn(self, failed: list[StoreError]) -> AsyncIterator[Connection]:
+        async with self._sessions.session() as conn:
+            try:
+                async with our_errors():
+                    yield conn
+            except StoreError as error:
+                failed.append(error)
 
-async def _forget_jobs(conn: Connection, kept_from: datetime) -> int:
+    async def _forget_notices(self, conn: Connection) -> None:
+        """In one transaction: a message is forgotten with its notices, since its id may be needed again."""
+        await forget_webhooks(conn, self._webhooks)
+        await (prune_failing(conn) if self._webhooks else forget_notices(conn))
+        await prune_notices(conn)
+        await prune_messages(conn)
+
+
+async def _drop_days(conn: Connection, before: date, failed: list[StoreError]) -> None:
+    in_use: list[date] = []
+
+    def on_bad(day: date, error: StoreError) -> None:
+        if isinstance(error, StoreBusy):
+            in_use.append(day)
+        else:
+            failed.append(error)
+
+    dropped = await drop_expired(conn, before, on_bad)
+    if dropped:
+        log.info("dropped days past the retention", days=[str(day) for day in dropped])
+    if in_use:
+        log.info("days past the retention are in use", days=[str(day) for day in in_use])
+
+
+async def _forget_jobs(conn: Connection, kept_from: datetime) -> None:
     forgotten = 0
     for _ in range(MOST_BATCHES):
         count = await forget_jobs(conn, kept_from, MOST_JOBS)
         forgotten += count
         if count < MOST_JOBS:
             break
-    return forgotten
+    if forgotten:
+        log.info("forgot deleted jobs past the retention", count=forgotten)
