@@ -32,12 +32,13 @@ from scheduledjobs.steps.compare import Compare
 from scheduledjobs.steps.deliver import EVERY_SECONDS as DELIVER_SECONDS
 from scheduledjobs.steps.deliver import Deliver
 from scheduledjobs.steps.fire import Fire, runs
+from scheduledjobs.steps.inbox import Gone, Inbox, Seen
 from scheduledjobs.steps.judge import EVERY_SECONDS as JUDGE_SECONDS
 from scheduledjobs.steps.judge import JudgeAgain
 from scheduledjobs.steps.loop import LONGEST_WAIT_SECONDS, PATIENCE_SECONDS, keep
 from scheduledjobs.steps.measure import EVERY_SECONDS as MEASURE_SECONDS
 from scheduledjobs.steps.measure import Measure
-from scheduledjobs.steps.mirror import Gone, Inbox, Mirror, Seen
+from scheduledjobs.steps.mirror import Mirror
 from scheduledjobs.steps.mirror_batch import Written
 from scheduledjobs.steps.notice import EVERY_SECONDS as NOTICE_SECONDS
 from scheduledjobs.steps.notice import Notice

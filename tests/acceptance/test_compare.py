@@ -25,7 +25,7 @@ from scheduledjobs.kube.listing import get_resource
 from scheduledjobs.leading import Leading
 from scheduledjobs.steps import compare
 from scheduledjobs.steps.compare import Compare
-from scheduledjobs.steps.mirror import Gone, Inbox, Seen
+from scheduledjobs.steps.inbox import Gone, Inbox, Seen
 from scheduledjobs.steps.report import Report
 from scheduledjobs.store.leadership import Leader
 

@@ -20,7 +20,8 @@ from scheduledjobs.core.resource import Resource, ResourceMeta
 from scheduledjobs.handlers import load_registry
 from scheduledjobs.steps.clock import Clock
 from scheduledjobs.steps.fire import Fire
-from scheduledjobs.steps.mirror import Gone, Inbox, Mirror, Seen
+from scheduledjobs.steps.inbox import Gone, Inbox, Seen
+from scheduledjobs.steps.mirror import Mirror
 from scheduledjobs.steps.mirror_batch import Written
 from scheduledjobs.steps.prune import Prune
 from scheduledjobs.steps.release import Release

@@ -23,7 +23,7 @@ from tests.oracle.ledger_oracle import Rules
 from scheduledjobs.core.resource import Resource
 from scheduledjobs.errors import StoreUnavailable, TermLost
 from scheduledjobs.ledger.verify import verify
-from scheduledjobs.steps.mirror import Gone, Seen
+from scheduledjobs.steps.inbox import Gone, Seen
 from scheduledjobs.store.executions import claim_executions, complete_executions
 
 NAMESPACE = "run"

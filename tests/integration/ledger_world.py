@@ -19,7 +19,8 @@ from scheduledjobs.core.resource import Resource
 from scheduledjobs.errors import StoreUnavailable
 from scheduledjobs.steps.clock import Clock
 from scheduledjobs.steps.fire import Fire
-from scheduledjobs.steps.mirror import Gone, Inbox, Mirror, Seen
+from scheduledjobs.steps.inbox import Gone, Inbox, Seen
+from scheduledjobs.steps.mirror import Mirror
 from scheduledjobs.steps.mirror_batch import Written
 from scheduledjobs.steps.release import Release
 from scheduledjobs.steps.rescue import Rescue

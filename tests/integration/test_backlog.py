@@ -15,7 +15,7 @@ from tests.integration.test_rules import SECOND
 from scheduledjobs.core.decide import AT_ONCE
 from scheduledjobs.core.resource import Resource
 from scheduledjobs.steps import fire, mirror_batch
-from scheduledjobs.steps.mirror import Inbox, Seen
+from scheduledjobs.steps.inbox import Inbox, Seen
 from scheduledjobs.steps.record import record
 from scheduledjobs.steps.specs import Specs
 

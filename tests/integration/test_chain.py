@@ -10,7 +10,7 @@ import pytest
 from tests.integration.conftest import Stage, resource
 
 from scheduledjobs.ledger.verify import Verdict, lines, verify
-from scheduledjobs.steps.mirror import Gone
+from scheduledjobs.steps.inbox import Gone
 
 SECOND, HOUR = timedelta(seconds=1), timedelta(hours=1)
 UID = UUID(int=1)

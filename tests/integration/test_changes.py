@@ -10,7 +10,7 @@ from tests.integration.conftest import Stage, resource
 from tests.integration.test_rules import MILLISECOND, RUN_NOW, SECOND, at, running, summary
 
 from scheduledjobs.core.resource import Resource
-from scheduledjobs.steps.mirror import Gone
+from scheduledjobs.steps.inbox import Gone
 
 ONE = UUID(int=1)
 

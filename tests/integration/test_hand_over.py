@@ -16,7 +16,7 @@ from scheduledjobs.handlers.assignment import Assignment, Ending
 from scheduledjobs.handlers.execution import Output
 from scheduledjobs.steps.claim import Claim
 from scheduledjobs.steps.complete import Complete
-from scheduledjobs.steps.mirror import Gone
+from scheduledjobs.steps.inbox import Gone
 from scheduledjobs.store.executions import (
     cancel_execution,
     claim_executions,

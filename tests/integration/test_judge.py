@@ -12,8 +12,9 @@ import pytest
 from tests.integration.conftest import KEPT, Stage, resource
 
 from scheduledjobs.steps import judge
+from scheduledjobs.steps.inbox import Inbox, Seen
 from scheduledjobs.steps.judge import JudgeAgain
-from scheduledjobs.steps.mirror import Inbox, Mirror, Seen
+from scheduledjobs.steps.mirror import Mirror
 from scheduledjobs.steps.mirror_batch import MirrorBatch, Written
 
 

@@ -16,7 +16,7 @@ from scheduledjobs.cli.history import lines as history_lines
 from scheduledjobs.cli.main import exit_code
 from scheduledjobs.ledger.verify import Verdict, lines, verify
 from scheduledjobs.ledger.why import resolve, why
-from scheduledjobs.steps.mirror import Gone
+from scheduledjobs.steps.inbox import Gone
 from scheduledjobs.store.ledger import snapshot, verify_versions
 
 SECOND, HOUR, DAY = timedelta(seconds=1), timedelta(hours=1), timedelta(days=1)

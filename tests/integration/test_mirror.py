@@ -19,8 +19,9 @@ from scheduledjobs.core.resource import RUN_NOW, Resource
 from scheduledjobs.errors import Forbidden, KubeUnavailable, SpecError, StoreBusy, StoreUnavailable
 from scheduledjobs.ledger.verify import verify
 from scheduledjobs.steps.compare import differs
+from scheduledjobs.steps.inbox import Gone, Inbox, Seen, read_anew
 from scheduledjobs.steps.judge import JudgeAgain
-from scheduledjobs.steps.mirror import Gone, Inbox, Mirror, Seen, read_anew
+from scheduledjobs.steps.mirror import Mirror
 from scheduledjobs.steps.mirror_batch import MirrorBatch, Written
 from scheduledjobs.steps.specs import Specs
 from scheduledjobs.store.mirror import cancel_orphans
@@ -311,7 +312,7 @@ async def test_what_waits_is_mirrored_before_it_is_said_to_be(stage: Stage, monk
 
 
 async def test_whoever_brings_much_in_does_not_wait_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("scheduledjobs.steps.mirror.ROOM_SECONDS", 0.0)
+    monkeypatch.setattr("scheduledjobs.steps.inbox.ROOM_SECONDS", 0.0)
     inbox = Inbox()
     inbox.put(Seen(resource()))
     await inbox.room(2)

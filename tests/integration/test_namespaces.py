@@ -17,7 +17,7 @@ from scheduledjobs.errors import Forbidden, KubeUnavailable, NotFound
 from scheduledjobs.kube.client import KubeClient
 from scheduledjobs.steps import compare
 from scheduledjobs.steps.compare import Compare
-from scheduledjobs.steps.mirror import Gone, Inbox, Seen
+from scheduledjobs.steps.inbox import Gone, Inbox, Seen
 
 REFUSED = "a namespace is refused: its jobs fire on as they were last seen"
 COMPARED = "compared the mirror with the cluster"

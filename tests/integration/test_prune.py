@@ -14,7 +14,7 @@ from tests.integration.test_claims import ENDED, ROWS_READ
 from scheduledjobs.core.resource import RUN_NOW
 from scheduledjobs.errors import StoreError
 from scheduledjobs.steps import prune
-from scheduledjobs.steps.mirror import Gone, Seen
+from scheduledjobs.steps.inbox import Gone, Seen
 from scheduledjobs.store.mirror import forget_jobs
 from scheduledjobs.store.partitions import DAY, list_partitions, partition_name
 from scheduledjobs.store.sessions import connect

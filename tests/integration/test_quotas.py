@@ -19,7 +19,8 @@ from scheduledjobs.core.resource import RUN_NOW, RUN_NOW_PAYLOAD, Resource
 from scheduledjobs.core.status_of import conditions
 from scheduledjobs.errors import StoreUnavailable
 from scheduledjobs.steps import quota
-from scheduledjobs.steps.mirror import Gone, Inbox, Mirror, Seen
+from scheduledjobs.steps.inbox import Gone, Inbox, Seen
+from scheduledjobs.steps.mirror import Mirror
 from scheduledjobs.steps.quota import Counted, JudgeQuota
 from scheduledjobs.store.executions import claim_fairly, lock_claims
 from scheduledjobs.store.mirror import load_places

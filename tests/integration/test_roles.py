@@ -23,7 +23,7 @@ from tests.integration.test_schema import prune as prune_at
 
 from scheduledjobs.core.resource import RUN_NOW
 from scheduledjobs.errors import SchemaError, StoreError
-from scheduledjobs.steps.mirror import Gone
+from scheduledjobs.steps.inbox import Gone
 from scheduledjobs.store.executions import WORK, claim_executions
 from scheduledjobs.store.leadership import lock_leadership, take_over
 from scheduledjobs.store.migrate import check_schema, load_migrations, migrate

@@ -15,7 +15,7 @@ from tests.integration.conftest import KEPT, Stage, resource
 from scheduledjobs.core.resource import Resource
 from scheduledjobs.errors import StoreUnavailable
 from scheduledjobs.steps import release
-from scheduledjobs.steps.mirror import Gone
+from scheduledjobs.steps.inbox import Gone
 from scheduledjobs.steps.mirror_batch import MirrorBatch
 from scheduledjobs.steps.resume import RETRY_SECONDS, Resume
 from scheduledjobs.steps.specs import Specs

@@ -16,7 +16,7 @@ from scheduledjobs.core.resource import Resource
 from scheduledjobs.core.schedule import Cron, FixedRate, next_fire
 from scheduledjobs.ledger.moment import show
 from scheduledjobs.ledger.why import why, why_of
-from scheduledjobs.steps.mirror import Gone
+from scheduledjobs.steps.inbox import Gone
 from scheduledjobs.store.ledger import snapshot
 
 SECOND, MINUTE, HOUR, DAY = timedelta(seconds=1), timedelta(minutes=1), timedelta(hours=1), timedelta(days=1)

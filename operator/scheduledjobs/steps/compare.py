@@ -33,8 +33,8 @@ from scheduledjobs.errors import Forbidden
 from scheduledjobs.kube.client import FORBIDDEN, KubeClient
 from scheduledjobs.kube.listing import get_resource, list_resources
 from scheduledjobs.kube.refusals import Refusals
+from scheduledjobs.steps.inbox import Gone, Inbox, read_anew
 from scheduledjobs.steps.loop import pause
-from scheduledjobs.steps.mirror import Gone, Inbox, read_anew
 from scheduledjobs.store.leadership import Leader
 from scheduledjobs.store.mirror import find_living, find_unwatched, load_mirrored, load_resources
 

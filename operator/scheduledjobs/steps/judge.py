@@ -13,7 +13,7 @@ from contextlib import suppress
 from uuid import UUID
 
 from scheduledjobs.steps.compare import MOST_WAITING
-from scheduledjobs.steps.mirror import Inbox, Seen
+from scheduledjobs.steps.inbox import Inbox, Seen
 from scheduledjobs.steps.resume import resource_of
 from scheduledjobs.store.leadership import Leader
 from scheduledjobs.store.mirror import find_judgeable
