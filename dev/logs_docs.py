@@ -110,6 +110,8 @@ FIELDS = {
 
 MEANING = {
     "a child that a handler forked came back from it and was ended": "Mend the handler: a child must end by itself",
+    "a dispute is put off": "Two objects have had this name, and no GET may say which of them lives: grant what "
+    "`error` names. Else a compare finds out",
     "a handler blocks the loop of async handlers: nothing is claimed until it ends": "Make the handler sync, or await",
     "a handler cannot be stopped: exiting": "A sync handler went on past the replica's trust; the pod starts anew",
     "a loop has ended: it is begun again": "A defect: report it, with its traceback",

@@ -16,7 +16,7 @@ from tests.integration.conftest import KEPT, REGISTRY, Stage, resource
 from scheduledjobs.core.plan import Judge
 from scheduledjobs.core.reasons import Reason
 from scheduledjobs.core.resource import RUN_NOW, Resource
-from scheduledjobs.errors import Forbidden, KubeUnavailable, SpecError, StoreBusy, StoreUnavailable
+from scheduledjobs.errors import KubeUnavailable, SpecError, StoreBusy, StoreUnavailable
 from scheduledjobs.ledger.verify import verify
 from scheduledjobs.steps.compare import differs
 from scheduledjobs.steps.inbox import Gone, Inbox, Seen, read_anew
@@ -421,39 +421,6 @@ async def test_two_uids_under_one_name_are_disputed_until_there_is_an_answer(sta
             await mirror.step()
     states = {row["id"]: row["state"] for row in stage.rows("SELECT id, state FROM job_definition")}
     assert states == {old.meta.uid: "DELETED", new.meta.uid: "ACTIVE"}
-
-
-async def test_a_dispute_in_a_refused_namespace_holds_up_no_other_and_is_settled_once_it_may_be(stage: Stage) -> None:
-    jobs = []
-    for namespace in ("a", "b"):
-        old, new = resource(fixedRate="10s"), resource(fixedRate="10s", resource_version=5)
-        jobs += [replace(each, meta=replace(each.meta, namespace=namespace)) for each in (old, new)]
-    await stage.mirror(jobs[0], jobs[2])
-    living, refused = {"a": jobs[1], "b": jobs[3]}, {"a"}
-
-    async def get(namespace: str, _: str) -> Resource:
-        if namespace in refused:
-            raise Forbidden("GET: 403", 403)
-        return living[namespace]
-
-    def active() -> list[str]:
-        rows = stage.rows("SELECT id, state FROM job_definition WHERE state = 'ACTIVE'")
-        return sorted(each.meta.namespace for each in living.values() if each.meta.uid in {row["id"] for row in rows})
-
-    inbox = Inbox()
-    async with stage.leader() as leader:
-        hear = stage.unheard.extend
-        mirror = Mirror(leader, inbox, stage.specs, KEPT, stage.judge, get, stage._on_written, on_unheard=hear)
-        for uncertain in living.values():
-            inbox.put(Seen(uncertain))
-        for _ in range(2):
-            with pytest.raises(Forbidden):
-                await mirror.step()
-        assert active() == ["b"]
-        refused.clear()
-        while len(inbox):
-            await mirror.step()
-    assert active() == ["a", "b"]
 
 
 async def test_a_restored_etcd_takes_a_job_back_and_numbers_its_versions_again(stage: Stage) -> None:

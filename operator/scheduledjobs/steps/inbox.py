@@ -54,13 +54,15 @@ class Inbox:
     _notes: list[set[UUID]] = field(default_factory=list)
     _taken: asyncio.Event = field(default_factory=asyncio.Event)
     _in_hand: dict[UUID, Change] = field(default_factory=dict)
+    _aside: dict[UUID, tuple[Change, float]] = field(default_factory=dict)
     _awaited: list[tuple[set[UUID], Callable[[], None]]] = field(default_factory=list)
 
     def put(self, change: Change) -> None:
         """Take a change in; it replaces what is known of the uid, unless that is newer and as good."""
         uid = uid_of(change)
         self.hear(uid)
-        self._changes[uid] = _joined(self._changes.get(uid), change)
+        aside, _ = self._aside.pop(uid, (None, 0.0))
+        self._changes[uid] = _joined(self._changes.get(uid, aside), change)
         self.wake.set()
 
     def hear(self, uid: UUID) -> None:
@@ -75,9 +77,26 @@ class Inbox:
             self._changes[uid_of(change)] = change if since is None else _joined(change, since)
         self.wake.set()
 
+    def put_aside(self, changes: Iterable[Change], until: float) -> None:
+        """Take back what waits for itself alone, until `take_up` has come to that second, or until there is more of it.
+
+        Nobody waits for it, neither who takes changes out nor who asks for what is mirrored.
+        """
+        for change in changes:
+            if (uid := uid_of(change)) in self._changes:
+                self.put_back([change])
+            else:
+                self._aside[uid] = change, until
+
+    def take_up(self, now: float) -> None:
+        """Take back what was put aside until `now` or before."""
+        due = [uid for uid, (_, until) in self._aside.items() if until <= now]
+        for uid in due:
+            self._changes[uid], _ = self._aside.pop(uid)
+
     def waiting(self) -> set[UUID]:
         """Return the objects of which something waits, or is being mirrored."""
-        return {*self._changes, *self._in_hand}
+        return {*self._changes, *self._in_hand, *self._aside}
 
     def leaving(self) -> set[UUID]:
         """Return those of them that are known to be gone."""
@@ -113,7 +132,7 @@ class Inbox:
         self._await(self.waiting(), act)
 
     def _await(self, uids: set[UUID], act: Callable[[], None]) -> None:
-        if left := uids & self.waiting():
+        if left := uids & (self._changes.keys() | self._in_hand.keys()):
             self._awaited.append((left, act))
         else:
             act()

@@ -9,6 +9,7 @@ goes back into the inbox until that is decided, part by part.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
@@ -39,6 +40,8 @@ from scheduledjobs.store.sessions import Connection
 log = structlog.get_logger(__name__)
 
 BATCH = 200
+DISPUTE_SECONDS = 30.0
+"""How long a dispute is put off that no GET may settle: rights come back when a person gives them."""
 
 Rows = Mapping[UUID, Mapping[str, Any]]
 
@@ -58,6 +61,7 @@ class Mirror:
         counted: Counted | None = None,
         *,
         on_unheard: Callable[[Sequence[UUID]], None],
+        monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         """`get_resource(namespace, name)` awaits a quorum GET; `on_written` is awaited after the COMMITs of a batch.
 
@@ -65,6 +69,7 @@ class Mirror:
         unheard.
         """
         self._on_unheard = on_unheard
+        self._monotonic = monotonic
         self._leader = leader
         self._inbox = inbox
         self._specs = specs
@@ -80,6 +85,7 @@ class Mirror:
         """Mirror one batch of the inbox; return 0 while there is more."""
         if not self._leader.is_trusted():
             return None
+        self._inbox.take_up(self._monotonic())
         changes = self._inbox.take(BATCH)
         if changes:
             postponed: frozenset[UUID] = frozenset()
@@ -177,24 +183,25 @@ class Mirror:
     async def _settle_disputes(self, disputed: Sequence[Seen]) -> None:
         """Two uids under one name: a GET says which of them lives. Without an answer they are disputed again.
 
-        A namespace that is refused may be so for long: the disputes of others are settled first.
+        A namespace that is refused may be so for long: its disputes are put off, and nothing else waits for them.
         """
-        refused: list[KubeError] = []
+        refused: set[str] = set()
         for number, change in enumerate(disputed):
             meta = change.resource.meta
-            try:
-                living = await read_anew(self._inbox, self._get_resource, meta.namespace, meta.name)
-            except KubeError as error:
-                if error.status != FORBIDDEN:
-                    self._inbox.put_back(disputed[number:])
-                    raise
-                self._inbox.put_back([change])
-                refused.append(error)
-                continue
-            if living is not None:
-                self._inbox.put(Seen(living, is_quorum=True))
-        if refused:
-            raise refused[0]
+            if meta.namespace not in refused:
+                try:
+                    living = await read_anew(self._inbox, self._get_resource, meta.namespace, meta.name)
+                except KubeError as error:
+                    if error.status != FORBIDDEN:
+                        self._inbox.put_back(disputed[number:])
+                        raise
+                    refused.add(meta.namespace)
+                    _tell_put_off(change, error)
+                else:
+                    if living is not None:
+                        self._inbox.put(Seen(living, is_quorum=True))
+                    continue
+            self._inbox.put_aside([change], self._monotonic() + DISPUTE_SECONDS)
 
 
 def _is_stale(row: Mapping[str, Any], change: Seen) -> bool:
@@ -232,3 +239,14 @@ def _identity(change: Seen) -> dict[str, Any]:
 def _tell_bad(change: Change, error: Exception) -> None:
     meta = change if isinstance(change, Gone) else change.resource.meta
     log.error("resource cannot be mirrored", namespace=meta.namespace, job=meta.name, exc_info=error)
+
+
+def _tell_put_off(change: Seen, error: KubeError) -> None:
+    meta = change.resource.meta
+    log.warning(
+        "a dispute is put off",
+        namespace=meta.namespace,
+        job=meta.name,
+        error=str(error),
+        retry_seconds=DISPUTE_SECONDS,
+    )
