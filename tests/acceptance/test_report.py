@@ -19,6 +19,7 @@ from scheduledjobs.errors import StoreBusy
 from scheduledjobs.kube.client import KubeClient, open_client
 from scheduledjobs.kube.listing import get_resource
 from scheduledjobs.steps import report
+from scheduledjobs.steps.dirty import Dirty
 from scheduledjobs.steps.report import Report
 from scheduledjobs.store.executions import return_abandoned
 from scheduledjobs.store.queries import Row
@@ -236,7 +237,7 @@ async def test_one_of_two_that_ends_while_another_begins_is_told(
         await stage.complete(first["claimed_by"], first)
         await found.fire()
         found.report._fired.clear()  # as where the leader before inserted it
-        found.report._dirty.clear()
+        found.report._dirty = Dirty()
         await found.step()
         assert (await found.status())["lastExecution"]["outcome"] == "Succeeded"
 
@@ -289,7 +290,8 @@ async def test_a_status_that_takes_too_long_to_read_holds_up_no_other(
     async with telling(cluster, namespace, stage) as found:
         for number, uid in enumerate(heavy):
             found.report.see(resource(f"heavy-{number}", uid=uid))
-        found.report._dirty = {uid: found.report._dirty[uid] for uid in (*heavy, stage.job()["id"])}
+        found.report._dirty = Dirty()
+        found.report.mark([*heavy, stage.job()["id"]])
         with monkeypatch.context() as patch:
             patch.setattr(report, "load_status", load_slowly)
             for _ in range(10):

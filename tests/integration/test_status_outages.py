@@ -45,6 +45,20 @@ class Statuses:
         return {"metadata": {"resourceVersion": str(len(self.asked) + 1)}}
 
 
+class Counted(dict[UUID, Any]):
+    """Counts how often one of them was looked up."""
+
+    looked_up = 0
+
+    def __getitem__(self, uid: UUID) -> Any:
+        self.looked_up += 1
+        return super().__getitem__(uid)
+
+    def get(self, uid: UUID, default: Any = None) -> Any:
+        self.looked_up += 1
+        return super().get(uid, default)
+
+
 class Telling:
     """The statuses of a term."""
 
@@ -169,3 +183,24 @@ async def test_an_outage_of_several_namespaces_delays_no_other(telling: Telling)
     for _ in range(3):
         await telling.step()
     assert sorted(telling.api.patched) == ["z/job-0", "z/job-1"]
+
+
+@pytest.mark.parametrize("state", ["urgent", "not urgent", "just patched"])
+async def test_a_pass_looks_at_few_of_the_jobs_of_a_namespace_that_is_put_off(telling: Telling, state: str) -> None:
+    """A pass does so in one go, and what is due waits for it."""
+    telling.api.down = {"a"}
+    await telling.mirror(*jobs("a", 1), *jobs("b", 1))
+    await telling.step()
+    assert telling.api.patched == ["b/job-0"]
+    for waiting in jobs("a", 50 * LOOKED_AT):
+        telling.report.see(waiting)
+        if state == "urgent":
+            telling.report.know(waiting)  # urgent
+        elif state == "just patched":
+            telling.report._known[waiting.meta.uid].patched_at = telling.api.now + 60.0
+    telling.report._fired.clear()  # or the first look marks them all, each once
+    known = telling.report._known = Counted(telling.report._known)
+    for _ in range(20):
+        known.looked_up = 0
+        await telling.step()
+        assert known.looked_up <= 15 * LOOKED_AT

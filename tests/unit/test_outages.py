@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from uuid import UUID
-
 from scheduledjobs.errors import KubeUnavailable
 from scheduledjobs.steps.outages import LEAST_SECONDS, MOST_SECONDS, Failure, Outages, Turn
 
@@ -50,14 +48,11 @@ def test_where_no_namespace_does_better_none_is_left_alone_and_others_come_first
     assert outages.turn("a", NOW + MOST_SECONDS) is Turn.WITH_OTHERS
 
 
-def test_jobs_of_a_namespace_come_in_its_turn_each_once() -> None:
-    job = [UUID(int=number) for number in range(6)]
+def test_the_namespaces_that_come_behind_and_those_that_are_left_alone_are_told_apart() -> None:
     outages = Outages()
+    assert outages.turns(NOW) == ([], [])
     outages.met(failed(), NOW, is_other_well=False)
-    jobs = [(job[0], "a"), (job[1], "b"), (job[2], "a"), (job[1], "b"), (job[3], "b"), (job[0], "a")]
-    assert outages.first(jobs, 9, NOW) == [job[1], job[3], job[0], job[2]]
-    assert outages.first(jobs, 3, NOW) == [job[1], job[3], job[0]]
-    assert outages.first(jobs, 1, NOW) == [job[1]]
+    assert outages.turns(NOW) == (["a"], [])
     outages.met(failed(), NOW, is_other_well=True)
-    assert outages.first(jobs, 9, NOW) == [job[1], job[3]]
-    assert outages.first(jobs, 9, NOW + MOST_SECONDS) == [job[0], job[1], job[2], job[3]]
+    assert outages.turns(NOW) == ([], ["a"])
+    assert outages.turns(NOW + MOST_SECONDS) == ([], [])

@@ -6,11 +6,9 @@ others' are answered is left alone for a while, longer each time: one that hangs
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import IntEnum
-from itertools import chain, islice
-from uuid import UUID
 
 import structlog
 
@@ -53,18 +51,10 @@ class Outages:
             return Turn.WITH_OTHERS
         return Turn.NOT_NOW if wait else Turn.BEHIND
 
-    def first(self, jobs: Iterable[tuple[UUID, str]], most: int, now: float) -> list[UUID]:
-        """Return the first of these whose turn it is, at most so many, each once; each comes with its namespace."""
+    def turns(self, now: float) -> tuple[list[str], list[str]]:
+        """Return the namespaces that come behind the others, and those that are left alone."""
         turns = {namespace: self.turn(namespace, now) for namespace in self._waits}
-        found, behind = dict[UUID, None](), dict[UUID, None]()
-        for uid, namespace in jobs:
-            if (turn := turns.get(namespace, Turn.WITH_OTHERS)) is Turn.WITH_OTHERS:
-                found[uid] = None
-                if len(found) == most:
-                    break
-            elif turn is Turn.BEHIND:
-                behind[uid] = None
-        return list(islice(chain(found, behind), most))
+        return [one for one in turns if turns[one] is Turn.BEHIND], [one for one in turns if turns[one] is Turn.NOT_NOW]
 
     def met(self, failures: Mapping[str, Failure], now: float, *, is_other_well: bool) -> None:
         """These namespaces' requests failed in a pass; `is_other_well`: another one's was answered in it."""

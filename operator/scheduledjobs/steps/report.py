@@ -11,10 +11,9 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from itertools import chain
 from typing import Any
 from uuid import UUID
 
@@ -29,6 +28,7 @@ from scheduledjobs.errors import Conflict, Forbidden, KubeError, KubeUnavailable
 from scheduledjobs.kube.client import KubeClient
 from scheduledjobs.kube.listing import get_resource
 from scheduledjobs.kube.status import patch_status
+from scheduledjobs.steps.dirty import Dirty
 from scheduledjobs.steps.outages import Failure, Outages
 from scheduledjobs.steps.specs import Specs
 from scheduledjobs.store.leadership import Leader
@@ -40,6 +40,9 @@ log = structlog.get_logger(__name__)
 EVERY_SECONDS = 0.5
 LEAST_PAUSE_SECONDS = 0.05
 PATCHES_PER_SECOND = 50
+LEAST_SECONDS = 1.0
+"""Between two patches of a job."""
+
 PATCHING_SECONDS = 10.0
 """How long a pass goes on with patches, and then ends with the one that is on its way: with an API server that takes
 seconds for each it would seem to stand still."""
@@ -100,11 +103,7 @@ class Report:
         self._on_failure = on_failure
         self._monotonic = monotonic
         self._known: dict[UUID, Known] = {}
-        self._dirty: dict[UUID, int] = {}
-        """Each with the number of its newest mark: what was read before that mark does not make it clean."""
-
-        self._marks = 0
-        self._urgent: set[UUID] = set()
+        self._dirty = Dirty()
         self._outages = Outages()
         self._looked_at = LOOKED_AT
         self._live: Mapping[UUID, int] | None = None
@@ -138,8 +137,8 @@ class Report:
     def know(self, resource: Resource) -> None:
         """A resource was mirrored: its status is to be reported, even before the watch has brought it."""
         self._known.setdefault(resource.meta.uid, Known(resource.meta, _canonical(resource.status)))
-        self._urgent.add(resource.meta.uid)
         self.fired([resource.meta.uid])  # a run that was asked for, or what a change of the spec settled
+        self._dirty.hurry(resource.meta.uid)
 
     def meta(self, uid: UUID) -> ResourceMeta | None:
         """Return the metadata of a job's resource as last seen, or None."""
@@ -150,15 +149,12 @@ class Report:
         """The resources are gone."""
         for uid in ids:
             self._known.pop(uid, None)
-            self._dirty.pop(uid, None)
-            self._urgent.discard(uid)
+            self._dirty.forget(uid)
 
     def mark(self, ids: Iterable[UUID]) -> None:
         """These jobs' statuses may have changed; one that the watch has not brought yet is marked when it does."""
-        self._marks += 1
-        for uid in ids:
-            if uid in self._known:
-                self._dirty[uid] = self._marks
+        get = self._known.get
+        self._dirty.mark((uid, known.meta.namespace) for uid in ids if (known := get(uid)) is not None)
         if self._is_asleep and (self._dirty or self._fired):
             self._is_asleep = False
             self.wake.set()
@@ -168,12 +164,6 @@ class Report:
         until = self._monotonic() + UNHEARD_SECONDS if unheard else 0.0
         self._fired.update((uid, max(until, self._fired.get(uid, 0.0))) for uid in ids)
         self.mark(ids)
-
-    def _clean(self, uid: UUID, read: int) -> None:
-        """What was read after that many marks is what the status says; a later mark may tell of something newer."""
-        if self._dirty.get(uid, 0) <= read:
-            self._dirty.pop(uid, None)
-            self._urgent.discard(uid)
 
     async def step(self) -> float | None:
         """Find what has changed, and patch what is due, up to the pace allowed; return the seconds until the next."""
@@ -186,7 +176,7 @@ class Report:
             self._is_asleep = True
             return max(LEAST_PAUSE_SECONDS, self._idle_until - self._monotonic())
         most = self._looked_at
-        due = self._outages.first(self._patchable(), most, self._monotonic())
+        due = self._pick(most)
         patched = await self._report(due) if due else None
         seconds = EVERY_SECONDS if patched is None or len(due) < most else patched / PATCHES_PER_SECOND
         return max(LEAST_PAUSE_SECONDS, began_at + seconds - self._monotonic())
@@ -222,20 +212,18 @@ class Report:
         self.mark(fired)
         self._live = live
 
-    def _patchable(self) -> Iterator[tuple[UUID, str]]:
-        """Find what may be patched, and its namespace; lazily: they may be as many as the jobs."""
-        now = self._monotonic()
-        for uid in chain((uid for uid in self._urgent if uid in self._dirty), self._dirty):
-            known = self._known.get(uid)
-            if known is not None and now - known.patched_at >= 1.0:
-                yield uid, known.meta.namespace
+    def _pick(self, most: int) -> list[UUID]:
+        """Return the next that may be patched."""
+        now, known = self._monotonic(), self._known
+        behind, away = self._outages.turns(now)
+        return self._dirty.pick(most, now, lambda uid: known[uid].patched_at + LEAST_SECONDS, behind, away)
 
     async def _report(self, due: list[UUID]) -> int | None:
         """Patch those of these whose status is not what SQL says, up to the pace allowed.
 
         Return how many; None if some were put off. At the start of a term nearly all are right, however many they are.
         """
-        read = self._marks
+        read = self._dirty.marks
         rows = await self._load(due)
         now = datetime.now(UTC)
         wanted: list[tuple[int, Row, dict[str, Any]]] = []
@@ -250,16 +238,15 @@ class Report:
             if status is None:
                 continue
             if _canonical(status) != known.status:
-                self._dirty[row["id"]] = self._dirty.pop(row["id"], read)  # at the end: the others are looked at first
                 if self._is_pressing(row["id"], rank := _rank(before, status)):
                     wanted.append((rank, row, status))
                 else:
                     is_put_off = True
             else:
                 self._tell_failure(known, row, status)
-                self._clean(row["id"], read)
+                self._dirty.clean(row["id"], read)
         for uid in set(due) - {row["id"] for row in rows}:
-            self._clean(uid, read)
+            self._dirty.clean(uid, read)
         at = self._monotonic()
         wanted.sort(key=lambda entry: (self._outages.turn(entry[1]["namespace"], at), entry[0]))
         patched = await self._patch_some(wanted, read)
@@ -297,9 +284,7 @@ class Report:
         except StoreBusy:
             self._looked_at = max(1, len(due) // 2)
             for uid in due:  # the others are looked at first
-                self._urgent.discard(uid)
-                if uid in self._dirty:
-                    self._dirty[uid] = self._dirty.pop(uid)
+                self._dirty.calm(uid)
             if len(due) == 1 and due[0] in self._known:
                 self._known[due[0]].patched_at = self._monotonic() + SLOW_SECONDS
             raise
@@ -359,7 +344,7 @@ class Report:
             return
         metrics.STATUS_PATCHES.labels(result="ok").inc()
         self._tell_failure(known, row, status)
-        self._clean(uid, read)
+        self._dirty.clean(uid, read)
         known.patched_at = self._monotonic()
         known.status = _canonical(status)
         known.meta = _with_version(known.meta, version)
