@@ -14,6 +14,7 @@ from tests.integration.conftest import Stage, resource
 from scheduledjobs.core.resource import Resource
 from scheduledjobs.errors import KubeUnavailable
 from scheduledjobs.kube.client import REQUEST_SECONDS, KubeClient
+from scheduledjobs.steps.loop import LONGEST_WAIT_SECONDS
 from scheduledjobs.steps.report import EVERY_SECONDS, LOOKED_AT, ROUTINE_SECONDS, Report
 
 HEALED_SECONDS = 10.0
@@ -29,16 +30,32 @@ class Statuses:
         self.seconds = 0.0
         """How long a namespace that is down takes to say so."""
 
+        self.hung = 0.0
+        """How long those that are down took, in all."""
+
+        self.slow: dict[str, float] = {}
+        """How long a namespace takes for a status that it takes."""
+
+        self.fails_at = 0
+        """The request that fails once."""
+
         self.asked: list[str] = []
         self.patched: list[str] = []
         self.patched_at = self.now
 
-    async def request(self, verb: str, path: str, **_: Any) -> dict[str, Any]:
+    async def request(self, verb: str, path: str, *, seconds: float = REQUEST_SECONDS, **_: Any) -> dict[str, Any]:
         assert verb == "PATCH"
         *_, namespace, _kind, name, _status = path.split("/")
         self.asked.append(namespace)
+        if len(self.asked) == self.fails_at:
+            raise KubeUnavailable(f"{verb} {path}: too many requests", 429)
+        if (slow := self.slow.get(namespace, 0.0)) >= seconds:
+            self.now += seconds
+            raise KubeUnavailable(f"{verb} {path}: TimeoutError")
+        self.now += slow
         if namespace in self.down:
-            self.now += self.seconds
+            self.now += min(seconds, self.seconds)
+            self.hung += min(seconds, self.seconds)
             raise KubeUnavailable(f"{verb} {path}: failed calling webhook", 500)
         self.patched.append(f"{namespace}/{name}")
         self.patched_at = self.now
@@ -64,6 +81,7 @@ class Telling:
 
     def __init__(self, stage: Stage, report: Report, api: Statuses, told: list[str]) -> None:
         self.stage, self.report, self.api, self.told = stage, report, api, told
+        self.did_well = True
 
     async def mirror(self, *jobs: Resource) -> None:
         """Take new jobs in as the leader does."""
@@ -72,12 +90,22 @@ class Telling:
             self.report.know(job)
 
     async def step(self) -> bool:
-        """Make a pass, half a second after the one before; return whether it was a good one."""
-        self.api.now += EVERY_SECONDS
+        """Make a pass, half a second after the one before, a second after one that failed; return if it did well."""
+        self.api.now += EVERY_SECONDS if self.did_well else LONGEST_WAIT_SECONDS
+        self.did_well = False
         with suppress(KubeUnavailable):
             await self.report.step()
-            return True
-        return False
+            self.did_well = True
+        return self.did_well
+
+    async def seconds_until_told(self, new: Resource, most: float = 120.0) -> float:
+        """Mirror a new job; return how long it takes until its status is written, or so many seconds."""
+        began, count = self.api.now, len(self.api.patched)
+        await self.mirror(new)
+        name = f"{new.meta.namespace}/{new.meta.name}"
+        while name not in self.api.patched[count:] and self.api.now < began + most:
+            await self.step()
+        return self.api.patched_at - began if name in self.api.patched[count:] else most
 
 
 @pytest.fixture
@@ -154,9 +182,88 @@ async def test_a_namespace_whose_patches_hang_takes_a_part_of_the_time_alone(tel
         assert len(telling.api.patched) == number + 1
         longest = max(longest, telling.api.patched_at - new_at)
         number += 1
-    assert longest <= REQUEST_SECONDS + 2 * EVERY_SECONDS
-    hung = telling.api.asked.count("a") * REQUEST_SECONDS
-    assert 0 < hung < 2 / 3 * (telling.api.now - began)
+    assert longest <= REQUEST_SECONDS + EVERY_SECONDS + LONGEST_WAIT_SECONDS
+    assert telling.api.asked.count("a") > 5
+    assert telling.api.hung < 1 / 2 * (telling.api.now - began)
+
+
+@pytest.mark.parametrize(
+    ("count", "seconds", "first", "later"),
+    [
+        (2, REQUEST_SECONDS, 30.0, 11.0),
+        (3, 3.0, 15.0, 4.0),
+        (30, 0.0, 15.0, 1.0),
+        (30, REQUEST_SECONDS, 90.0, 11.0),
+    ],
+    ids=["two hang", "three are slow to fail", "thirty fail at once", "thirty hang"],
+)
+async def test_namespaces_that_share_an_outage_hold_up_no_other(
+    telling: Telling, count: int, seconds: float, first: float, later: float
+) -> None:
+    """As those that one webhook matches: each has to show it, and from then on one of them is tried now and then."""
+    telling.api.down, telling.api.seconds = {f"bad-{number}" for number in range(count)}, seconds
+    for namespace in sorted(telling.api.down):
+        await telling.mirror(*jobs(namespace, 2))
+    assert await telling.seconds_until_told(job("good")) <= first
+    began, asked, hung = telling.api.now, len(telling.api.asked), telling.api.hung
+    found = [await telling.seconds_until_told(job("good", f"new-{number}")) for number in range(40)]
+    assert sorted(found)[len(found) // 2] <= EVERY_SECONDS
+    assert sorted(found)[-5] <= later / 2
+    assert max(found) <= later
+    bad = [one for one in telling.api.asked[asked:] if one in telling.api.down]
+    assert 0 < len(bad) <= 3 * (telling.api.now - began)
+    assert telling.api.hung - hung <= 2 / 3 * (telling.api.now - began)
+
+
+async def test_namespaces_that_share_an_outage_are_told_soon_after_it(telling: Telling) -> None:
+    telling.api.down, telling.api.seconds = {f"bad-{number}" for number in range(20)}, REQUEST_SECONDS
+    for namespace in sorted(telling.api.down):
+        await telling.mirror(*jobs(namespace, 2))
+    for number in range(60):
+        await telling.seconds_until_told(job("good", f"new-{number}"))
+    telling.api.down.clear()
+    healed_at, number = telling.api.now, 60
+    while telling.report.waiting:
+        await telling.seconds_until_told(job("good", f"new-{number}"))
+        number += 1
+    assert telling.api.now <= healed_at + HEALED_SECONDS
+
+
+async def test_a_namespace_that_answers_slowly_is_told_in_the_end_after_its_outage(telling: Telling) -> None:
+    """Its webhook takes seconds, which are given it now and then."""
+    telling.api.down, telling.api.seconds = {"a"}, REQUEST_SECONDS
+    await telling.mirror(*jobs("a", 1))
+    for number in range(5):
+        await telling.seconds_until_told(job("b", f"new-{number}"))
+    telling.api.down, telling.api.slow = set(), {"a": 5.0}
+    began = telling.api.now
+    while telling.report.waiting and telling.api.now < began + 120:
+        await telling.step()
+    assert "a/job-0" in telling.api.patched
+
+
+async def test_the_only_namespace_is_not_left_alone_after_one_failure(telling: Telling) -> None:
+    """What was answered before in that pass is its own."""
+    await telling.mirror(*jobs("a", 5))
+    telling.api.fails_at = 3
+    await telling.step()
+    assert len(telling.api.patched) == 2
+    await telling.step()
+    assert len(telling.api.patched) == 5
+
+
+async def test_a_namespace_that_failed_is_tried_while_the_others_have_more_than_can_be_told(telling: Telling) -> None:
+    telling.api.down = {"a"}
+    await telling.mirror(*jobs("a", 1), *jobs("b", 10))
+    await telling.step()
+    telling.api.down.clear()
+    telling.api.slow = {"b": 1.0}
+    more = 0
+    while "a/job-0" not in telling.api.patched and more < 10:
+        await telling.mirror(*(job("b", f"more-{more}-{number}") for number in range(30)))
+        await telling.step()
+        more += 1
+    assert "a/job-0" in telling.api.patched
 
 
 async def test_in_an_outage_of_the_api_server_each_pass_fails_after_a_few_requests(telling: Telling) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 from scheduledjobs.core.resource import ResourceMeta
 from scheduledjobs.errors import Conflict, KubeError
-from scheduledjobs.kube.client import KubeClient
+from scheduledjobs.kube.client import REQUEST_SECONDS, KubeClient
 from scheduledjobs.kube.listing import collection_path
 
 JSON_PATCH = {"Content-Type": "application/json-patch+json"}
@@ -15,8 +15,13 @@ CHANGED = frozenset({404, 409, 422})
 """Answers that say that the object is gone, is another one, or has moved on."""
 
 
-async def patch_status(kube: KubeClient, meta: ResourceMeta, status: Mapping[str, Any]) -> int:
-    """Replace the status; return the new resourceVersion. `Conflict` if the object is not as in `meta` any more."""
+async def patch_status(
+    kube: KubeClient, meta: ResourceMeta, status: Mapping[str, Any], seconds: float = REQUEST_SECONDS
+) -> int:
+    """Replace the status, within so many seconds; return the new resourceVersion.
+
+    `Conflict` if the object is not as in `meta` any more.
+    """
     patch = [
         {"op": "test", "path": "/metadata/uid", "value": str(meta.uid)},
         {"op": "test", "path": "/metadata/resourceVersion", "value": str(meta.resource_version)},
@@ -24,7 +29,7 @@ async def patch_status(kube: KubeClient, meta: ResourceMeta, status: Mapping[str
     ]
     path = f"{collection_path(meta.namespace)}/{meta.name}/status"
     try:
-        answer = await kube.request("PATCH", path, body=patch, headers=JSON_PATCH)
+        answer = await kube.request("PATCH", path, body=patch, headers=JSON_PATCH, seconds=seconds)
     except KubeError as error:
         if error.status in CHANGED and not _is_refusal(error):
             raise Conflict(str(error), error.status) from error

@@ -58,6 +58,10 @@ class Dirty:
     def __contains__(self, uid: object) -> bool:
         return uid in self._entries
 
+    def has(self, namespace: str) -> bool:
+        """Return whether a job of this namespace is dirty, and not laid aside."""
+        return namespace in self._urgent or namespace in self._others
+
     def mark(self, jobs: Iterable[tuple[UUID, str]]) -> None:
         """These jobs are dirty from now on; each comes with its namespace."""
         self.marks += 1
@@ -90,8 +94,8 @@ class Dirty:
     ) -> list[UUID]:
         """Return the next jobs, at most so many, each once, and put them at the end.
 
-        `ready_at` says from which time on a job may be taken. The namespaces `behind` come after the others, in this
-        order; of those that are only `away` nothing is picked.
+        `ready_at` says from which time on a job may be taken. Of the namespaces that are `away` only those
+        `behind` have a turn, in this order, after all others.
         """
         self._put_back(now)
         self._left = MOST_LOOKED_AT
@@ -104,7 +108,7 @@ class Dirty:
 
         take(
             most - min(waiting, most // PART_BEHIND),
-            lambda queues: islice((one for one in queues if one not in away and one not in behind), MOST_LOOKED_AT),
+            lambda queues: islice((one for one in queues if one not in away), MOST_LOOKED_AT),
         )
         take(most, lambda queues: (one for one in behind if one in queues))
         return found

@@ -29,7 +29,7 @@ from scheduledjobs.kube.client import KubeClient
 from scheduledjobs.kube.listing import get_resource
 from scheduledjobs.kube.status import patch_status
 from scheduledjobs.steps.dirty import Dirty
-from scheduledjobs.steps.outages import Failure, Outages
+from scheduledjobs.steps.outages import Outages, Tries
 from scheduledjobs.steps.specs import Specs
 from scheduledjobs.store.leadership import Leader
 from scheduledjobs.store.queries import Row
@@ -46,9 +46,6 @@ LEAST_SECONDS = 1.0
 PATCHING_SECONDS = 10.0
 """How long a pass goes on with patches, and then ends with the one that is on its way: with an API server that takes
 seconds for each it would seem to stand still."""
-
-MOST_FAILED = 3
-"""In so many namespaces' outages a pass ends, too: it may be one of the API server."""
 
 ROUTINE_SECONDS = 8.0
 LOOKED_AT = 60
@@ -83,6 +80,10 @@ class Known:
     patched_at: float = 0.0
     failed_at: datetime | None = None
     """When the failure ended that was seen last; None before the term's first."""
+
+
+Wanted = tuple[int, Row, dict[str, Any]]
+"""A status to be written: its rank, the row that it was made of, and the status."""
 
 
 class Report:
@@ -215,8 +216,11 @@ class Report:
     def _pick(self, most: int) -> list[UUID]:
         """Return the next that may be patched."""
         now, known = self._monotonic(), self._known
-        behind, away = self._outages.turns(now)
-        return self._dirty.pick(most, now, lambda uid: known[uid].patched_at + LEAST_SECONDS, behind, away)
+        behind = self._outages.behind(now)
+        for namespace in behind:
+            if not self._dirty.has(namespace):
+                self._outages.over(namespace)  # as far as it matters; it may be gone
+        return self._dirty.pick(most, now, lambda uid: known[uid].patched_at + LEAST_SECONDS, behind, self._outages)
 
     async def _report(self, due: list[UUID]) -> int | None:
         """Patch those of these whose status is not what SQL says, up to the pace allowed.
@@ -226,7 +230,7 @@ class Report:
         read = self._dirty.marks
         rows = await self._load(due)
         now = datetime.now(UTC)
-        wanted: list[tuple[int, Row, dict[str, Any]]] = []
+        wanted: list[Wanted] = []
         is_put_off = False
         for row in rows:
             await asyncio.sleep(0)  # what is due is not to wait for sixty statuses to be told
@@ -247,34 +251,37 @@ class Report:
                 self._dirty.clean(row["id"], read)
         for uid in set(due) - {row["id"] for row in rows}:
             self._dirty.clean(uid, read)
-        at = self._monotonic()
-        wanted.sort(key=lambda entry: (self._outages.turn(entry[1]["namespace"], at), entry[0]))
         patched = await self._patch_some(wanted, read)
         return None if is_put_off or patched < len(wanted) else patched
 
-    async def _patch_some(self, wanted: Sequence[tuple[int, Row, dict[str, Any]]], read: int) -> int:
+    async def _patch_some(self, wanted: Sequence[Wanted], read: int) -> int:
         """Patch the first of these, as many as the pace and the time of a pass allow; return how many.
 
-        One that meets an outage is put behind those of other namespaces; `KubeUnavailable` if none does better.
+        `KubeUnavailable` if it may be an outage of the API server, and none that of a namespace.
         """
-        until, patched, failed = self._monotonic() + PATCHING_SECONDS, 0, dict[str, Failure]()
-        for _, row, status in wanted[: int(PATCHES_PER_SECOND * EVERY_SECONDS)]:
+        until, patched, tries = self._monotonic() + PATCHING_SECONDS, 0, Tries(self._outages)
+        for _, row, status in self._in_turn(wanted):
             began, namespace = self._monotonic(), row["namespace"]
-            if began >= until or not self._leader.is_trusted() or len(failed) >= MOST_FAILED:
+            if not self._leader.is_trusted():
                 break
-            if namespace in failed:
+            if row["id"] not in self._known or not tries.may(namespace, is_late=began >= until):
                 continue
             try:
                 await self._patch(row, status, read)
             except KubeUnavailable as error:
-                failed[namespace] = Failure(error, self._monotonic() - began)
+                tries.failed(namespace, error, self._monotonic() - began)
             else:
                 patched += 1
-                self._outages.over(namespace)
-        self._outages.met(failed, self._monotonic(), is_other_well=patched > 0)
-        if failed and not patched:
-            raise next(iter(failed.values())).error
+                tries.answered(namespace, self._monotonic() - began)
+        tries.end(self._monotonic())
         return patched
+
+    def _in_turn(self, wanted: Sequence[Wanted]) -> list[Wanted]:
+        """Return as many of these as the pace allows: in the order of their namespaces, then by rank."""
+        most = int(PATCHES_PER_SECOND * EVERY_SECONDS)
+        found = sorted(wanted, key=lambda entry: (self._outages.order(entry[1]["namespace"]), entry[0]))
+        behind = [entry for entry in found if entry[1]["namespace"] in self._outages]
+        return [*found[: most - 1], *behind[:1]] if len(found) - len(behind) >= most else found[:most]
 
     async def _load(self, due: list[UUID]) -> list[Row]:
         """Read what these statuses are made of. One that takes too long is found by halves, and holds up no other."""
@@ -323,11 +330,9 @@ class Report:
 
     async def _patch(self, row: Row, status: dict[str, Any], read: int) -> None:
         uid = row["id"]
-        known = self._known.get(uid)
-        if known is None:
-            return
+        known, seconds = self._known[uid], self._outages.patience(row["namespace"])
         try:
-            version = await patch_status(self._kube, known.meta, status)
+            version = await patch_status(self._kube, known.meta, status, seconds)
         except Conflict:
             metrics.STATUS_PATCHES.labels(result="conflict").inc()
             known.patched_at = self._monotonic()
