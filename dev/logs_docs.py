@@ -115,7 +115,8 @@ MEANING = {
     "a handler blocks the loop of async handlers: nothing is claimed until it ends": "Make the handler sync, or await",
     "a handler cannot be stopped: exiting": "A sync handler went on past the replica's trust; the pod starts anew",
     "a loop has ended: it is begun again": "A defect: report it, with its traceback",
-    "a namespace is put off": "Its statuses alone are not taken, as by an admission webhook that is down: see `error`",
+    "a namespace is put off": "Its statuses alone are not taken: a webhook is down, or rights are gone, as `error` "
+    "says; one line a minute for each",
     "a namespace is refused: its jobs fire on as they were last seen": "Was it deleted? Then name it no more in "
     "watchNamespaces; else mend the Role in it, as `error` says",
     "a notice did not arrive": "It is tried again for a day; look at what `error` names",
@@ -152,7 +153,7 @@ MEANING = {
     "replica declared dead": "See why: killed, frozen, or cut off from PostgreSQL",
     "resource cannot be mirrored": "A defect: report it with the manifest; others are mirrored",
     "status cannot be told": "A defect: report it; the row in SQL is the truth",
-    "status refused": "Often rights: see `error`",
+    "status refused": "Often a CRD older than the operator, or a policy: see `error`; `suppressed` counts the others",
     "somebody else has locked rows: how they ended waits": "End the transaction that holds them: see pg_locks",
     "step failed": "Look at what `error` names; logged at the 1st, 2nd, 4th, 8th... failure, and each five minutes",
     "step failed for a reason unforeseen": "A defect: report it, with its traceback",

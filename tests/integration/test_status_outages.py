@@ -9,13 +9,15 @@ from typing import Any, cast
 from uuid import UUID
 
 import pytest
+from structlog.testing import capture_logs
 from tests.integration.conftest import Stage, resource
 
 from scheduledjobs.core.resource import Resource
-from scheduledjobs.errors import KubeUnavailable
+from scheduledjobs.errors import Forbidden, KubeError, KubeUnavailable
 from scheduledjobs.kube.client import REQUEST_SECONDS, KubeClient
+from scheduledjobs.logs import Seldom
 from scheduledjobs.steps.loop import LONGEST_WAIT_SECONDS
-from scheduledjobs.steps.report import EVERY_SECONDS, LOOKED_AT, ROUTINE_SECONDS, Report
+from scheduledjobs.steps.report import EVERY_SECONDS, LOOKED_AT, PATCHES_PER_SECOND, ROUTINE_SECONDS, Report
 
 HEALED_SECONDS = 10.0
 """How soon after an outage a status is what SQL says."""
@@ -36,6 +38,9 @@ class Statuses:
         self.slow: dict[str, float] = {}
         """How long a namespace takes for a status that it takes."""
 
+        self.refusals: dict[str, KubeError] = {}
+        """What a namespace that does not take any says, or of one job, as namespace/name."""
+
         self.fails_at = 0
         """The request that fails once."""
 
@@ -49,6 +54,8 @@ class Statuses:
         self.asked.append(namespace)
         if len(self.asked) == self.fails_at:
             raise KubeUnavailable(f"{verb} {path}: too many requests", 429)
+        if (refusal := self.refusals.get(namespace) or self.refusals.get(f"{namespace}/{name}")) is not None:
+            raise type(refusal)(f"{verb} {path}: {refusal}", refusal.status)
         if (slow := self.slow.get(namespace, 0.0)) >= seconds:
             self.now += seconds
             raise KubeUnavailable(f"{verb} {path}: TimeoutError")
@@ -93,7 +100,7 @@ class Telling:
         """Make a pass, half a second after the one before, a second after one that failed; return if it did well."""
         self.api.now += EVERY_SECONDS if self.did_well else LONGEST_WAIT_SECONDS
         self.did_well = False
-        with suppress(KubeUnavailable):
+        with suppress(KubeUnavailable, Forbidden):
             await self.report.step()
             self.did_well = True
         return self.did_well
@@ -311,3 +318,69 @@ async def test_a_pass_looks_at_few_of_the_jobs_of_a_namespace_that_is_put_off(te
         known.looked_up = 0
         await telling.step()
         assert known.looked_up <= 15 * LOOKED_AT
+
+
+NO_RIGHTS = Forbidden('User "system:serviceaccount:s:s" cannot patch resource "scheduledjobs/status"', 403)
+
+
+@pytest.mark.parametrize(("namespaces", "count"), [(1, 1), (1, 250), (30, 10)], ids=["one job", "many jobs", "many"])
+async def test_namespaces_whose_statuses_are_refused_hold_up_no_other(
+    telling: Telling, namespaces: int, count: int
+) -> None:
+    """As where a namespace's Role is gone: each is asked now and then, by one status, and said to be refused."""
+    telling.api.refusals = {f"bad-{number}": NO_RIGHTS for number in range(namespaces)}
+    with capture_logs() as lines:
+        for namespace in telling.api.refusals:
+            await telling.mirror(*jobs(namespace, count))
+        assert await telling.seconds_until_told(job("good")) <= 4 * EVERY_SECONDS
+        asked, began = len(telling.api.asked), telling.api.now
+        for number in range(60):
+            assert await telling.seconds_until_told(job("good", f"new-{number}")) <= EVERY_SECONDS
+            await telling.step()
+    assert telling.api.now - began >= 60.0
+    bad = [one for one in telling.api.asked[asked:] if one in telling.api.refusals]
+    assert len(bad) <= min(120, 15 * namespaces)
+    said = [line for line in lines if line["log_level"] != "info"]
+    assert {line["event"] for line in said} == {"a namespace is put off"}
+    assert {line["namespace"] for line in said} == set(telling.api.refusals)
+    assert len(said) <= 3 * namespaces
+    telling.api.refusals.clear()
+    healed_at = telling.api.now
+    while telling.report.waiting:
+        await telling.step()
+        assert telling.api.now <= healed_at + HEALED_SECONDS + namespaces * count / PATCHES_PER_SECOND
+
+
+async def test_a_refused_namespace_fails_no_pass_and_refused_credentials_do(telling: Telling) -> None:
+    telling.api.refusals = {"a": NO_RIGHTS}
+    await telling.mirror(*jobs("a", 2))
+    assert await telling.step()
+    assert telling.api.asked == ["a"]
+    telling.api.refusals = {"b": Forbidden("Unauthorized", 401), "c": Forbidden("Unauthorized", 401)}
+    await telling.mirror(*jobs("b", 2), *jobs("c", 2))
+    with pytest.raises(Forbidden):
+        await telling.report.step()
+
+
+async def test_a_policy_that_refuses_some_statuses_of_a_namespace_holds_up_no_other_of_it(telling: Telling) -> None:
+    denied = Forbidden("ValidatingAdmissionPolicy 'p' denied request: no such label", 403)
+    telling.api.refusals = {f"a/job-{number}": denied for number in range(10)}
+    await telling.mirror(*jobs("a", 20))
+    assert await telling.step()
+    assert len(telling.api.patched) == 10
+    assert len(telling.api.asked) == 20
+    for _ in range(20):
+        await telling.step()
+    assert len(telling.api.asked) == 20
+
+
+async def test_statuses_that_are_refused_one_by_one_do_not_fill_the_log(telling: Telling) -> None:
+    """As by an older CRD, each of them."""
+    telling.api.refusals = {"a": KubeError('ScheduledJob "job" is invalid: spec: Required value', 422)}
+    await telling.mirror(*jobs("a", 250))
+    with capture_logs() as lines:
+        for _ in range(40):
+            await telling.step()
+    assert len(telling.api.asked) == 250
+    assert len(lines) == Seldom.MOST
+    assert {line["event"] for line in lines} == {"status refused"}

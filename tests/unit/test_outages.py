@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from scheduledjobs.errors import KubeUnavailable
+from scheduledjobs.errors import Forbidden, KubeUnavailable
 from scheduledjobs.kube.client import REQUEST_SECONDS
 from scheduledjobs.steps.outages import (
     FULL_TRIES,
@@ -156,3 +156,22 @@ def test_a_namespace_that_is_known_to_fail_alone_fails_no_pass() -> None:
     tries.failed("a", DOWN, 0.0)
     tries.end(NOW)
     assert outages.behind(NOW + LEAST_SECONDS) == []
+
+
+def test_a_refused_namespace_is_left_alone_and_says_nothing_of_the_api_server() -> None:
+    outages = Outages()
+    tries = Tries(outages)
+    names = [f"namespace-{number}" for number in range(9)]
+    for name in names:
+        assert tries.may(name, is_late=False)
+        tries.failed(name, Forbidden("no right", 403), 0.0)
+    tries.end(NOW)
+    assert outages.behind(NOW) == []
+    assert outages.behind(NOW + LEAST_SECONDS) == names
+
+
+def test_credentials_that_are_refused_are_refused_everywhere() -> None:
+    tries = Tries(Outages())
+    tries.failed("a", Forbidden("Unauthorized", 401), 0.0)
+    with pytest.raises(Forbidden):
+        tries.end(NOW)

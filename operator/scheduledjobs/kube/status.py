@@ -7,12 +7,15 @@ from typing import Any
 
 from scheduledjobs.core.resource import ResourceMeta
 from scheduledjobs.errors import Conflict, KubeError
-from scheduledjobs.kube.client import REQUEST_SECONDS, KubeClient
+from scheduledjobs.kube.client import FORBIDDEN, REQUEST_SECONDS, KubeClient
 from scheduledjobs.kube.listing import collection_path
 
 JSON_PATCH = {"Content-Type": "application/json-patch+json"}
 CHANGED = frozenset({404, 409, 422})
 """Answers that say that the object is gone, is another one, or has moved on."""
+
+NO_RIGHT = " cannot patch resource "
+"""In the refusal of whatever authorizer; a policy that refuses an object says 403, too."""
 
 
 async def patch_status(
@@ -20,7 +23,8 @@ async def patch_status(
 ) -> int:
     """Replace the status, within so many seconds; return the new resourceVersion.
 
-    `Conflict` if the object is not as in `meta` any more.
+    `Conflict` if the object is not as in `meta` any more; `Forbidden` if no status of the namespace may be written, and
+    not if a policy refuses this one.
     """
     patch = [
         {"op": "test", "path": "/metadata/uid", "value": str(meta.uid)},
@@ -33,6 +37,8 @@ async def patch_status(
     except KubeError as error:
         if error.status in CHANGED and not _is_refusal(error):
             raise Conflict(str(error), error.status) from error
+        if error.status == FORBIDDEN and NO_RIGHT not in str(error):
+            raise KubeError(str(error), error.status) from error
         raise
     return int(answer["metadata"]["resourceVersion"])
 

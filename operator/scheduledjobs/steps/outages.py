@@ -1,5 +1,7 @@
 """Outages of single namespaces, as of an admission webhook that fails closed: no other namespace waits for them long.
 
+So is a namespace in which the operator has no right (any more): what is refused there says nothing of the others.
+
 Requests are made one after the other, so one that hangs holds up all that come after it. A namespace whose request
 failed comes behind the others until one is answered, and the first of these that fails again ends their turn in a pass.
 One that fails while another does well is left alone for a while, longer each time, and then has less time to answer.
@@ -8,12 +10,15 @@ Where none does better it may be an outage of the API server: then none is left 
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import structlog
 
-from scheduledjobs.errors import KubeUnavailable
-from scheduledjobs.kube.client import REQUEST_SECONDS
+from scheduledjobs.errors import Forbidden, KubeError, KubeUnavailable
+from scheduledjobs.kube.client import FORBIDDEN, REQUEST_SECONDS
+from scheduledjobs.logs import Seldom
 
 log = structlog.get_logger(__name__)
 
@@ -53,20 +58,26 @@ class Outage:
 class Failure:
     """A request that failed, and how many seconds it took to."""
 
-    error: KubeUnavailable
+    error: KubeUnavailable | Forbidden
     seconds: float
+
+    @property
+    def is_refusal(self) -> bool:
+        """Whether it is the namespace's own, and at once; credentials that are refused (401) are refused everywhere."""
+        return self.error.status == FORBIDDEN
 
 
 class Outages:
     """The namespaces whose last request failed."""
 
-    def __init__(self) -> None:
+    def __init__(self, monotonic: Callable[[], float] = time.monotonic) -> None:
         self._out: dict[str, Outage] = {}
         self._well: set[str] = set()
         """Those of which a request was answered since the first of these failed."""
 
         self._pause_until = float("-inf")
         self._usual_seconds = 0.0
+        self._seldom = Seldom(monotonic)
 
     def __contains__(self, namespace: object) -> bool:
         return namespace in self._out
@@ -114,13 +125,23 @@ class Outages:
         """
         before = self._out.get(namespace, Outage(0, 0.0, now))
         wait = 0.0
-        if before.wait or is_other_well:
+        if before.wait or is_other_well or failure.is_refusal:
             wait = min(MOST_SECONDS, max(LEAST_SECONDS, 2 * before.wait, failure.seconds))
             self._pause_until = max(self._pause_until, now + min(MOST_SECONDS, PAUSE_TIMES * failure.seconds))
-            log.warning("a namespace is put off", namespace=namespace, error=str(failure.error), retry_seconds=wait)
+            self._say(namespace, failure.error, wait)
         self._well.discard(namespace)
         self._out[namespace] = Outage(before.failures + 1, wait, now + wait)
         return wait > 0
+
+    def _say(self, namespace: str, error: KubeError, wait: float) -> None:
+        if (unsaid := self._seldom.ask(namespace)) is not None:
+            log.warning(
+                "a namespace is put off",
+                namespace=namespace,
+                error=str(error),
+                retry_seconds=wait,
+                suppressed=unsaid,
+            )
 
 
 class Tries:
@@ -131,13 +152,16 @@ class Tries:
         self._failed: dict[str, Failure] = {}
         self._answered: set[str] = set()
         self._has_probed = False
+        self.made = 0
+        """How many were made, whatever came of them."""
 
     def may(self, namespace: str, *, is_late: bool) -> bool:
-        """Return whether to make a request of this namespace; `is_late`: the time of the pass is over.
+        """Return whether to make a request of this namespace; `is_late`: the pass has made enough, or taken its time.
 
         Of those that failed before, the first that fails again ends the turn of all, and one has its turn however late.
         """
-        if namespace in self._failed or len(self._failed) >= MOST_FAILED:
+        outages = sum(not failure.is_refusal for failure in self._failed.values())
+        if namespace in self._failed or outages >= MOST_FAILED:
             return False
         if namespace not in self._outages:
             return not is_late
@@ -145,17 +169,19 @@ class Tries:
 
     def answered(self, namespace: str, seconds: float) -> None:
         """A request was answered, after so many seconds."""
+        self.made += 1
         self._has_probed = self._has_probed or namespace in self._outages
         self._answered.add(namespace)
         self._outages.answered(namespace, seconds)
 
-    def failed(self, namespace: str, error: KubeUnavailable, seconds: float) -> None:
+    def failed(self, namespace: str, error: KubeUnavailable | Forbidden, seconds: float) -> None:
         """A request failed, after so many seconds."""
+        self.made += 1
         self._failed[namespace] = Failure(error, seconds)
 
     def end(self, now: float) -> None:
-        """Take note of what failed; `KubeUnavailable` if it may be an outage of the API server, as none did better."""
-        doubtful: list[KubeUnavailable] = []
+        """Take note of what failed; raise it if it may be an outage of the API server, as none did better."""
+        doubtful: list[KubeError] = []
         for namespace, failure in self._failed.items():
             is_other_well = bool(self._answered - {namespace})
             if not self._outages.failed(namespace, failure, now, is_other_well=is_other_well):

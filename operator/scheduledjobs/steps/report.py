@@ -28,6 +28,7 @@ from scheduledjobs.errors import Conflict, Forbidden, KubeError, KubeUnavailable
 from scheduledjobs.kube.client import KubeClient
 from scheduledjobs.kube.listing import get_resource
 from scheduledjobs.kube.status import patch_status
+from scheduledjobs.logs import Seldom
 from scheduledjobs.steps.dirty import Dirty
 from scheduledjobs.steps.outages import Outages, Tries
 from scheduledjobs.steps.specs import Specs
@@ -53,9 +54,6 @@ LOOKED_AT = 60
 
 REFUSED_SECONDS = 60.0
 """How long a status that the API server refuses waits for its next try."""
-
-FORBIDDEN_SECONDS = 3.0
-"""And one that it forbids: rights are given back."""
 
 SLOW_SECONDS = 10.0
 """And one that took too long to read from SQL: it may have been somebody's lock."""
@@ -105,7 +103,8 @@ class Report:
         self._monotonic = monotonic
         self._known: dict[UUID, Known] = {}
         self._dirty = Dirty()
-        self._outages = Outages()
+        self._outages = Outages(monotonic)
+        self._refused = Seldom(monotonic)
         self._looked_at = LOOKED_AT
         self._live: Mapping[UUID, int] | None = None
         self._fired: dict[UUID, float] = {}
@@ -257,31 +256,27 @@ class Report:
     async def _patch_some(self, wanted: Sequence[Wanted], read: int) -> int:
         """Patch the first of these, as many as the pace and the time of a pass allow; return how many.
 
-        `KubeUnavailable` if it may be an outage of the API server, and none that of a namespace.
+        `KubeUnavailable` or `Forbidden` if it may be an outage of the API server, or of the credentials, and not of a
+        namespace.
         """
         until, patched, tries = self._monotonic() + PATCHING_SECONDS, 0, Tries(self._outages)
-        for _, row, status in self._in_turn(wanted):
+        wanted = sorted(wanted, key=lambda entry: (self._outages.order(entry[1]["namespace"]), entry[0]))
+        most = int(PATCHES_PER_SECOND * EVERY_SECONDS) - any(row["namespace"] in self._outages for _, row, _ in wanted)
+        for _, row, status in wanted:
             began, namespace = self._monotonic(), row["namespace"]
             if not self._leader.is_trusted():
                 break
-            if row["id"] not in self._known or not tries.may(namespace, is_late=began >= until):
+            if row["id"] not in self._known or not tries.may(namespace, is_late=began >= until or tries.made >= most):
                 continue
             try:
                 await self._patch(row, status, read)
-            except KubeUnavailable as error:
+            except (KubeUnavailable, Forbidden) as error:
                 tries.failed(namespace, error, self._monotonic() - began)
             else:
                 patched += 1
                 tries.answered(namespace, self._monotonic() - began)
         tries.end(self._monotonic())
         return patched
-
-    def _in_turn(self, wanted: Sequence[Wanted]) -> list[Wanted]:
-        """Return as many of these as the pace allows: in the order of their namespaces, then by rank."""
-        most = int(PATCHES_PER_SECOND * EVERY_SECONDS)
-        found = sorted(wanted, key=lambda entry: (self._outages.order(entry[1]["namespace"]), entry[0]))
-        behind = [entry for entry in found if entry[1]["namespace"] in self._outages]
-        return [*found[: most - 1], *behind[:1]] if len(found) - len(behind) >= most else found[:most]
 
     async def _load(self, due: list[UUID]) -> list[Row]:
         """Read what these statuses are made of. One that takes too long is found by halves, and holds up no other."""
@@ -338,14 +333,14 @@ class Report:
             known.patched_at = self._monotonic()
             await self._look_anew(uid, known)  # and it is still dirty
             return
-        except KubeUnavailable:
-            metrics.STATUS_PATCHES.labels(result="error").inc()
+        except (KubeUnavailable, Forbidden) as error:
+            result = "refused" if isinstance(error, Forbidden) else "error"
+            metrics.STATUS_PATCHES.labels(result=result).inc()
             raise
         except KubeError as error:  # this status is refused: the others must not wait for it
             metrics.STATUS_PATCHES.labels(result="refused").inc()
-            log.error("status refused", namespace=known.meta.namespace, job=known.meta.name, error=str(error))  # noqa: TRY400
-            wait = FORBIDDEN_SECONDS if isinstance(error, Forbidden) else REFUSED_SECONDS
-            known.patched_at = self._monotonic() + wait
+            known.patched_at = self._monotonic() + REFUSED_SECONDS
+            self._say_refused(uid, known.meta, error)
             return
         metrics.STATUS_PATCHES.labels(result="ok").inc()
         self._tell_failure(known, row, status)
@@ -353,6 +348,10 @@ class Report:
         known.patched_at = self._monotonic()
         known.status = _canonical(status)
         known.meta = _with_version(known.meta, version)
+
+    def _say_refused(self, uid: UUID, meta: ResourceMeta, error: KubeError) -> None:
+        if (unsaid := self._refused.ask(uid)) is not None:
+            log.error("status refused", namespace=meta.namespace, job=meta.name, error=str(error), suppressed=unsaid)
 
 
 ROUTINE = 3
