@@ -54,7 +54,7 @@ async def test_a_right_that_is_missing_is_missing_in_the_namespace(
     assert error.status == 403
 
 
-@pytest.fixture(params=["Forbidden"])
+@pytest.fixture(params=["Forbidden", "Invalid"])
 def policy(cluster: ControlPlane, made: str, request: pytest.FixtureRequest) -> Iterator[None]:
     """Refuse each status of the namespace, for this reason."""
     name = f"no-status-{made}-{request.param.lower()}"

@@ -14,6 +14,9 @@ JSON_PATCH = {"Content-Type": "application/json-patch+json"}
 CHANGED = frozenset({404, 409, 422})
 """Answers that say that the object is gone, is another one, or has moved on."""
 
+REFUSALS = (" is invalid: ", " denied request: ", " denied the request")
+"""In an answer that is none of these, though its status is 422: by the schema, a policy, a webhook."""
+
 NO_RIGHT = " cannot patch resource "
 """In the refusal of whatever authorizer; a policy that refuses an object says 403, too."""
 
@@ -45,5 +48,6 @@ async def patch_status(
 
 def _is_refusal(error: KubeError) -> bool:
     """A refusal by the schema is no race, and is to be seen: of the status, a defect of ours; of a spec that an older
-    CRD let in, where a rule cannot even be evaluated (an unknown time zone), nothing can be written to the object."""
-    return error.status == 422 and " is invalid: " in str(error)
+    CRD let in, where a rule cannot even be evaluated (an unknown time zone), nothing can be written to the object. Nor
+    is that of a policy, which says 422 unless it gives another reason."""
+    return error.status == 422 and any(words in str(error) for words in REFUSALS)
