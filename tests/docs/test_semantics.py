@@ -17,7 +17,7 @@ TOPICS = [
 ]  # fmt: skip
 """Section 5 of the design, in its order: deciding moments, schedules, overlap, executing."""
 
-MORE = ["pause", "cancel", "versions", "sql", "restored", "kubernetes-job"]
+MORE = ["pause", "cancel", "versions", "sql", "restored", "kubernetes-job", "status"]
 RULES = "Rules, and the tests that hold them"
 
 
