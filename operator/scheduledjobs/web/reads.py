@@ -150,11 +150,15 @@ class Reads:
 
     async def job(self, scope: Scope, id: str) -> JobDetail:  # noqa: A002
         """Return a job with its spec, coming moments and newest executions."""
+        return shapes.detail(*await self.known(scope, id))
+
+    async def known(self, scope: Scope, id: str) -> tuple[Row, list[Execution], datetime]:  # noqa: A002
+        """Return the row of a job, its newest executions, and the database's time; all of one moment."""
         async with self.snapshot() as conn:
             row = await self.find(conn, scope, id)
             found = await reading.read_executions(conn, row["id"], since=LONG_AGO, until=FAR_AHEAD, most=10)
             now = await database_now(conn)
-        return shapes.detail(row, [shapes.execution(each) for each in found], now)
+        return row, [shapes.execution(each) for each in found], now
 
     async def executions(self, scope: Scope, id: str, filters: ExecutionFilters) -> ExecutionPage:  # noqa: A002
         """Return a page of the executions of a job, newest fire time first."""

@@ -285,9 +285,8 @@ class Writes:
         now = datetime.now(UTC)
         if await self._reads.mirrored(resource.meta.uid) is None:
             return planned(resource, verdict, now)
-        row = await self._reads.row(None, str(resource.meta.uid))
-        known = await self._reads.job(None, str(resource.meta.uid))
-        return planned(resource, verdict, now, row, known.executions)
+        row, executions, _ = await self._reads.known(None, str(resource.meta.uid))
+        return planned(resource, verdict, now, row, executions)
 
     async def _annotated(self, resource: Resource) -> JobDetail:
         """Return the job as it is in the database, and whether the leader has read its annotations."""

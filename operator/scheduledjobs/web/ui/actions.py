@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, time, timedelta
-from secrets import token_hex
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -24,7 +23,7 @@ from scheduledjobs.web.ui.execution import execution_id, pretty, read_id
 from scheduledjobs.web.ui.forms import masks, moment_text
 from scheduledjobs.web.ui.job import job_id, job_route
 from scheduledjobs.web.ui.jobs import back_to
-from scheduledjobs.web.ui.page import UI, Fields, Flash, Visit, acting, fields, go, href, unread, visit
+from scheduledjobs.web.ui.page import UI, Fields, Flash, Visit, acting, fields, go, href, new_token, unread, visit
 from scheduledjobs.web.ui.render import render
 
 router = APIRouter(prefix="/ui", include_in_schema=False)
@@ -46,7 +45,7 @@ class _Wrong(Exception):
 async def _form_page(
     request: Request, template: str, job: JobDetail, status: int = 200, *, token: str = "", **more: Any
 ) -> Response:
-    known = {"job": job, "page": "jobs", "errors": {}, "token": token or f"page-{token_hex(6)}"}
+    known = {"job": job, "page": "jobs", "errors": {}, "token": token or new_token()}
     return await render(request, template, status, **known | more)
 
 

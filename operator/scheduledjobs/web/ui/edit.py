@@ -23,7 +23,7 @@ from scheduledjobs.web.preview import PreviewQuery, preview
 from scheduledjobs.web.problems import ProblemError, problem_of
 from scheduledjobs.web.ui.forms import KINDS, NESTED, PATHS, Form, by_field, differences, fill, manifest, read_spec
 from scheduledjobs.web.ui.job import job_id, job_route
-from scheduledjobs.web.ui.page import Flash, Visit, acting, fields, go, href, visit
+from scheduledjobs.web.ui.page import Flash, Visit, acting, fields, go, href, unread, visit
 from scheduledjobs.web.ui.payload import PREFIX, PayloadField, fields_of, payload_fields, strange_fields, takes_others
 from scheduledjobs.web.ui.render import render
 from scheduledjobs.web.writes import etag
@@ -198,8 +198,7 @@ async def _carry_out(request: Request, seen: Visit, draft: Draft, action: Any) -
     if draft.form.get("do") != "save":
         return await _page(request, replace(draft, is_checked=True))
     verb = "created" if draft.job is None else f"saved as version {answer.version}"
-    more = "" if answer.is_mirrored else " The leader has not read it yet."
-    return go(href(answer), Flash(f"{answer.namespace}/{answer.name} is {verb}.{more}"))
+    return go(href(answer), Flash(f"{answer.namespace}/{answer.name} is {verb}.{unread(answer)}"))
 
 
 async def _newer(request: Request, seen: Visit, known: JobDetail) -> JobDetail:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from secrets import token_hex
 from typing import Any
 
 import orjson
@@ -11,7 +10,7 @@ from starlette.responses import Response
 
 from scheduledjobs.core.reasons import LIVE_STATES
 from scheduledjobs.web.problems import problem
-from scheduledjobs.web.ui.page import conditional, visit
+from scheduledjobs.web.ui.page import conditional, new_token, visit
 from scheduledjobs.web.ui.render import render
 
 router = APIRouter(prefix="/ui", include_in_schema=False)
@@ -34,7 +33,7 @@ async def execution(request: Request) -> Response:
             is_live=found.state in LIVE_STATES,
             payload=pretty(found.payload),
             result=None if found.result is None else pretty(found.result),
-            token=f"page-{token_hex(6)}",
+            token=new_token(),
         )
 
     return await conditional(request, seen, make, OUTPUT_SECONDS)

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
-from secrets import token_hex
 from typing import Any
 
 import yaml
@@ -21,7 +20,7 @@ from scheduledjobs.errors import SpecError
 from scheduledjobs.web.filters import ExecutionFilters, VersionFilters
 from scheduledjobs.web.problems import ProblemError
 from scheduledjobs.web.ui.jobs import asked
-from scheduledjobs.web.ui.page import Visit, conditional, visit
+from scheduledjobs.web.ui.page import Visit, conditional, new_token, visit
 from scheduledjobs.web.ui.render import render
 
 router = APIRouter(prefix="/ui", include_in_schema=False)
@@ -55,7 +54,7 @@ def page_of(template: str, *, poll: bool = True) -> Callable[[Callable[..., Awai
             seen = await visit(request)
 
             async def make() -> Response:
-                context = {"token": f"page-{token_hex(6)}", **await show(request, seen)}
+                context = {"token": new_token(), **await show(request, seen)}
                 return await render(request, template, page="jobs", poll=poll, **context)
 
             return await conditional(request, seen, make)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from secrets import token_hex
 from typing import Any, TypeVar
 
 from fastapi import APIRouter, Request
@@ -16,7 +15,7 @@ from scheduledjobs.errors import ScheduledJobsError
 from scheduledjobs.web.filters import JobFilters
 from scheduledjobs.web.models import JobDetail
 from scheduledjobs.web.problems import ProblemError, problem, problem_of
-from scheduledjobs.web.ui.page import UI, Flash, Visit, acting, conditional, fields, go, visit
+from scheduledjobs.web.ui.page import UI, Flash, Visit, acting, conditional, fields, go, new_token, visit
 from scheduledjobs.web.ui.render import render
 
 router = APIRouter(prefix="/ui", include_in_schema=False)
@@ -56,7 +55,7 @@ async def jobs(request: Request) -> Response:
             is_filtered=any(value for name, value in query.items() if name != "cursor"),
             states=[state.value for state in JobState],
             outcomes=[state.value for state in State],
-            token=f"page-{token_hex(6)}",
+            token=new_token(),
         )
 
     return await conditional(request, seen, make)

@@ -11,6 +11,7 @@ import json
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from hashlib import sha256
+from secrets import token_hex
 from typing import Any
 from urllib.parse import parse_qsl, quote, urlencode
 
@@ -133,6 +134,11 @@ def flashes(request: Request) -> list[Flash]:
     except (ValueError, TypeError):
         return []
     return [one for one in made[:30] if one.kind in ("good", "bad") and (not one.href or one.href.startswith(UI))]
+
+
+def new_token() -> str:
+    """Return a token by which a form asks for one run, however often it is sent."""
+    return f"page-{token_hex(6)}"
 
 
 def unread(answer: JobDetail) -> str:
