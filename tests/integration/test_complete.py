@@ -212,3 +212,35 @@ async def test_a_claim_names_when_its_moment_was_due(stage: Stage, jitter: str) 
     await stage.fire()
     (claimed,) = await stage.claim(await stage.replica())
     assert claimed["due_at"] == job["next_due_at"]
+
+
+async def told(stage: Stage, retry: Retry, ticks: float, started: float, finished: float) -> tuple[dict[str, Any], ...]:
+    """The row and the earlier attempts of what began and ended so many seconds after its claim by the replica's count,
+    told to the log `ticks` seconds after it."""
+    one, _ = await two(stage, Bench(Sessions(stage.url, "test", size=1)), retry)
+    stage.tick(seconds=ticks)
+    async with Sessions(stage.url, "test", size=1, **stage.clock_setting) as sessions:
+        bench = Bench(sessions)
+        bench.complete.replica = one.replica
+        times = {"started_at": one.at(started), "finished_at": one.at(finished)}
+        bench.complete.add([ending(one, State.FAILED, reason=Reason.ERROR, **times)])
+        await bench.write()
+    (row,) = stage.rows(f"SELECT *, coalesce(due_at, fire_time) AS due FROM job_execution_log WHERE id = {one.id}")
+    return row, *stage.rows("SELECT * FROM job_execution_attempt")
+
+
+@pytest.mark.parametrize("retry", [Retry(limit=0), ONCE_MORE], ids=["last", "retried"])
+async def test_no_attempt_ends_later_than_it_is_told(stage: Stage, retry: Retry) -> None:
+    row, *attempts = await told(stage, retry, ticks=3, started=4.0, finished=5.0)  # its claim took 2 s to arrive
+    (ended,) = attempts or [row]
+    assert ended["finished_at"] <= await stage.now()
+    assert ended["finished_at"] - ended["started_at"] == timedelta(seconds=1)
+    assert timedelta(seconds=2) <= row["started_at"] - row["claimed_at"] < timedelta(seconds=4)
+    assert timedelta(milliseconds=row["lateness_ms"]) == row["started_at"] - row["due"]
+
+
+async def test_no_attempt_is_told_to_begin_before_its_claim(stage: Stage) -> None:
+    # The server's clock was set back by a minute.
+    (row,) = await told(stage, Retry(limit=0), ticks=0, started=0.001, finished=60.0)
+    assert row["started_at"] == row["claimed_at"] <= row["finished_at"] <= await stage.now()
+    assert row["duration_ms"] == 59_999

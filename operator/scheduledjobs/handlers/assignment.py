@@ -87,7 +87,8 @@ class Assignment:
         return {"id": self.id, "fire_time": self.fire_time, "claim_no": self.claim_no}
 
     def at(self, monotonic_second: float) -> datetime:
-        """Return a moment of this process in the database's time, never earlier than it was."""
+        """Return a moment of this process in the database's time, never earlier than it was; at most as much later as
+        the claim took."""
         return self.claimed_at + timedelta(seconds=monotonic_second - self.received_at)
 
 

@@ -1,9 +1,13 @@
 -- Write how attempts ended. The claim guards it: a row that was taken from this replica is left as it is. One with a
 -- wait for another attempt goes back to PENDING, unless its job is gone or it was asked to stop; one that failed since
 -- it was asked to stop is cancelled.
+-- A replica counts from its claim as if that had arrived the moment it was sent, so that nothing is told to begin early;
+-- what the claim took is too much at either end. An attempt that is told here ended before: what is later than now is
+-- taken off, down to the claim, or the next run of the job, which may begin at once, would begin before this one ends.
 WITH ended AS MATERIALIZED (
     SELECT
         r.*,
+        greatest(r.finished_at - scheduler_now()::timestamptz(3), interval '0') AS ahead,
         r.retry_seconds IS NOT NULL AND NOT r.abandoned AND NOT EXISTS (
             SELECT FROM job_definition AS j WHERE j.id = r.job_id AND j.state = 'DELETED'
         ) AS may_retry
@@ -22,13 +26,15 @@ SET state = CASE WHEN r.may_retry AND e.cancel_reason IS NULL THEN 'PENDING'
         THEN scheduler_now() + make_interval(secs => r.retry_seconds) ELSE e.visible_at END,
     start_before = CASE WHEN r.may_retry AND e.cancel_reason IS NULL THEN NULL ELSE e.start_before END,
     claimed_by = CASE WHEN r.may_retry AND e.cancel_reason IS NULL THEN NULL ELSE e.claimed_by END,
-    finished_at = CASE WHEN r.may_retry AND e.cancel_reason IS NULL THEN NULL ELSE r.finished_at END,
+    finished_at = CASE WHEN r.may_retry AND e.cancel_reason IS NULL
+        THEN NULL ELSE greatest(r.finished_at - r.ahead, e.claimed_at) END,
     message = r.message,
     result = r.result,
-    started_at = r.started_at,
+    started_at = greatest(r.started_at - r.ahead, least(r.started_at, e.claimed_at)),
     duration_ms = r.duration_ms,
     lateness_ms = CASE WHEN e.run_key = '' AND e.attempt = 1
-        THEN extract(epoch FROM r.started_at - coalesce(e.due_at, e.fire_time)) * 1000 ELSE e.lateness_ms END,
+        THEN extract(epoch FROM greatest(r.started_at - r.ahead, least(r.started_at, e.claimed_at))
+            - coalesce(e.due_at, e.fire_time)) * 1000 ELSE e.lateness_ms END,
     abandoned = r.abandoned
 FROM ended AS r
 -- CASE, or it might be read by the index of what a replica owns: each row that it ran since the last VACUUM is there.
