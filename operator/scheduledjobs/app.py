@@ -50,7 +50,7 @@ from scheduledjobs.steps.stops import Stops
 from scheduledjobs.steps.tail import EVERY_SECONDS as TAIL_SECONDS
 from scheduledjobs.steps.tail import Tail
 from scheduledjobs.store.executions import CHANGED, ENDED, FREE, SPECS, STOP, WORK
-from scheduledjobs.store.leadership import Leader, claim_cluster
+from scheduledjobs.store.leadership import Leader, check_session, claim_cluster
 from scheduledjobs.store.listen import listen
 from scheduledjobs.store.migrate import check_schema, migrate
 from scheduledjobs.store.sessions import Sessions, connect, replica_sessions
@@ -184,6 +184,7 @@ class App:
 
     async def _claim_cluster(self, cluster: str) -> None:
         async with Sessions(self._url, "scheduledjobs start", size=1) as sessions, sessions.session() as conn:
+            await check_session(conn)
             await claim_cluster(conn, cluster)
 
     async def _until_answered(self, setting: str, ask: Any, *unavailable: type[Exception]) -> Any:

@@ -6,15 +6,18 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
+from shutil import rmtree
 
 import psycopg
 import pytest
-from dev.postgres import Postgres, major
+from dev.postgres import Postgres, major, new_folder, new_postgres
+from psycopg.rows import dict_row
 from tests.faults.proxy import Network, Way
 
-from scheduledjobs.errors import StoreBusy, StoreUnavailable
+from scheduledjobs.errors import StoreBusy, StoreError, StoreUnavailable
 from scheduledjobs.store import listen as listening
-from scheduledjobs.store.leadership import SEAT, TRANSACTION_TIMEOUT_SINCE, take_over
+from scheduledjobs.store.leadership import SEAT, TRANSACTION_TIMEOUT_SINCE, check_session, take_over
+from scheduledjobs.store.ledger import snapshot
 from scheduledjobs.store.listen import LISTENING, listen
 from scheduledjobs.store.sessions import Connection, Sessions, connect, replica_sessions
 from scheduledjobs.web.sessions import web_sessions
@@ -246,3 +249,58 @@ async def test_a_connection_that_was_severed_after_its_answer_came_is_not_lent_a
             conn.sever()
         async with sessions.session() as conn:
             await conn.execute("SELECT 1")
+
+
+async def test_a_connection_to_a_server_that_takes_no_writes_is_given_up(database: str) -> None:
+    async with Sessions(database, "test", size=1) as sessions:
+        async with sessions.session() as conn:
+            await conn.execute("SET default_transaction_read_only = on")  # as a provider does whose disk is full
+            pid = conn.info.backend_pid
+        with pytest.raises(StoreUnavailable, match="read-only transaction"):
+            async with sessions.session() as conn:
+                await conn.execute("UPDATE leadership SET term = term")
+        async with sessions.session() as conn:
+            assert conn.info.backend_pid != pid
+            await conn.execute("UPDATE leadership SET term = term")
+
+
+@pytest.fixture
+def standby() -> Iterator[Postgres]:
+    """A server that was the primary, and came back as a standby."""
+    folder = new_folder("scheduledjobs-standby-")
+    server = new_postgres(folder / "server")
+    server.settings = {**server.settings, "wal_level": "replica"}
+    try:
+        server.start()
+        server.stop()
+        (server.folder / "data" / "standby.signal").touch()
+        server.start()
+        yield server
+    finally:
+        server.stop()
+        rmtree(folder, ignore_errors=True)
+
+
+async def test_a_standby_is_no_database_until_it_is_promoted(standby: Postgres) -> None:
+    async with Sessions(standby.url, "test", size=1) as sessions:
+        with pytest.raises(StoreUnavailable, match="hot standby"):
+            async with sessions.session():
+                pass
+        with pytest.raises(StoreUnavailable, match="hot standby"):
+            async with connect(standby.url, "test"):
+                pass
+        async with snapshot(standby.url) as conn:
+            row = await (await conn.execute("SELECT pg_is_in_recovery() AS yes")).fetchone()
+            assert row == (True,)
+        with psycopg.connect(standby.url, autocommit=True) as conn:
+            conn.execute("SELECT pg_promote()")
+        async with sessions.session() as conn:
+            await conn.execute("CREATE TABLE it_writes (n integer)")
+
+
+async def test_a_pooler_that_drops_what_a_session_asks_for_is_no_way_to_the_database(database: str) -> None:
+    async with connect(database, "test") as conn:
+        await check_session(conn)
+    async with await Connection.connect(database, autocommit=True, row_factory=dict_row) as dropped:
+        with pytest.raises(StoreError, match="a pooler"):
+            await check_session(dropped)

@@ -80,6 +80,16 @@ async def claim_cluster(conn: Connection, cluster: str) -> None:
         raise StoreError(f"this database belongs to the cluster {other}, not to {cluster}: use a database of its own")
 
 
+async def check_session(conn: Connection) -> None:
+    """Raise `StoreError` if the server has not been told what its sessions are opened with.
+
+    A pooler may have dropped it, and with it all limits: how long a lock is waited for, how long a transaction idles.
+    """
+    row = await fetch_one(conn, "check_session")
+    if row is None or row["source"] != "client":
+        raise StoreError("a pooler before the database drops what sessions ask for in `options`: connect without it")
+
+
 async def server_version(conn: Connection) -> int:
     """Return the server's version as a number: 170004 for 17.4."""
     row = await fetch_one(conn, "server_version")

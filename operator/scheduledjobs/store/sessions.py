@@ -81,6 +81,9 @@ BUSY = (errors.LockNotAvailable, errors.QueryCanceled, errors.DeadlockDetected, 
 ENDED = (errors.TransactionTimeout, errors.IdleInTransactionSessionTimeout, errors.IdleSessionTimeout)
 """The server ended the session; the driver calls these internal errors."""
 
+READ_ONLY = errors.ReadOnlySqlTransaction
+"""The server takes no writes: it is a standby now, or its provider has closed it. The driver calls it internal."""
+
 
 def options(**settings: str) -> str:
     """Return libpq's `options` for server settings of one session: `options(lock_timeout="2s")`."""
@@ -95,7 +98,7 @@ async def our_errors() -> AsyncIterator[None]:
         yield
     except BUSY as error:
         raise StoreBusy(first_line(error)) from error
-    except (psycopg.OperationalError, psycopg.InterfaceError, *ENDED, OSError) as error:
+    except (psycopg.OperationalError, psycopg.InterfaceError, READ_ONLY, *ENDED, OSError) as error:
         raise StoreUnavailable(first_line(error)) from error
     except psycopg.Error as error:
         raise StoreError(first_line(error)) from error
@@ -156,17 +159,23 @@ async def settle(conn: Connection) -> None:
             await pipeline.sync()
 
 
-async def _open(url: str, application_name: str, options: str) -> Connection:
-    return await Connection.connect(
-        url, autocommit=True, application_name=application_name, options=options, **KEEPALIVE
-    )
+async def _open(url: str, application_name: str, options: str, *, is_primary: bool) -> Connection:
+    """After a fail-over the address may lead to the old primary for a while: as a standby it answers what only reads,
+    so an election would call it a database, and whoever had connected to it would stay there for good."""
+    attrs = {"target_session_attrs": "primary"} if is_primary else {}
+    said = {"application_name": application_name, "options": options, **attrs, **KEEPALIVE}
+    return await Connection.connect(url, autocommit=True, **said)
 
 
 @asynccontextmanager
 async def connect(url: str, application_name: str, **settings: str) -> AsyncIterator[Connection]:
-    """Open one connection of its own in autocommit; the block's driver errors come out as ours."""
+    """Open one connection of its own in autocommit; the block's driver errors come out as ours.
+
+    Only to a primary; one that is to be read only may be to a standby, if the address leads to one.
+    """
+    is_primary = settings.get("default_transaction_read_only") != "on"
     async with our_errors():
-        conn = await _open(url, application_name, options(**settings))
+        conn = await _open(url, application_name, options(**settings), is_primary=is_primary)
         try:
             yield conn
         finally:
@@ -248,6 +257,9 @@ class Sessions:
             conn.patience = patience or self._patience
             try:
                 yield conn
+            except READ_ONLY:
+                conn.sever()  # the next one finds the server that the address leads to by then
+                raise
             finally:
                 await self._take_back(conn)
 
@@ -278,7 +290,7 @@ class Sessions:
     async def _lend(self) -> Connection:
         if not self._is_open:
             raise StoreUnavailable(f"the sessions {self._name} are closed")
-        conn = self._idle.pop() if self._idle else await _open(self._url, self._name, self._options)
+        conn = self._idle.pop() if self._idle else await _open(self._url, self._name, self._options, is_primary=True)
         self._lent.add(conn)
         if self._look is None:
             self._look = asyncio.get_running_loop().call_later(LOOK_SECONDS, self._watch)

@@ -1,0 +1,2 @@
+-- Where one of the settings comes from that every session asks for when it connects.
+SELECT source FROM pg_settings WHERE name = 'default_transaction_isolation'
