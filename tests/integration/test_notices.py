@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID, uuid4
@@ -12,7 +14,7 @@ from tests.integration.conftest import Stage, resource
 from tests.integration.plans import rows_read, tables_read_whole
 
 from scheduledjobs.core.notices import Kind, Recipients, read_rules, read_webhooks
-from scheduledjobs.errors import TermLost
+from scheduledjobs.errors import StoreError, StoreUnavailable, TermLost
 from scheduledjobs.steps.clock import Clock
 from scheduledjobs.steps.notice import Notice
 from scheduledjobs.steps.prune import Prune
@@ -50,6 +52,8 @@ class Watched:
         self.now = 1000.0
         self.told: list[str] = []
         self.trusted = True
+        self.refused: frozenset[str] = frozenset()
+        """What the database refuses: reads, writes."""
         self.leader: Leader | None = None
         self.notice = Notice(self, to, self.told.append, lambda: self.now)  # type: ignore[arg-type]
 
@@ -58,11 +62,17 @@ class Watched:
 
     def session(self) -> Any:
         assert self.leader is not None
+        if "reads" in self.refused:
+            raise StoreUnavailable("the database is away")
         return self.leader.session()
 
-    def write(self) -> Any:
+    @asynccontextmanager
+    async def write(self) -> AsyncIterator[Connection]:
         assert self.leader is not None
-        return self.leader.write()
+        async with self.leader.write() as conn:
+            if "writes" in self.refused:
+                await conn.execute("SET TRANSACTION READ ONLY")
+            yield conn
 
     async def look(self, seconds: float = 5.0, times: int = 1) -> None:
         """Look after so many seconds, of the leader's and of the database's; after five a look is a wide one."""
@@ -413,6 +423,36 @@ async def test_an_outage_of_the_api_server_is_read_once_when_it_is_over(
     await watched.look()
     assert max(spans) > timedelta(seconds=120)
     assert [kind for kind, _ in kinds(stage)] == ["failure"]
+
+
+@pytest.mark.parametrize("refused", [{"writes"}, {"reads", "writes"}], ids=["writes", "everything"])
+async def test_a_completion_is_noticed_that_is_written_after_an_outage_of_the_database(
+    stage: Stage, refused: set[str]
+) -> None:
+    await job(stage)
+    replica = await stage.replica()
+    stage.tick(seconds=1)
+    await stage.fire()
+    (claimed,) = await stage.claim(replica)
+    watched = await watching(stage)
+    await watched.look(4, times=10)
+    ended = await stage.now()  # its replica was cut off a little earlier than the leader
+    await watched.look(1, times=4)
+    watched.refused = frozenset(refused)
+    for _ in range(60):
+        with suppress(StoreError):
+            await watched.look(1)
+    watched.refused = frozenset()
+    await watched.look(1, times=12)
+    await stage.complete(replica, claimed, "FAILED")
+    stage.rows(f"UPDATE job_execution_log SET finished_at = '{ended.isoformat()}' WHERE state = 'FAILED' RETURNING id")
+    await watched.look(1, times=6)
+    assert [kind for kind, _ in kinds(stage)] == ["failure"]
+    await run(stage, "SUCCEEDED")
+    await watched.look(1, times=40)
+    assert [kind for kind, _ in kinds(stage)] == ["failure", "recovery"]
+    (cursor,) = stage.rows("SELECT since FROM notice_cursor")
+    assert await stage.now() - cursor["since"] < timedelta(seconds=40), "it goes on once there is no outage"
 
 
 async def test_a_completion_is_noticed_that_was_written_after_the_leader_of_its_end_was_gone(stage: Stage) -> None:

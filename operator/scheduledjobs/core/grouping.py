@@ -47,13 +47,17 @@ class Looks:
     """From when on ended rows are to be looked at: (monotonic seconds, database time) of the looks of the last `LATE`.
 
     A completion may be written after its end by up to `LATE` of a trusted leader's looking. So rows are read again
-    from where the looks were `LATE` ago; while the leader is not trusted nobody is declared dead: it stands still.
+    from where the looks were `LATE` ago. That stands still while the leader is not trusted, for nobody is declared dead
+    then; and over an outage of the database, or of writes to it, for nobody can write a completion then.
     """
 
     made: tuple[tuple[float, datetime], ...]
 
     def after(self, position: datetime, now: float, *, is_trusted: bool) -> Looks:
-        """Return the looks with one more, which has seen all that had ended at `position`."""
+        """Return the looks with one more, which has seen all that had ended at `position`.
+
+        `is_trusted` is for the time since the look before: the leader was, and nothing that it read or wrote failed.
+        """
         if not is_trusted:
             return Looks(((now, self.since), (now, position)))
         made = (*self.made, (now, position))

@@ -22,6 +22,7 @@ from scheduledjobs.core.grouping import LOOK_BACK, Looks
 from scheduledjobs.core.notice_forms import plain
 from scheduledjobs.core.notices import Kind, Recipients, kind_of
 from scheduledjobs.core.reasons import State
+from scheduledjobs.errors import StoreError
 from scheduledjobs.store.jobs import database_now
 from scheduledjobs.store.leadership import Leader
 from scheduledjobs.store.notices import (
@@ -96,27 +97,42 @@ class Notice:
         self._wide_at = float("-inf")
         self._waiting: Counter[str] = Counter()
         self._is_failing_anew = False
+        self._is_refused = False
+        """The database could not be read or written the last time: nor could a replica write what ended."""
 
     async def step(self) -> float | None:
         """Look once; return 0 if there is more than one pass takes."""
+        try:
+            look = await self._go_on()
+        except StoreError:
+            self._is_refused = True
+            raise
+        if look is None:
+            return 0.0
+        if look.is_wide:
+            await self._find_long_runs()
+        return None
+
+    async def _go_on(self) -> Look | None:
+        """Read on; return the look that came to its end with it, None if there is more of it."""
         began_at = self._monotonic()
         looks = self._looks = self._looks or await self._begin(began_at)
         look = self._look or await self._new_look(looks, began_at)
         self._look = await self._read(look)
         if self._look is not None:
-            return 0.0
+            return None
         if self._is_failing_anew and not look.is_second:  # their first success may have been read past
             self._look = replace(look, after=FIRST, is_second=True)
-            return 0.0
+            return None
         self._is_failing_anew = False
-        looks = self._looks = looks.after(look.now, look.began_at, is_trusted=self._leader.is_trusted())
+        is_trusted = self._leader.is_trusted() and not self._is_refused
+        looks = looks.after(look.now, look.began_at, is_trusted=is_trusted)
         if look.is_wide:
             await self._settle_awaited()
-            await self._find_long_runs()
             async with self._leader.write() as conn:
                 await write_notice_cursor(conn, looks.since)
-            self._wide_at = look.began_at
-        return None
+        self._looks, self._is_refused = looks, False  # not before: where this is refused, so are completions
+        return look
 
     async def _begin(self, now: float) -> Looks:
         """Go on where the leader before came to; where nobody ever was, from now."""
@@ -130,6 +146,8 @@ class Notice:
         # While nobody is declared dead the place to go back to stands still: to read from there again and again would
         # cost ever more. It is read from once the leader is trusted again.
         is_wide = self._leader.is_trusted() and began_at - self._wide_at >= WIDE_SECONDS
+        if is_wide:
+            self._wide_at = began_at  # also where it fails: while that goes on, each reads more than the one before it
         async with self._leader.session() as conn:
             now = await database_now(conn)
         since = min(now, looks.since if is_wide else looks.newest) - LOOK_BACK
