@@ -12,9 +12,13 @@ import psycopg
 import pytest
 from tests.integration.conftest import Stage, resource
 from tests.integration.plans import rows_read, tables_read_whole
+from tests.integration.test_complete import IMPATIENT, ONCE_MORE, Bench, assignment, ending, locked
 
 from scheduledjobs.core.notices import Kind, Recipients, read_rules, read_webhooks
+from scheduledjobs.core.reasons import Reason, State
+from scheduledjobs.core.spec import Retry
 from scheduledjobs.errors import StoreError, StoreUnavailable, TermLost
+from scheduledjobs.handlers.assignment import Assignment
 from scheduledjobs.steps.clock import Clock
 from scheduledjobs.steps.notice import Notice
 from scheduledjobs.steps.prune import Prune
@@ -25,6 +29,7 @@ from scheduledjobs.store.notices import (
     count_notices,
     find_noticeable,
     fold_notices,
+    insert_awaited,
     load_notices,
     look_at_notices,
     seal_notices,
@@ -453,6 +458,90 @@ async def test_a_completion_is_noticed_that_is_written_after_an_outage_of_the_da
     assert [kind for kind, _ in kinds(stage)] == ["failure", "recovery"]
     (cursor,) = stage.rows("SELECT since FROM notice_cursor")
     assert await stage.now() - cursor["since"] < timedelta(seconds=40), "it goes on once there is no outage"
+
+
+@asynccontextmanager
+async def writing(stage: Stage, retry: Retry) -> AsyncIterator[tuple[Bench, Assignment]]:
+    """Whoever writes how an attempt ended that has been claimed, a second ago."""
+    replica = await stage.replica()
+    stage.tick(seconds=1)
+    await stage.fire()
+    claimed, *_ = await stage.claim(replica)
+    stage.tick(seconds=1)
+    async with Sessions(stage.url, "test", size=1, **IMPATIENT, **stage.clock_setting) as sessions:
+        bench = Bench(sessions)
+        bench.complete.replica = replica
+        yield bench, assignment(claimed, replica, retry)
+
+
+@pytest.mark.parametrize("abandoned", [False, True])
+async def test_a_failure_is_noticed_that_a_lock_kept_from_being_written(stage: Stage, *, abandoned: bool) -> None:
+    await job(stage, concurrencyPolicy="Allow")
+    watched = await watching(stage)
+    async with writing(stage, Retry()) as (bench, of):
+        state, reason = State.TIMED_OUT if abandoned else State.FAILED, Reason.ERROR
+        with locked(stage, of):
+            bench.complete.add([ending(of, state, reason=reason, abandoned=abandoned)])
+            await bench.write()
+            await watched.look(times=12)
+            bench.now += 60
+        await bench.write()
+    assert state in [row["state"] for row in stage.rows()]
+    await watched.look(times=3)
+    assert (kinds(stage), watched.told) == ([("failure", "Error")], ["ops"])
+    assert stage.rows(AWAITED) == [{"awaited": {}}]
+    await run(stage, "SUCCEEDED")
+    await watched.look()
+    assert [kind for kind, _ in kinds(stage)] == ["failure", "recovery"]
+
+
+@pytest.mark.parametrize(
+    ("state", "retry", "seconds", "awaited"),
+    [
+        (State.FAILED, Retry(), 5, 0),
+        (State.FAILED, Retry(), 20, 1),
+        (State.FAILED, ONCE_MORE, 20, 0),
+        (State.SUCCEEDED, Retry(), 20, 0),
+    ],
+    ids=["at once", "late", "retried", "succeeded"],
+)
+async def test_only_a_failure_that_is_written_late_is_told_the_leader_by_its_replica(
+    stage: Stage, state: State, retry: Retry, seconds: float, awaited: int
+) -> None:
+    await job(stage)
+    await watching(stage)
+    async with writing(stage, retry) as (bench, of):
+        bench.complete.add([ending(of, state, reason=Reason.ERROR)])
+        bench.now += seconds
+        await bench.write()
+    assert [len(row["awaited"]) for row in stage.rows(AWAITED)] == [awaited]
+
+
+async def test_a_late_failure_is_written_where_nobody_is_told_of_any(stage: Stage) -> None:
+    await job(stage)
+    async with writing(stage, Retry()) as (bench, of):
+        bench.complete.add([ending(of, State.FAILED, reason=Reason.ERROR)])
+        bench.now += 60
+        await bench.write()
+    assert "FAILED" in [row["state"] for row in stage.rows()]
+    assert stage.rows(AWAITED) == []
+
+
+async def test_what_was_written_late_is_noticed_so_many_at_a_time(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await job(stage)
+    await fail_many(stage, 5)
+    stage.tick(minutes=10)
+    watched = await watching(stage)
+    monkeypatch.setattr("scheduledjobs.steps.notice.PAGE", 2)
+    async with connect(stage.url, "test") as conn:
+        await insert_awaited(conn, {row["id"]: row["fire_time"] for row in stage.rows()})
+    told = []
+    for _ in range(4):
+        await watched.look()
+        told.append(count(stage))
+    assert told == [2, 4, 5, 5]
 
 
 async def test_a_completion_is_noticed_that_was_written_after_the_leader_of_its_end_was_gone(stage: Stage) -> None:

@@ -18,8 +18,12 @@ LONGEST_BACKOFF = timedelta(minutes=5)
 LONGEST_ASKED = timedelta(minutes=10)
 GIVE_UP_AFTER = timedelta(hours=24)
 LATE = timedelta(seconds=30)
-"""How long after its end a completion can be written while a trusted leader looks on: a replica that cannot reach the
+"""How long after its end a completion is looked for while a trusted leader looks on: a replica that cannot reach the
 database is dead after ten seconds of that, and its claims are taken from it."""
+
+AWAITED_AFTER = LATE / 2
+"""How long after its end a failure may be written that looks alone are to find; the rest is for writing it. One that is
+written later is awaited by its id: somebody may have locked its row for hours, while all else goes on."""
 
 LOOK_BACK = timedelta(seconds=2)
 """How far each look goes back before the one before it: longer than a COMMIT takes to become visible."""
@@ -46,7 +50,7 @@ def retry_in(attempts: int, asked: timedelta | None) -> timedelta:
 class Looks:
     """From when on ended rows are to be looked at: (monotonic seconds, database time) of the looks of the last `LATE`.
 
-    A completion may be written after its end by up to `LATE` of a trusted leader's looking. So rows are read again
+    A completion is looked for up to `LATE` of a trusted leader's looking after its end. So rows are read again
     from where the looks were `LATE` ago. That stands still while the leader is not trusted, for nobody is declared dead
     then; and over an outage of the database, or of writes to it, for nobody can write a completion then.
     """

@@ -3,6 +3,7 @@
 One writer: while a batch is on its way the next one gathers, so batches are small when the replica is idle and large
 when it is busy, without a timer. What cannot be written is kept and tried again; the claim number decides whether it
 still counts. One whose row somebody else has locked waits aside, and holds its slot; the others do not wait for it.
+A failure that is written long after its end is noted as well, since whoever notices failures looks for recent ends.
 """
 
 from __future__ import annotations
@@ -20,7 +21,8 @@ import orjson
 import structlog
 
 from scheduledjobs.core.backoff import next_attempt_in
-from scheduledjobs.core.reasons import Reason, State
+from scheduledjobs.core.grouping import AWAITED_AFTER
+from scheduledjobs.core.reasons import FAILURE_STATES, Reason, State
 from scheduledjobs.core.result import plain
 from scheduledjobs.errors import StoreBusy, StoreUnavailable
 from scheduledjobs.handlers.assignment import Assignment, Ending, Key
@@ -33,7 +35,8 @@ from scheduledjobs.store.executions import (
     insert_outputs,
     return_abandoned,
 )
-from scheduledjobs.store.sessions import Sessions
+from scheduledjobs.store.notices import insert_awaited
+from scheduledjobs.store.sessions import Connection, Sessions
 
 log = structlog.get_logger(__name__)
 
@@ -164,7 +167,8 @@ class Complete:
             over = await self._hand_over(replica, handed)
             return {**over, **(await self._complete(replica, endings) if endings else {})}
         rows = [_row(ending, self._retry_seconds(ending)) for ending in endings]
-        if not any(
+        late = [ending for ending in endings if ending.state in FAILURE_STATES and self._is_late(ending)]
+        if not late and not any(
             ending.output or row["retry_seconds"] is not None for ending, row in zip(endings, rows, strict=True)
         ):
             async with self._sessions.session() as conn:
@@ -177,7 +181,12 @@ class Complete:
             followed = [_attempt(replica, e) for e in endings if written.get(e.assignment.id) == State.PENDING]
             if followed:
                 await insert_attempts(conn, followed)
+            await _await_late(conn, late, written)
         return written
+
+    def _is_late(self, ending: Ending) -> bool:
+        """Whether it ended so long ago that who looks for what has ended may be past it."""
+        return ending.assignment.at(self._monotonic()) - ending.finished_at > AWAITED_AFTER
 
     async def _hand_over(self, replica: UUID, endings: Sequence[Ending]) -> dict[int, str]:
         """Together with what they have logged: whoever claims them next reads that, and goes on after it."""
@@ -262,6 +271,14 @@ class Complete:
     def _returned_row(self, assignment: Assignment) -> dict[str, Any]:
         _, waits = self._waiting.get(assignment.key, (None, None))
         return {**assignment.guard, "job_id": assignment.job_id, "retry_seconds": waits}
+
+
+async def _await_late(conn: Connection, late: Sequence[Ending], written: Mapping[int, str]) -> None:
+    """Note those of these that are failures now; last of all, for every replica writes to the same row."""
+    fire_times = {one.assignment.id: one.assignment.fire_time for one in late}
+    failed = {id_: at for id_, at in fire_times.items() if written.get(id_) in FAILURE_STATES}
+    if failed:
+        await insert_awaited(conn, failed)
 
 
 def _attempt(replica: UUID, ending: Ending) -> dict[str, Any]:

@@ -2,8 +2,9 @@
 
 It reads what has ended, whoever wrote it, so that nothing is added to a completion. Each look begins a little before
 where the last one came to, and every few seconds one goes back as far as a completion may have been written late
-(`Looks`); what was noticed before is known by its key. How far all was noticed is kept in the database, and the next
-leader goes on from there: a notice is neither lost nor written twice.
+(`Looks`); what was noticed before is known by its key. A failure that is written later still is noted by its replica
+(`settle_awaited`). How far all was noticed is kept in the database, and the next leader goes on from there: a notice is
+neither lost nor written twice.
 """
 
 from __future__ import annotations
@@ -202,13 +203,15 @@ class Notice:
         found.notices += _notices(kind, row, row["finished_at"], told)
 
     async def _settle_awaited(self) -> None:
-        """Notice the ends that a retry was to follow, and none does: it was called off, or could not be any more.
+        """Notice the ends that a retry was to follow, and none does: it was called off, or could not be any more; and
+        those that were written late.
 
-        A look cannot find them, since their `finished_at` is long past by then.
+        A look cannot find them, since their `finished_at` is long past by then. Of many the others wait for the next
+        wide look.
         """
         found = Found()
         async with self._leader.write() as conn:  # one transaction: they are forgotten only if they are noticed
-            for row in await settle_awaited(conn):
+            for row in await settle_awaited(conn, PAGE):
                 self._take(found, row)
             new = await insert_notices(conn, found.notices)
             if found.failing:

@@ -37,14 +37,15 @@ async def fold_notices(conn: Connection, webhook: str, most: int) -> int:
 
 
 async def insert_awaited(conn: Connection, fire_times: Mapping[int, datetime]) -> int:
-    """Note executions, by id, whose code runs on past their end: they are noticed only if no attempt follows."""
+    """Note executions, by id, that no look may find: their code runs on past their end, and they are noticed only if no
+    attempt follows, or their end is written late. Return 0 if they were noted, or nobody is told of anything."""
     texts = {str(id_): at.isoformat() for id_, at in fire_times.items()}
     return await execute(conn, "insert_awaited", fire_times=json.dumps(texts))
 
 
-async def settle_awaited(conn: Connection) -> list[Row]:
-    """Forget those of which that is known by now; return the rows that no attempt follows."""
-    return await fetch_all(conn, "settle_awaited")
+async def settle_awaited(conn: Connection, most: int) -> list[Row]:
+    """Forget up to `most` of which that is known by now; return the rows that no attempt follows."""
+    return await fetch_all(conn, "settle_awaited", most=most)
 
 
 async def upsert_failing(conn: Connection, jobs: Mapping[UUID, datetime]) -> int:
