@@ -46,6 +46,25 @@ def test_a_job_whose_pause_ended_unseen_is_decided_by_the_suspension_after_it(wo
     state.teardown()
 
 
+@pytest.mark.parametrize("kind", ["once", "every 10 s", "rate", "delay"])
+def test_a_job_that_is_suspended_before_the_jitter_of_a_moment_is_over_is_as_its_book_says(
+    world: World, kind: str
+) -> None:
+    """Steps of whole seconds seldom come between the two, so the machine finds little of it."""
+    state = type("Machine", (LedgerMachine,), {"world": world})()
+    rules = Rules("FireOnce", 5, timedelta(days=1), timedelta(seconds=3))
+    state.begin(datetime(2027, 3, 10, 10, 17, 23, 400000, UTC), kind, "Forbid", rules, retries=False)
+    ((job,), now) = world.run(world.rows("SELECT * FROM job_definition")), world.run(world.now())
+    between = job["next_fire_at"] + (job["next_due_at"] - job["next_fire_at"]) / 2
+    world.run(world.tick(between - now))
+    state.suspend_or_resume(suspend=True)
+    state.fire(10)
+    state.sweep()
+    state.suspend_or_resume(suspend=False)
+    state.fire(31)
+    state.teardown()
+
+
 @pytest.mark.timeout(300 + 2 * RUNS)
 def test_every_due_moment_has_exactly_one_row_whatever_is_done(
     world: World, capsys: Any, monkeypatch: pytest.MonkeyPatch

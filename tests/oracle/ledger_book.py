@@ -49,10 +49,10 @@ class Suspension:
     ends: datetime | None = None
     until: datetime | None = None
 
-    def holds(self, moment: datetime) -> bool | None:
-        """Whether a moment lies in it; None: too near to its beginning to say."""
+    def holds(self, moment: datetime, jitter: timedelta) -> bool | None:
+        """Whether a moment lies in it, or comes before it and is due in it; None: too near to its beginning to say."""
         end = min((at for at in (self.ends, self.until) if at is not None), default=None)
-        if moment < self.before or (end is not None and moment >= end):
+        if moment < self.before - jitter or (end is not None and moment >= end):
             return False
         return True if moment >= self.after else None
 
@@ -143,6 +143,8 @@ class Book:
         self._hold(look, change, was_suspended=was_suspended)
         if stretch_at is not None:
             self._must_be_decided(look.before - TICK, self.stretches[:-1])
+        elif suspends and was_once:
+            self._must_be_decided(look.before - self.terms.rules.jitter - TICK)
         elif suspends or (resumes and not was_once):
             self._must_be_decided(look.before - TICK)
 
@@ -323,6 +325,8 @@ class Book:
         for moment, row in became.items():
             is_suspended = (row["state"], row["reason"]) == ("SKIPPED", "Suspended")
             assert inside[moment] is None or inside[moment] == is_suspended, (moment, row, self.suspensions)
+            runs = change == "Suspended" and row["state"] == "PENDING"
+            assert not runs or (row["due_at"] or moment) < look.after, ("runs in a suspension", row, look.after)
         active = [moment for moment in became if inside[moment] is False]
         assert self.rules is not None
         if None in inside.values() or not is_sharp(active, self.rules, look.before, look.after):
@@ -343,7 +347,8 @@ class Book:
         """Whether a moment is one that a suspension skips; None: too near to its beginning to say."""
         if self._is_a_once(moment):
             return False
-        found = [suspension.holds(moment) for suspension in self.suspensions]
+        assert self.rules is not None
+        found = [suspension.holds(moment, self.rules.jitter) for suspension in self.suspensions]
         return True if True in found else None if None in found else False
 
     def _is_a_once(self, moment: datetime) -> bool:

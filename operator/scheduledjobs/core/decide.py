@@ -6,7 +6,8 @@ The rules in their order (design: deciding moments):
 2. A one-shot whose moment lies before its own creation is MISSED/InThePast.
 3. A moment later than startingDeadline is MISSED/StartingDeadlineExceeded.
 4. While a change is settled, moments later than the grace are MISSED with the change as reason; a delete fires none,
-   nor does the restoring of a backup.
+   nor does the restoring of a backup. What a suspension finds not due yet, because of its jitter, is SKIPPED/Suspended
+   as what comes in it: no moment fires while its job is suspended.
 5. All late by at most the grace: each fires, in order.
 6. Else the misfire policy: FireOnce runs the newest, told what it stands for, the others are MISSED/Coalesced; FireAll
    runs the newest `limit` one after the other, older ones are MISSED/OverLimit; Skip runs those within the grace, the
@@ -122,13 +123,26 @@ def settle(
 
     `before` is when the change takes effect (exclusive): from then on moments are another version's. `change` is
     Edited, Suspended or Deleted. Of those that fire, the oldest `most`; the decision's next_fire_at lies before the
-    change then, which has to wait.
+    change then, which has to wait. A suspension skips the one whose jitter is not over.
     """
     first = job.next_fire_at
     if first is None or first >= before:
         return None
     newest = _last_of(job, keep_from, _newest(job, first, before - TICK), now, most, change)
-    return _decided(job, keep_from, newest, now, change)
+    decision = _decided(job, keep_from, newest, now, change)
+    if change is not Reason.SUSPENDED or not job.jitter:
+        return decision
+    return replace(decision, executions=tuple(_suspended(row, before) for row in decision.executions))
+
+
+def _suspended(row: NewExecution, at: datetime) -> NewExecution:
+    """Return the row, closed if its run would be due at a suspension or later; no range row, as its message is its
+    own."""
+    if row.due_at is None or row.due_at < at:
+        return row
+    due_at = row.due_at.isoformat(timespec="milliseconds")
+    message = f"the job was suspended before this moment was due: with its jitter that was {due_at}"
+    return NewExecution(row.fire_time, State.SKIPPED, Reason.SUSPENDED, message=message)
 
 
 def close(job: Job, keep_from: datetime, until: datetime, now: datetime) -> Decision | None:

@@ -134,16 +134,23 @@ def schedule_changed(old: Mapping[str, Any], new: Mapping[str, Any]) -> bool:
     return any(old.get(field) != new.get(field) for field in SCHEDULE_FIELDS)
 
 
-def change_of(row: Mapping[str, Any], resource: Resource, verdict: Verdict) -> Reason | None:
-    """Return why what is due must be settled before `row` becomes `resource`, or None if it need not."""
+def change_of(row: Mapping[str, Any], resource: Resource, verdict: Verdict, now: datetime) -> Reason | None:
+    """Return why what is due must be settled before `row` becomes `resource` at `now`, or None if it need not."""
     state = JobState(row["state"])
+    moved = schedule_changed(row["spec"], resource.spec)
     if verdict.state is JobState.SUSPENDED and state is JobState.ACTIVE:
-        return Reason.SUSPENDED
-    if schedule_changed(row["spec"], resource.spec):
+        return None if _waits_as_once(row, now) and not moved else Reason.SUSPENDED
+    if moved:
         return Reason.EDITED
     if row["schedule_kind"] == ScheduleKind.ONE_SHOT and state is JobState.SUSPENDED:
         return None  # it is due whenever the suspension ends
     return Reason.EDITED if state is not JobState.COMPLETED and state is not verdict.state else None
+
+
+def _waits_as_once(row: Mapping[str, Any], now: datetime) -> bool:
+    """True for a one-shot that is not due yet: a suspension leaves it to be due when it ends."""
+    is_once = row["schedule_kind"] == ScheduleKind.ONE_SHOT
+    return is_once and row["next_due_at"] is not None and bool(row["next_due_at"] >= now)
 
 
 def has_expired(row: Mapping[str, Any], now: datetime) -> bool:

@@ -118,7 +118,7 @@ class MirrorBatch:
         self._put[resource.meta.uid] = resource, verdict
         if row is None or row["state"] == JobState.DELETED:
             return
-        change = change_of(row, resource, verdict)
+        change = change_of(row, resource, verdict, self._now)
         if change is not None and has_expired(row, self._now):
             self._settle_expired(row)
         elif change is not None and not self._settle(row, change):
