@@ -63,7 +63,7 @@ async def test_while_one_types_nothing_is_written_and_the_moments_are_shown(stag
     answer = await post(app, "/ui/new", TYPED | {"do": "live"})
     assert (answer.status, writer.asked) == (200, [])
     assert "At 02:30" in text(answer)
-    assert "schedule: 30 2 * * *" in text(answer)
+    assert "schedule: &#39;30 2 * * *&#39;" in text(answer)
     assert len(answer.body) < 25_000
 
 

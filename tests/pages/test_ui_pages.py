@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import json
 import re
 import time
@@ -10,6 +11,7 @@ from typing import Any
 from urllib.parse import urlencode
 
 import pytest
+import yaml
 from tests.pages.asgi import Answer, call
 from tests.pages.ui_stub import job, run, site
 
@@ -117,6 +119,16 @@ async def test_a_double_click_on_run_now_asks_for_one_run_on_every_tab(tab: str)
         await post(app, f"{AT}/run-now", ("token", token[1]))
     assert [asked[-1] for asked in parts.writes.asked] == [token[1], token[1]]
     assert re.fullmatch("page-[0-9a-f]{12}", token[1])
+
+
+async def test_the_yaml_that_is_copied_says_what_the_job_says() -> None:
+    app, _ = site()
+    page = (await call(app, "GET", f"/ui/jobs/{HOSTILE.id}/yaml")).body.decode()
+    shown = re.search(r'<pre id="yaml"[^>]*>(.*?)</pre>', page, re.S)
+    assert shown is not None
+    text = html.unescape(shown[1])
+    assert yaml.safe_load(text)["metadata"] == {"name": HOSTILE.name, "namespace": HOSTILE.namespace}
+    assert "    account: '098765432109'\n" in text
 
 
 async def test_a_run_that_was_not_answered_for_is_asked_for_again_as_the_same() -> None:

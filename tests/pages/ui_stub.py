@@ -26,6 +26,7 @@ from scheduledjobs.web.site import build
 NOW = datetime(2026, 11, 24, 17, 30, tzinfo=UTC)
 SPACE = UUID("6d1d1b8e-3a51-4c61-9f6e-0b1b4c3f2a10")
 HOSTILE = "<script>alert(1)</script>\x00\x1b[31mred\x1b[0m \u202eevil"
+PAYLOAD = {"url": "https://x.example/<b>", "password": "•••"}
 OUTPUT = "\x1b[32mINFO\x1b[0m began\nrow 1 of 20 <b>bold</b>\n" + HOSTILE + "\n" + "a long line " * 40
 FOREVER = datetime(9999, 1, 1, tzinfo=UTC)
 NAMES = ["nightly-report", "sync-ledger", "rotate-keys", "send-digests", "import-rates", "prune-sessions"]
@@ -157,7 +158,7 @@ class Reads:
         ]
         return models.JobDetail(
             **one.model_dump(),
-            spec=spec | {"payload": {"url": "https://x.example/<b>", "password": "•••"}, "retry": {"limit": 2}},
+            spec=spec | {"payload": {**PAYLOAD, "account": "098765432109"}, "retry": {"limit": 2}},
             created_at=NOW - timedelta(days=30),
             updated_at=NOW - timedelta(days=2),
             next_fire_times=fires if one.state is JobState.ACTIVE else [],
@@ -228,7 +229,7 @@ class Reads:
             **run(
                 id, state, **({"started_at": due + timedelta(seconds=2)} if state is State.FAILED else {})
             ).model_dump(),
-            payload={"url": "https://x.example/<b>", "password": "•••"},
+            payload=PAYLOAD,
             has_own_payload=id % 1000 == 2,
             result={"rows": 12, "text": HOSTILE} if state is State.SUCCEEDED else None,
             attempts=[tried] if state is State.FAILED else [],

@@ -7,31 +7,11 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
-import yaml
-
 from scheduledjobs.core.resource import GROUP, KIND, VERSION
+from scheduledjobs.core.yaml_text import write_yaml
 from scheduledjobs.importing.imported import Difference, Imported, Note
 
 WIDTH = 118
-
-
-class _Dumper(yaml.SafeDumper):
-    """Lists indented under their key, texts of several lines as blocks, as people write them; no aliases."""
-
-    def increase_indent(self, flow: bool = False, indentless: bool = False) -> None:  # noqa: ARG002, FBT001
-        """Indent lists."""
-        super().increase_indent(flow, False)
-
-    def ignore_aliases(self, data: Any) -> bool:  # noqa: ARG002
-        """Write each value out."""
-        return True
-
-
-def _text(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
-    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style="|" if "\n" in text else None)
-
-
-_Dumper.add_representer(str, _text)
 
 
 def manifest(job: Imported) -> str:
@@ -45,7 +25,7 @@ def manifest(job: Imported) -> str:
     if job.labels:
         metadata["labels"] = dict(job.labels)
     body = {"apiVersion": f"{GROUP}/{VERSION}", "kind": KIND, "metadata": metadata, "spec": dict(job.spec)}
-    return head + yaml.dump(body, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=WIDTH)
+    return head + write_yaml(body, WIDTH)
 
 
 def _lines(note: Note) -> list[str]:

@@ -9,10 +9,9 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-import yaml
-
 from scheduledjobs.core.masking import MASK
 from scheduledjobs.core.resource import GROUP, KIND, VERSION
+from scheduledjobs.core.yaml_text import write_yaml
 from scheduledjobs.core.zone import load_zone
 from scheduledjobs.errors import SpecError
 from scheduledjobs.web.models import FieldError
@@ -130,8 +129,7 @@ def manifest(namespace: str, name: str, spec: Mapping[str, Any]) -> str:
         "metadata": {"name": name, "namespace": namespace},
         "spec": {field: spec[field] for field in ordered},
     }
-    text: str = yaml.safe_dump(found, sort_keys=False, allow_unicode=True, width=100)
-    return text
+    return write_yaml(found)
 
 
 def by_field(errors: Sequence[FieldError], names: Sequence[str]) -> tuple[dict[str, str], list[FieldError]]:

@@ -9,16 +9,16 @@ from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 from typing import Any
 
-import yaml
 from fastapi import APIRouter, Request
 from starlette.responses import Response
 
 from scheduledjobs.core.reasons import State, Trigger
-from scheduledjobs.core.resource import GROUP, KIND, VERSION
+from scheduledjobs.core.yaml_text import write_yaml
 from scheduledjobs.core.zone import load_zone
 from scheduledjobs.errors import SpecError
 from scheduledjobs.web.filters import ExecutionFilters, VersionFilters
 from scheduledjobs.web.problems import ProblemError
+from scheduledjobs.web.ui import forms
 from scheduledjobs.web.ui.jobs import asked
 from scheduledjobs.web.ui.page import Visit, conditional, new_token, visit
 from scheduledjobs.web.ui.render import render
@@ -102,7 +102,7 @@ async def versions(request: Request, seen: Visit) -> dict[str, Any]:
     filters = asked(VersionFilters, request, ("cursor",), limit=MOST_VERSIONS)
     job = await request.app.state.reads.job(seen.scope, job_id(request))
     found = await request.app.state.reads.versions(seen.scope, str(job.id), filters)
-    return {"job": job, "tab": "versions", "found": found, "cursor": filters.cursor or "", "as_yaml": as_yaml}
+    return {"job": job, "tab": "versions", "found": found, "cursor": filters.cursor or "", "as_yaml": write_yaml}
 
 
 @job_route(router, "/why")
@@ -141,13 +141,7 @@ def local_field(at: datetime, zone: str) -> str:
 async def manifest(request: Request, seen: Visit) -> dict[str, Any]:
     """Show the manifest of a job."""
     job = await request.app.state.reads.job(seen.scope, job_id(request))
-    made = {
-        "apiVersion": f"{GROUP}/{VERSION}",
-        "kind": KIND,
-        "metadata": {"name": job.name, "namespace": job.namespace},
-        "spec": job.spec,
-    }
-    return {"job": job, "tab": "yaml", "text": as_yaml(made)}
+    return {"job": job, "tab": "yaml", "text": forms.manifest(job.namespace, job.name, job.spec)}
 
 
 @job_route(router, "")
@@ -157,9 +151,3 @@ async def job(request: Request, seen: Visit) -> dict[str, Any]:
     found = await request.app.state.reads.job(seen.scope, job_id(request))
     drawn = await request.app.state.reads.charts(seen.scope, str(found.id))
     return {"job": found, "tab": "job", "drawn": drawn}
-
-
-def as_yaml(value: Any) -> str:
-    """Return a value as YAML, in the order of its fields."""
-    text: str = yaml.safe_dump(value, sort_keys=False, allow_unicode=True, width=100)
-    return text
