@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from datetime import timedelta
 from typing import Any, cast
 
 import pytest
@@ -138,6 +139,21 @@ async def test_a_namespace_that_is_watched_again_has_its_jobs_and_their_history_
     stage.tick(minutes=1)
     await stage.fire()
     assert ran(stage, "dropped") == [("CANCELLED", "JobDeleted"), ("PENDING", None)]
+
+
+async def test_a_fixed_rate_of_a_namespace_that_is_watched_again_keeps_its_grid(stage: Stage) -> None:
+    cluster = Cluster(job("kept", "a"), job("dropped", "b"))
+    await begin_term(stage, cluster, ["a", "b"])
+    before = {row["name"]: row for row in stage.rows("SELECT * FROM job_definition")}["dropped"]
+    await begin_term(stage, cluster, ["a"])
+    stage.tick(minutes=30, seconds=25)
+    await begin_term(stage, cluster, ["a", "b"])
+    after = {row["name"]: row for row in stage.rows("SELECT * FROM job_definition")}["dropped"]
+    assert after["effective_from"] > before["effective_from"]
+    assert (after["anchor_at"], after["next_fire_at"]) == (
+        before["anchor_at"],
+        before["next_fire_at"] + timedelta(minutes=30),
+    )
 
 
 async def test_what_is_not_watched_goes_though_the_api_server_is_silent_and_goes_once(stage: Stage) -> None:
