@@ -295,3 +295,15 @@ def test_day_fields_that_are_written_out_fire_on_the_same_days(schedule: str) ->
     assert isinstance(found, Cron)
     end = NOW + timedelta(days=100)
     assert set(moments(found, NOW, end)) == set(Robfig(schedule, "Etc/UTC").fires(NOW, end))
+
+
+def test_a_file_is_read_as_kubectl_reads_it(tmp_path: Path) -> None:
+    (raw,) = [raw for raw in load("cronjobs.yaml") if raw["metadata"]["name"] == "nightly"]
+    raw["spec"]["jobTemplate"]["spec"]["template"]["spec"]["containers"][0]["args"] = "ARGS"
+    source = tmp_path / "jobs.yaml"
+    source.write_text(yaml.safe_dump(raw).replace("args: ARGS", "args: [12:30, 2026-01-01, 2026-01-01T08:00:00Z, =]"))
+    command = [sys.executable, "-m", "scheduledjobs", "import", "cronjobs", "--file", str(source)]
+    said = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert said.returncode == 0, said.stderr
+    (container,) = yaml.safe_load(said.stdout)["spec"]["payload"]["template"]["spec"]["containers"]
+    assert container["args"] == ["12:30", "2026-01-01", "2026-01-01T08:00:00Z", "="]

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import subprocess
 from collections.abc import Callable, Mapping
+from functools import cache
 from typing import Any
 
 import pytest
@@ -16,7 +17,7 @@ from dev.controlplane import kubectl
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scheduledjobs.core.yaml_text import write_yaml
+from scheduledjobs.core.yaml_text import read_yaml, write_yaml
 from scheduledjobs.importing.imported import Imported
 from scheduledjobs.importing.manifest import manifest as imported_manifest
 from scheduledjobs.web.ui import forms
@@ -38,7 +39,7 @@ NUMBERS = [
         "1.0",
         "1e",
         "0x1p2",
-        "98765432109876543210",
+        "98765432109876543210987",
     ),
     *(
         "12:30",
@@ -171,3 +172,56 @@ def test_a_character_that_hides_or_reorders_is_written_as_its_number() -> None:
 @given(st.dictionaries(st.text(), st.text() | st.lists(st.text())))
 def test_any_text_reads_back(found: dict[str, Any]) -> None:
     assert yaml.safe_load(write_yaml(found)) == found
+
+
+MORE = [
+    *("-0", "00", "-08", "017", "0o8", "0O17", "0X1f", "0b12", "0b", "0_8", "1__0", "+0b1", "09.5", "1_0.5", "1._5"),
+    *(".5_0", ".e5", "-.", "+.5", "1e-7", "190:20:30", "-1:30", "yEs", "nUll"),
+    *('"08"', "'n'", "!!str 08", "!!timestamp 2026-01-01", '!!int "0o7"', "!!float 08", '!!bool "y"', "!!binary aGk="),
+]
+NULLS = ["~", "null", "Null", "NULL", ""]
+NO_JSON = [".inf", "+.INF", "-.Inf", ".nan", ".NaN", ".NAN"]
+VALUES = [*(one for one in (*WORDS, "NO", "No", "True", *NUMBERS, *MORE) if one.lower() not in (".nan", "-.inf"))]
+KEYS = ["y", "off", "08", "0x1F", "1_000", "1.50", "1e6", "1e3", "1.2345678", ".5", "12:30", "2026-01-01", "=", "a"]
+HEAD = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: x}\n"
+
+
+@cache
+def told_by_kubectl() -> dict[str, Any]:
+    lines = [*(f"- {value}" for value in VALUES), *(f"- {{{key}: a}}" for key in KEYS)]
+    return dict(zip(lines, read_by_kubectl(f"{HEAD}a:\n" + "\n".join(lines))["a"], strict=True))
+
+
+@pytest.mark.parametrize("line", [*(f"- {value}" for value in VALUES), *(f"- {{{key}: a}}" for key in KEYS)])
+def test_a_value_and_a_key_are_read_as_kubectl_reads_them(line: str) -> None:
+    ((found,),) = read_yaml(line)
+    told = told_by_kubectl()[line]
+    assert (found, type(found)) == (told, type(told))
+
+
+def test_a_merge_is_one() -> None:
+    text = f"{HEAD}a: &a {{b: 1, 2: 3}}\nc: {{<<: *a, b: 2}}\n"
+    assert read_yaml(text)[0]["c"] == read_by_kubectl(text)["c"] == {"b": 2, "2": 3}
+
+
+@pytest.mark.parametrize("line", [*(f"a: {value}" for value in NO_JSON), *(f"a: {{{key}: b}}" for key in NULLS[:4])])
+def test_what_kubectl_refuses_is_refused(line: str) -> None:
+    with pytest.raises(subprocess.CalledProcessError):
+        read_by_kubectl(f"{HEAD}{line}\n")
+    with pytest.raises(yaml.YAMLError):
+        read_yaml(f"{HEAD}{line}\n")
+
+
+@pytest.mark.parametrize("value", ["!!int [1]", "!!timestamp {a: b}", "!!map [1]", "{[a]: b}", "!!binary /w=="])
+def test_a_value_that_is_not_what_its_tag_says_is_refused(value: str) -> None:
+    with pytest.raises((yaml.YAMLError, ValueError)):
+        read_yaml(f"a: {value}\n")
+
+
+def test_a_stream_may_hold_several_documents() -> None:
+    assert read_yaml("a: 1\n---\n---\n- b\n") == [{"a": 1}, None, ["b"]]
+
+
+@given(st.recursive(st.none() | st.booleans() | st.integers(-(2**63), 2**63 - 1) | st.text(), st.lists))
+def test_what_is_written_is_read_as_it_was(value: Any) -> None:
+    assert read_yaml(write_yaml(value)) == [value]

@@ -15,6 +15,7 @@ import yaml
 from scheduledjobs.cli import import_output
 from scheduledjobs.cli.import_output import Progress
 from scheduledjobs.cli.import_shadow import Time, shadow
+from scheduledjobs.core.yaml_text import read_yaml
 from scheduledjobs.handlers.job_payload import DEFAULT_ACCOUNT, KubernetesJobPayload, Objection, objections
 from scheduledjobs.importing.cronjobs import read_cronjob
 from scheduledjobs.importing.imported import Imported
@@ -110,10 +111,10 @@ async def compare(
 def _read_file(file: str) -> Iterator[Raw]:
     try:
         text = sys.stdin.read() if file == "-" else Path(file).read_text()
-        documents = [one for document in yaml.safe_load_all(text) for one in _items(document)]
+        documents = [one for document in read_yaml(text) for one in _items(document)]
     except OSError as error:
         raise click.BadParameter(f"{file} cannot be read: {error.strerror}", param_hint="--file") from None
-    except (yaml.YAMLError, ValueError) as error:  # a date that is none is a ValueError
+    except (yaml.YAMLError, ValueError) as error:  # bytes that are no text are a ValueError
         message = " ".join(str(error).split())
         raise click.BadParameter(f"{file} is no YAML: {message}", param_hint="--file") from None
     kinds = [(one.get("apiVersion"), one.get("kind")) for one in documents]
