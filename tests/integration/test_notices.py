@@ -17,7 +17,7 @@ from tests.integration.test_complete import IMPATIENT, ONCE_MORE, Bench, assignm
 from scheduledjobs.core.notices import Kind, Recipients, read_rules, read_webhooks
 from scheduledjobs.core.reasons import Reason, State
 from scheduledjobs.core.spec import Retry
-from scheduledjobs.errors import StoreError, StoreUnavailable, TermLost
+from scheduledjobs.errors import StoreBusy, StoreError, StoreUnavailable, TermLost
 from scheduledjobs.handlers.assignment import Assignment
 from scheduledjobs.steps.clock import Clock
 from scheduledjobs.steps.notice import Notice
@@ -458,6 +458,31 @@ async def test_a_completion_is_noticed_that_is_written_after_an_outage_of_the_da
     assert [kind for kind, _ in kinds(stage)] == ["failure", "recovery"]
     (cursor,) = stage.rows("SELECT since FROM notice_cursor")
     assert await stage.now() - cursor["since"] < timedelta(seconds=40), "it goes on once there is no outage"
+
+
+async def test_while_the_cursor_is_locked_failures_are_told_and_few_looks_go_far_back(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await job(stage)
+    watched = await watching(stage)
+    await watched.look(times=8)
+    spans = []
+
+    async def find(conn: Connection, since: datetime, *more: Any) -> list[Row]:
+        spans.append(await stage.now() - since)
+        return await find_noticeable(conn, since, *more)
+
+    async def refuse(*_: Any) -> int:
+        raise StoreBusy("somebody else has locked it")
+
+    monkeypatch.setattr("scheduledjobs.steps.notice.find_noticeable", find)
+    monkeypatch.setattr("scheduledjobs.steps.notice.write_notice_cursor", refuse)
+    await run(stage, "FAILED")
+    for _ in range(20):
+        with suppress(StoreBusy):
+            await watched.look(1)
+    assert [kind for kind, _ in kinds(stage)] == ["failure"]
+    assert 3 <= sum(span > timedelta(seconds=20) for span in spans) <= 5
 
 
 @asynccontextmanager
