@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from itertools import count
 from pathlib import Path
 from shutil import rmtree
@@ -90,10 +91,17 @@ def postgres_server() -> Iterator[Postgres]:
 @pytest.fixture
 def database(postgres_server: Postgres) -> Iterator[str]:
     """The URL of an empty database with the schema."""
+    with new_database(postgres_server) as url:
+        yield url
+
+
+@contextmanager
+def new_database(server: Postgres) -> Iterator[str]:
+    """Lend an empty database with the schema, by its URL."""
     name = f"test_{next(numbers)}"
-    _create(postgres_server, name, "template")
-    yield _url(postgres_server, name)
-    with psycopg.connect(postgres_server.url, autocommit=True) as conn:
+    _create(server, name, "template")
+    yield _url(server, name)
+    with psycopg.connect(server.url, autocommit=True) as conn:
         conn.execute(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
 
 

@@ -159,6 +159,16 @@ STATUS = {
 }
 
 
+def test_a_status_in_a_manifest_is_dropped(cluster: ControlPlane, namespace: str) -> None:
+    """So the export of a one-shot that has run, applied elsewhere, is a one-shot that has yet to run."""
+    spec = {"handler": "log", "runAt": "2026-11-23T21:30:00Z"}
+    body = {"apiVersion": "scheduledjobs.dev/v1", "kind": "ScheduledJob", "metadata": {"name": "once"}, "spec": spec}
+    for status in ({"lastScheduleTime": spec["runAt"]}, STATUS):  # created, then changed
+        cluster.kubectl("apply", "-n", namespace, "-f", "-", stdin=json.dumps({**body, "status": status}))
+        found = json.loads(cluster.kubectl("get", "sjob", "once", "-n", namespace, "-o", "json").stdout)
+        assert "status" not in found
+
+
 def test_the_table_fits_120_columns_with_names_of_20_characters(cluster: ControlPlane, namespace: str) -> None:
     name = "nightly-report-20chr"
     assert len(name) == 20

@@ -72,6 +72,32 @@ def test_what_was_planned_is_kept_while_its_schedule_and_instant_last() -> None:
     assert again.planned[NOON] == {NOON + 5 * SECOND}
 
 
+def once(state: str, following: datetime | None, run_at: datetime = NOON) -> dict[str, Any]:
+    since = NOON + MINUTE
+    return {
+        "version": 1, "state": state, "spec": {"handler": "log", "runAt": run_at.isoformat()}, "anchor_at": None,
+        "effective_from": since, "recorded_at": since, "next_fire_at": following,
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("recorded", "due"),
+    [
+        ([once("ACTIVE", NOON), once("COMPLETED", None)], [NOON]),
+        ([once("COMPLETED", None), once("COMPLETED", None)], []),
+        ([once("INVALID", None), once("COMPLETED", None)], []),
+        ([once("ACTIVE", NOON), once("DELETED", None), once("COMPLETED", None)], [NOON]),
+        ([row(0, "9s", 9), once("DELETED", None), once("COMPLETED", None)], []),
+        ([once("COMPLETED", None), once("ACTIVE", NOON + SECOND, NOON + SECOND)], [NOON + SECOND]),
+    ],
+    ids=["here", "elsewhere", "elsewhere, of no handler", "here, then gone", "while gone", "given a time of its own"],
+)
+def test_a_one_shot_is_due_unless_it_had_fired_elsewhere_when_its_job_began(
+    recorded: list[dict[str, Any]], due: list[datetime]
+) -> None:
+    assert due_moments(read_history(recorded).segments, NOON - MINUTE, NOON + 5 * MINUTE) == due
+
+
 DAYS = {date(2026, 11, day): False for day in (10, 20, 21, 22, 23, 24, 25, 26)}
 
 

@@ -55,6 +55,22 @@ def test_who_paused_and_who_manages_it_is_still_known() -> None:
     assert found.managed_by == shapes.job(row(field_manager="argocd-controller"), 0).managed_by
 
 
+@pytest.mark.parametrize(("said", "is_next"), [("2026-11-23T12:00:00Z", False), ("2026-11-23T11:00:00Z", True)])
+def test_a_one_shot_that_no_leader_has_read_yet_is_over_if_its_status_says_that_it_has_fired(
+    said: str,
+    is_next: bool,  # noqa: FBT001
+) -> None:
+    meta = {"name": "job", "namespace": "default", "uid": str(row()["id"]), "generation": 4, "resourceVersion": "9"}
+    spec = {"handler": "log", "runAt": "2026-11-23T12:00:00.250Z"}
+    raw = {"metadata": {**meta, "creationTimestamp": "2026-01-01T00:00:00Z"}, "spec": spec}
+    resource = read_resource({**raw, "status": {"lastScheduleTime": said}})
+    assert resource is not None
+    verdict = Judge(lambda _: True, lambda *_: None).verdict(resource.spec, "default")
+    found = planned(resource, verdict, NOON)
+    assert (found.next_fire_time is not None) is is_next
+    assert found.state == (JobState.ACTIVE if is_next else JobState.COMPLETED)
+
+
 def test_a_grid_and_moments_that_the_edit_does_not_move_are_kept() -> None:
     anchor = datetime(2026, 11, 1, 0, 25, tzinfo=UTC)
     rate = {"handler": "log", "fixedRate": "1h"}

@@ -4,7 +4,7 @@ The rules (design: effective_from, change): an edit of the schedule, a resume or
 time at which it is recorded (a pause that ends by itself: from its end), never earlier, so nothing past is ever fired
 by a change. That instant belongs to the new version: what lies before it is settled under the old one. An edit of
 handler, payload or policy does not move the next fire, and one of another field leaves a fixedRate its grid. A one-shot
-is due whenever it is recorded.
+is due whenever it is recorded, unless its status says that it has fired.
 """
 
 from __future__ import annotations
@@ -20,8 +20,9 @@ from scheduledjobs.core.job import read_schedule
 from scheduledjobs.core.pause import Pause
 from scheduledjobs.core.reasons import JobState, Reason, ScheduleKind
 from scheduledjobs.core.resource import Resource
-from scheduledjobs.core.schedule import FixedRate, Schedule, first_fire, next_fire
+from scheduledjobs.core.schedule import FixedRate, OneShot, Schedule, first_fire, next_fire
 from scheduledjobs.core.spec import JobSpec, check_payload_size, parse_spec
+from scheduledjobs.core.status_of import second
 from scheduledjobs.errors import SpecError
 
 SCHEDULE_FIELDS = ("schedule", "fixedRate", "fixedDelay", "runAt", "timeZone", "startTime", "endTime")
@@ -29,6 +30,7 @@ SCHEDULE_FIELDS = ("schedule", "fixedRate", "fixedDelay", "runAt", "timeZone", "
 TICK = timedelta(microseconds=1)
 MILLISECOND = timedelta(milliseconds=1)
 NO_FIRE_TIME = "no fire time is left"
+FIRED_ELSEWHERE = f"{NO_FIRE_TIME}: its status says that it has fired, of which this database has no row"
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,10 +160,25 @@ def has_expired(row: Mapping[str, Any], now: datetime) -> bool:
     return row["state"] == JobState.SUSPENDED and row["paused_until"] is not None and row["paused_until"] <= now
 
 
-def plan_new(verdict: Verdict, now: datetime) -> Plan:
-    """Return the plan of a job seen for the first time."""
-    anchor = _anchor(verdict.schedule, now)
-    return _plan(verdict, effective_from=now, anchor=anchor, last_fire_time=None)
+def fired_elsewhere(resource: Resource, verdict: Verdict) -> datetime | None:
+    """Return the moment of a one-shot that its status says has fired, else None.
+
+    To be asked of a job that this database has no living row of: the status is then of another database, or of before a
+    backup of this one. It has the newest moment of which an execution was made, in whole seconds; any other than the
+    runAt is of before an edit.
+    """
+    schedule = verdict.schedule
+    if not isinstance(schedule, OneShot) or resource.status.get("lastScheduleTime") != second(schedule.run_at):
+        return None
+    return schedule.run_at
+
+
+def plan_new(verdict: Verdict, now: datetime, fired_at: datetime | None) -> Plan:
+    """Return the plan of a job seen for the first time; `fired_at` is what `fired_elsewhere` says of it."""
+    since = next_effective_from(now, now, fired_at)
+    plan = _plan(verdict, effective_from=since, anchor=_anchor(verdict.schedule, since), last_fire_time=fired_at)
+    is_told = fired_at is not None and plan.state is JobState.COMPLETED
+    return replace(plan, message=FIRED_ELSEWHERE) if is_told else plan
 
 
 def next_effective_from(since: datetime, before: datetime, last: datetime | None) -> datetime:
@@ -221,11 +238,15 @@ def _keep(row: Mapping[str, Any], verdict: Verdict) -> Plan:
         verdict=verdict,
         state=JobState.COMPLETED if completed else verdict.state,
         reason=Reason.COMPLETED if completed else verdict.reason,
-        message=NO_FIRE_TIME if completed else verdict.message,
+        message=_over(row) if completed else verdict.message,
         effective_from=row["effective_from"],
         anchor_at=row["anchor_at"],
         next_fire_at=row["next_fire_at"],
     )
+
+
+def _over(row: Mapping[str, Any]) -> str:
+    return FIRED_ELSEWHERE if row["message"] == FIRED_ELSEWHERE else NO_FIRE_TIME
 
 
 def _plan(

@@ -9,7 +9,7 @@ from datetime import datetime
 from scheduledjobs.core.expected import Segment, segments
 from scheduledjobs.core.job import read_schedule
 from scheduledjobs.core.reasons import JobState
-from scheduledjobs.core.schedule import Schedule
+from scheduledjobs.core.schedule import OneShot, Schedule
 from scheduledjobs.core.spec import parse_spec
 from scheduledjobs.errors import SpecError
 from scheduledjobs.store.queries import Row
@@ -25,10 +25,28 @@ class History:
 
 def read_history(versions: Sequence[Row]) -> History:
     """Return the history of a job's version rows, as store.ledger.verify_versions reads them."""
-    schedules = [_schedule(version) for version in versions]
+    schedules = _without_fired_elsewhere(versions, [_schedule(version) for version in versions])
     known = zip(versions, schedules, strict=True)
     found = segments([(v["version"], s, v["anchor_at"], v["effective_from"], v["recorded_at"]) for v, s in known])
     return History(found, _planned(versions, schedules))
+
+
+def _without_fired_elsewhere(versions: Sequence[Row], schedules: Sequence[Schedule | None]) -> list[Schedule | None]:
+    """Leave out a one-shot that its status said had fired, when the job was first seen or came back.
+
+    That is a version which begins a job without its moment ahead: a one-shot that has fired here has lost it since. Nor
+    is an earlier one due in a later version.
+    """
+    found: list[Schedule | None] = []
+    fired_at: datetime | None = None
+    begins = True
+    for version, schedule in zip(versions, schedules, strict=True):
+        if isinstance(schedule, OneShot) and begins and version["next_fire_at"] is None:
+            fired_at = max(fired_at or schedule.run_at, schedule.run_at)
+        is_over = isinstance(schedule, OneShot) and fired_at is not None and schedule.run_at <= fired_at
+        found.append(None if is_over else schedule)
+        begins = version["state"] == JobState.DELETED
+    return found
 
 
 def _planned(versions: Sequence[Row], schedules: Sequence[Schedule | None]) -> dict[datetime, frozenset[datetime]]:

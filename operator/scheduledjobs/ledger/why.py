@@ -9,6 +9,7 @@ from datetime import datetime
 from scheduledjobs.core.decide import TICK
 from scheduledjobs.core.jitter import due_at
 from scheduledjobs.core.job import read_schedule
+from scheduledjobs.core.plan import FIRED_ELSEWHERE
 from scheduledjobs.core.reasons import JobState, Reason, State, Trigger
 from scheduledjobs.core.schedule import YEARS, Cron, FixedDelay, FixedRate, OneShot, Schedule, is_askable, next_fire
 from scheduledjobs.core.spec import JobSpec, parse_spec
@@ -269,7 +270,8 @@ def _took(row: Row) -> str:
 def _undecided(facts: Facts) -> str:
     job, at, schedule, version = facts.job, facts.moment.at, facts.schedule, facts.version
     if version is None:
-        return f"never due: the job counts from {show(job['first_from'])}"
+        fired = f"; {FIRED_ELSEWHERE}" if job["message"] == FIRED_ELSEWHERE and job["last_fire_time"] == at else ""
+        return f"never due: the job counts from {show(job['first_from'])}{fired}"
     if version["state"] == JobState.DELETED:
         return "never due: the job was deleted"
     if schedule is None:

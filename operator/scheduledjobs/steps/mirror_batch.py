@@ -23,6 +23,7 @@ from scheduledjobs.core.plan import (
     Plan,
     Verdict,
     change_of,
+    fired_elsewhere,
     has_expired,
     next_effective_from,
     plan_changed,
@@ -220,11 +221,21 @@ class MirrorBatch:
         }
 
     def _plan(self, uid: UUID, resource: Resource, verdict: Verdict, *, has_live_run: bool) -> Plan:
+        last = self._last_fire_time(uid, resource, verdict)
         if uid not in self._rows:
-            return plan_new(verdict, self._now)
-        row = self._settled(uid)
+            return plan_new(verdict, self._now, last)
+        row = {**self._settled(uid), "last_fire_time": last}
         is_readable = self._job(row) is not None
         return plan_changed(row, resource, verdict, is_readable=is_readable, has_live_run=has_live_run, now=self._now)
+
+    def _last_fire_time(self, uid: UUID, resource: Resource, verdict: Verdict) -> datetime | None:
+        """Return the newest moment that is decided, here or, while the job was not known or gone, elsewhere."""
+        row = self._settled(uid) if uid in self._rows else None
+        last: datetime | None = row["last_fire_time"] if row is not None else None
+        if row is not None and row["state"] != JobState.DELETED:
+            return last
+        fired_at = fired_elsewhere(resource, verdict)
+        return max(filter(None, (last, fired_at)), default=None)
 
     def _settled(self, uid: UUID) -> Mapping[str, Any]:
         """Return the row of a job as the settling of its past has left it."""
@@ -261,7 +272,7 @@ class MirrorBatch:
             "paused_until": plan.verdict.pause.until if plan.verdict.pause else None,
             "paused_by": plan.verdict.pause.by if plan.verdict.pause else None,
             "pause_reason": plan.verdict.pause.why if plan.verdict.pause else None,
-            "last_fire_time": self._settled(uid)["last_fire_time"] if uid in self._rows else None,
+            "last_fire_time": self._last_fire_time(uid, resource, plan.verdict),
             "created_at": resource.created_at,
         }
 

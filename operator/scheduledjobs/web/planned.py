@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Any
 
 from scheduledjobs.core.pause import read_pause
-from scheduledjobs.core.plan import Verdict, plan_changed, plan_new, with_pause
+from scheduledjobs.core.plan import Verdict, fired_elsewhere, plan_changed, plan_new, with_pause
 from scheduledjobs.core.reasons import LIVE_STATES
 from scheduledjobs.core.resource import Resource
 from scheduledjobs.store.queries import Row
@@ -35,7 +35,7 @@ def planned(
     """Return a job as the leader will plan it, `isMirrored` false; `row` and `executions` are what is known of it."""
     verdict = with_pause(verdict, read_pause(resource.meta.annotations), now)
     if row is None:
-        plan = plan_new(verdict, now)
+        plan = plan_new(verdict, now, fired_elsewhere(resource, verdict))
     else:
         is_readable = shapes.schedule_of(row["spec"]) is not None
         is_live = any(each.state in LIVE_STATES and each.run_key == "" for each in executions)
