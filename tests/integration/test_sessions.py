@@ -298,6 +298,18 @@ async def test_a_standby_is_no_database_until_it_is_promoted(standby: Postgres) 
             await conn.execute("CREATE TABLE it_writes (n integer)")
 
 
+async def test_an_address_that_asks_for_a_server_that_takes_writes_is_heard(database: str) -> None:
+    url = f"{database}?target_session_attrs=read-write"
+    async with connect(url, "test") as conn, snapshot(url), web_sessions(url) as web, web.session():
+        name = conn.info.dbname
+        await conn.execute(f"ALTER DATABASE {name} SET default_transaction_read_only = on".encode())
+    with pytest.raises(StoreUnavailable, match="read-only"):
+        async with connect(url, "test"):
+            pass
+    async with connect(database, "test"), snapshot(url):
+        pass
+
+
 async def test_a_pooler_that_drops_what_a_session_asks_for_is_no_way_to_the_database(database: str) -> None:
     async with connect(database, "test") as conn:
         await check_session(conn)

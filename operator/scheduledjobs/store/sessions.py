@@ -15,7 +15,7 @@ import asyncio
 import os
 import socket
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager, suppress
 from functools import lru_cache
 from typing import Any
@@ -83,6 +83,8 @@ ENDED = (errors.TransactionTimeout, errors.IdleInTransactionSessionTimeout, erro
 
 READ_ONLY = errors.ReadOnlySqlTransaction
 """The server takes no writes: it is a standby now, or its provider has closed it. The driver calls it internal."""
+
+READS_ONLY = "default_transaction_read_only"
 
 
 def options(**settings: str) -> str:
@@ -159,12 +161,15 @@ async def settle(conn: Connection) -> None:
             await pipeline.sync()
 
 
-async def _open(url: str, application_name: str, options: str, *, is_primary: bool) -> Connection:
+async def _open(url: str, application_name: str, settings: Mapping[str, str], *, is_primary: bool = True) -> Connection:
     """After a fail-over the address may lead to the old primary for a while: as a standby it answers what only reads,
     so an election would call it a database, and whoever had connected to it would stay there for good."""
-    attrs = {"target_session_attrs": "primary"} if is_primary else {}
-    said = {"application_name": application_name, "options": options, **attrs, **KEEPALIVE}
-    return await Connection.connect(url, autocommit=True, **said)
+    attrs = conninfo_to_dict(url).get("target_session_attrs")
+    # libpq takes what is to be read only by our own settings for a server that takes no writes.
+    if settings.get(READS_ONLY) == "on" if attrs == "read-write" else is_primary:
+        attrs = "primary"
+    said = {"application_name": application_name, "options": options(**settings), **KEEPALIVE}
+    return await Connection.connect(url, autocommit=True, target_session_attrs=attrs, **said)
 
 
 @asynccontextmanager
@@ -173,9 +178,8 @@ async def connect(url: str, application_name: str, **settings: str) -> AsyncIter
 
     Only to a primary; one that is to be read only may be to a standby, if the address leads to one.
     """
-    is_primary = settings.get("default_transaction_read_only") != "on"
     async with our_errors():
-        conn = await _open(url, application_name, options(**settings), is_primary=is_primary)
+        conn = await _open(url, application_name, settings, is_primary=settings.get(READS_ONLY) != "on")
         try:
             yield conn
         finally:
@@ -227,7 +231,7 @@ class Sessions:
     ) -> None:
         self._url = url
         self._name = application_name
-        self._options = options(**settings)
+        self._settings = settings
         self._patience = patience
         self._turns = asyncio.Semaphore(size)
         self._idle: list[Connection] = []
@@ -290,7 +294,7 @@ class Sessions:
     async def _lend(self) -> Connection:
         if not self._is_open:
             raise StoreUnavailable(f"the sessions {self._name} are closed")
-        conn = self._idle.pop() if self._idle else await _open(self._url, self._name, self._options, is_primary=True)
+        conn = self._idle.pop() if self._idle else await _open(self._url, self._name, self._settings)
         self._lent.add(conn)
         if self._look is None:
             self._look = asyncio.get_running_loop().call_later(LOOK_SECONDS, self._watch)
