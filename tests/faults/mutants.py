@@ -70,6 +70,13 @@ MUTANTS = (
         "tests/faults/test_trust.py::test_a_worker_that_is_cut_off_stops_before_its_work_is_given_to_another",
     ),
     Mutant(
+        "a standby is taken for a database",
+        f"{OPERATOR}/store/sessions.py",
+        '        attrs = "primary"\n',
+        "        pass\n",
+        "tests/faults/test_standby.py::test_the_address_of_the_leader_leads_to_a_standby",
+    ),
+    Mutant(
         "what is live is read before the job is locked",
         f"{OPERATOR}/steps/fire.py",
         "            self._leader.write_after(lambda conn: advance_jobs(conn, rows)) as (conn, moved),",

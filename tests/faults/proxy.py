@@ -132,6 +132,10 @@ class Way:
         self.traps.clear()
         self._network.loop.call_soon_threadsafe(self._open.set)
 
+    def lead_to(self, port: int) -> None:
+        """From now on lead new connections to another port."""
+        self._target = port
+
     def vanish(self, session: bytes = b"") -> int:
         """Let what is connected now be silent for ever, without a FIN to anybody; new connections work."""
         return self._network.call(self._each(session, self._silence))
