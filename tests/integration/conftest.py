@@ -28,7 +28,7 @@ from scheduledjobs.steps.release import Release
 from scheduledjobs.steps.rescue import Rescue
 from scheduledjobs.steps.resume import Resume
 from scheduledjobs.steps.specs import Specs
-from scheduledjobs.store.executions import claim_executions, complete_executions
+from scheduledjobs.store.executions import claim_executions, complete_executions, return_abandoned
 from scheduledjobs.store.instances import beat_instance, register_instance
 from scheduledjobs.store.jobs import database_now
 from scheduledjobs.store.leadership import Leader, read_leadership, take_over
@@ -216,6 +216,12 @@ class Stage:
         }
         async with connect(self.url, "test", **self.clock_setting) as conn:
             return await complete_executions(conn, replica, [row])
+
+    async def return_code(self, replica: UUID, claimed: dict[str, Any]) -> None:
+        """Note that the code of an abandoned execution has returned, and that no attempt follows."""
+        row = {key: claimed[key] for key in ("id", "fire_time", "claim_no", "job_id")}
+        async with connect(self.url, "test", **self.clock_setting) as conn:
+            assert await return_abandoned(conn, replica, [{**row, "retry_seconds": None}])
 
     def rows(self, query: str = "SELECT * FROM job_execution_log ORDER BY fire_time, id") -> list[dict[str, Any]]:
         """Return the rows of a query."""

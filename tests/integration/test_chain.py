@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
-from uuid import UUID
+from uuid import UUID, uuid4
 
 import psycopg
 import pytest
@@ -191,3 +191,30 @@ async def test_moments_decided_before_the_clock_was_set_back_are_not_odd(stage: 
     await stage.fire(sweep=True)
     stage.tick(seconds=-30)
     assert await found(stage) == []
+
+
+@pytest.mark.parametrize("is_dead", [False, True])
+async def test_a_fixed_delay_counts_from_when_the_code_of_its_run_has_returned(stage: Stage, *, is_dead: bool) -> None:
+    await mirror(stage, misfire={"policy": "Skip"})
+    replica = uuid4() if is_dead else await stage.replica()
+    stage.tick(seconds=5.1)
+    await stage.fire()
+    (claimed,) = await stage.claim(replica)
+    await stage.complete(replica, claimed, "TIMED_OUT", abandoned=True)
+    stage.rows("UPDATE job_execution_log SET reason = 'TimeoutExceeded' RETURNING id")
+    stage.tick(minutes=20)
+    await stage.release()
+    assert stage.job()["next_fire_at"] is None  # it is live, and nothing follows it yet
+    if is_dead:
+        await stage.rescue()
+    else:
+        await stage.return_code(replica, claimed)
+    await stage.release()
+    (row,) = stage.rows()
+    assert (row["state"], row["abandoned"]) == ("TIMED_OUT", False)
+    assert row["finished_at"] >= row["started_at"] + timedelta(minutes=20)
+    assert stage.job()["next_fire_at"] == row["finished_at"] + 5 * SECOND
+    stage.tick(seconds=5.1)
+    await stage.fire()
+    assert [row["state"] for row in stage.rows()] == ["TIMED_OUT", "PENDING"]
+    assert (await verified(stage)).findings == []

@@ -138,3 +138,15 @@ async def test_a_failure_is_told_though_as_many_are_counted_as_before(term: Term
         await term.step()
         assert term.api.newest["consecutiveFailures"] == 1
         assert term.told == [first, claimed["fire_time"]]
+
+
+async def test_a_failure_is_told_once_though_its_code_returns_later(term: Term) -> None:
+    async with term.begun():
+        replica, claimed = await term.begin(skips=0)
+        await term.stage.complete(replica, claimed, "TIMED_OUT", abandoned=True)
+        await term.step()
+        term.stage.tick(minutes=20)
+        await term.stage.return_code(replica, claimed)
+        await term.step()
+        assert term.told == [claimed["fire_time"]]
+        assert await term.run(skips=0) == term.told[-1]

@@ -76,8 +76,8 @@ class Known:
     meta: ResourceMeta
     status: bytes
     patched_at: float = 0.0
-    failed_at: datetime | None = None
-    """When the failure ended that was seen last; None before the term's first."""
+    told_failure: datetime | None = None
+    """The fire time of the failure that was seen last; None before the term's first."""
 
 
 Wanted = tuple[int, Row, dict[str, Any]]
@@ -301,12 +301,12 @@ class Report:
 
     def _tell_failure(self, known: Known, row: Row, status: Mapping[str, Any]) -> None:
         """Tell of the newest run if it failed, once: it need not be the newest row, which it may have skipped."""
-        failed_at = row["last_run_finished_at"]
-        if row["last_run_state"] not in FAILURE_STATES or failed_at == known.failed_at:
+        failure = row["last_run_fire_time"]  # not its end: that moves when code which it left behind returns
+        if row["last_run_state"] not in FAILURE_STATES or failure == known.told_failure:
             return
         # The term's first may be one that the leader before has told of: then the status counts it already.
-        is_new = known.failed_at is not None or _failures(orjson.loads(known.status)) != _failures(status)
-        known.failed_at = failed_at
+        is_new = known.told_failure is not None or _failures(orjson.loads(known.status)) != _failures(status)
+        known.told_failure = failure
         if is_new:
             self._on_failure(known.meta, row)
 

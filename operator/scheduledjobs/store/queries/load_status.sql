@@ -33,10 +33,10 @@ LEFT JOIN LATERAL (
 ) AS last ON true
 LEFT JOIN LATERAL (
     SELECT
-        w.fire_time AS last_run_fire_time, w.finished_at AS last_run_finished_at, w.state AS last_run_state,
-        w.reason AS last_run_reason, w.message AS last_run_message
+        w.fire_time AS last_run_fire_time, w.state AS last_run_state, w.reason AS last_run_reason,
+        w.message AS last_run_message
     FROM (
-        SELECT e.fire_time, e.run_key, e.finished_at, e.state, e.reason, e.message
+        SELECT e.fire_time, e.run_key, e.state, e.reason, e.message
         FROM job_execution_log AS e
         WHERE e.job_id = j.id AND e.finished_at IS NOT NULL AND e.fire_time <= last.last_fire_time
         ORDER BY e.fire_time DESC, e.run_key DESC

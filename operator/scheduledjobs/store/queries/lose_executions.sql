@@ -1,4 +1,4 @@
--- End what find_orphans has locked: running ones as LOST, abandoned ones as they had ended; or wait for a retry.
+-- End what find_orphans has locked: running ones as LOST, abandoned ones as they had ended, but now; or wait for a retry.
 WITH lost AS MATERIALIZED (
     SELECT
         r.*,
@@ -19,7 +19,7 @@ SET state = CASE WHEN r.may_retry AND e.cancel_reason IS NULL THEN 'PENDING' ELS
     start_before = CASE WHEN r.may_retry AND e.cancel_reason IS NULL THEN NULL ELSE e.start_before END,
     claimed_by = CASE WHEN r.may_retry AND e.cancel_reason IS NULL THEN NULL ELSE e.claimed_by END,
     finished_at = CASE WHEN r.may_retry AND e.cancel_reason IS NULL
-        THEN NULL ELSE coalesce(e.finished_at, scheduler_now()) END,
+        THEN NULL ELSE scheduler_now() END,
     -- While it runs, or its work goes on, the row has what an earlier attempt took.
     duration_ms = CASE WHEN e.state = 'RUNNING' OR e.reason = 'HandedOver'
         THEN extract(epoch FROM scheduler_now() - e.started_at) * 1000 ELSE e.duration_ms END,
