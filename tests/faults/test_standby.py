@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from dev.postgres import Postgres, binaries, new_postgres
+from dev.postgres import NOBODY, Postgres, binaries, new_postgres
 from tests.acceptance.conftest import until
 from tests.faults.stage import Stage, figures
 from tests.faults.test_links import begin, buried, lost
@@ -21,7 +21,7 @@ def standby_of(primary: Postgres, folder: Path) -> Iterator[Postgres]:
     """A server that follows another one, and can be read."""
     made = new_postgres(folder)
     made.password = primary.password
-    user = {"user": 65_534, "group": 65_534, "extra_groups": []} if os.geteuid() == 0 else {}
+    user = {"user": NOBODY, "group": NOBODY, "extra_groups": []} if os.geteuid() == 0 else {}
     backup = [str(binaries() / "pg_basebackup"), "-D", str(folder / "data"), "-d", primary.url, "-R", "-c", "fast"]
     subprocess.run([*backup, "--no-sync"], check=True, capture_output=True, cwd="/", **user)
     try:

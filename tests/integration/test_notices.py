@@ -108,6 +108,15 @@ async def run(stage: Stage, *states: str, **changes: Any) -> None:
             await stage.complete(replica, claimed, state, **changes)
 
 
+async def begin(stage: Stage) -> tuple[UUID, dict[str, Any]]:
+    """Let a job of every second begin a run; return who runs it, and the claim."""
+    replica = await stage.replica()
+    stage.tick(seconds=1)
+    await stage.fire()
+    (claimed,) = await stage.claim(replica)
+    return replica, claimed
+
+
 async def job(stage: Stage, **changes: Any) -> None:
     await stage.mirror(resource(fixedRate="1s", **changes))
     stage.tick(seconds=0.5)
@@ -204,10 +213,7 @@ async def test_a_timeout_that_is_tried_again_is_noticed_if_that_fails_too(stage:
 
 async def hung(stage: Stage) -> UUID:
     """Have a run time out whose code does not return; return its replica."""
-    replica = await stage.replica()
-    stage.tick(seconds=1)
-    await stage.fire()
-    (claimed,) = await stage.claim(replica)
+    replica, claimed = await begin(stage)
     await stage.complete(replica, claimed, "TIMED_OUT")
     stage.rows("UPDATE job_execution_log SET abandoned = true WHERE state = 'TIMED_OUT' RETURNING id")
     return replica
@@ -389,10 +395,7 @@ async def test_the_next_leader_goes_on_where_the_last_one_came_to(stage: Stage) 
 
 async def test_a_completion_that_is_written_late_is_noticed(stage: Stage) -> None:
     await job(stage)
-    replica = await stage.replica()
-    stage.tick(seconds=1)
-    await stage.fire()
-    (claimed,) = await stage.claim(replica)
+    replica, claimed = await begin(stage)
     ended = await stage.now()
     watched = await watching(stage)
     await watched.look(4, times=5)
@@ -406,10 +409,7 @@ async def test_an_outage_of_the_api_server_is_read_once_when_it_is_over(
     stage: Stage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await job(stage)
-    replica = await stage.replica()
-    stage.tick(seconds=1)
-    await stage.fire()
-    (claimed,) = await stage.claim(replica)
+    replica, claimed = await begin(stage)
     watched = await watching(stage)
     await watched.look()
     began, spans = await stage.now(), []
@@ -435,10 +435,7 @@ async def test_a_completion_is_noticed_that_is_written_after_an_outage_of_the_da
     stage: Stage, refused: set[str]
 ) -> None:
     await job(stage)
-    replica = await stage.replica()
-    stage.tick(seconds=1)
-    await stage.fire()
-    (claimed,) = await stage.claim(replica)
+    replica, claimed = await begin(stage)
     watched = await watching(stage)
     await watched.look(4, times=10)
     ended = await stage.now()  # its replica was cut off a little earlier than the leader
@@ -571,10 +568,7 @@ async def test_what_was_written_late_is_noticed_so_many_at_a_time(
 
 async def test_a_completion_is_noticed_that_was_written_after_the_leader_of_its_end_was_gone(stage: Stage) -> None:
     await job(stage)
-    replica = await stage.replica()
-    stage.tick(seconds=1)
-    await stage.fire()
-    (claimed,) = await stage.claim(replica)
+    replica, claimed = await begin(stage)
     ended = await stage.now()
     watched = await watching(stage)
     await watched.look(4, times=5)
