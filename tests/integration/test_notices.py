@@ -284,10 +284,7 @@ async def test_what_waited_past_its_deadline_is_a_miss(stage: Stage) -> None:
 
 async def test_a_run_that_takes_long_is_noticed_once_while_it_runs(stage: Stage) -> None:
     await job(stage)
-    replica = await stage.replica()
-    stage.tick(seconds=1)
-    await stage.fire()
-    await stage.claim(replica)
+    await begin(stage)
     watched = await watching(stage)
     stage.tick(minutes=59)
     await watched.look()
@@ -360,10 +357,7 @@ async def test_long_runs_that_are_noticed_take_no_place_of_others(
 async def test_a_job_names_a_shorter_time_and_a_webhook_of_its_own(stage: Stage) -> None:
     asked = {"scheduledjobs.dev/notify": "team", "scheduledjobs.dev/notify-long-run": "1m"}
     await job(stage, annotations=asked)
-    replica = await stage.replica()
-    stage.tick(seconds=1)
-    await stage.fire()
-    await stage.claim(replica)
+    await begin(stage)
     watched = await watching(stage)
     stage.tick(minutes=2)
     await watched.look()
@@ -583,10 +577,7 @@ async def test_a_completion_is_noticed_that_was_written_after_the_leader_of_its_
 async def test_what_a_dead_replica_ran_is_noticed(stage: Stage) -> None:
     await job(stage)
     await stage.replica()
-    replica = await stage.replica()
-    stage.tick(seconds=1)
-    await stage.fire()
-    await stage.claim(replica)
+    await begin(stage)
     watched = await watching(stage)
     async with connect(stage.url, "test") as conn:
         await bury_instances(conn, stage.rows("SELECT id, heartbeat_at FROM scheduler_instance"))
