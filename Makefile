@@ -90,7 +90,7 @@ audit: .venv/ready .venv/release/ready  ## Look for known vulnerabilities; fails
 sbom: .venv/ready .venv/release/ready  ## Write dist/scheduledjobs-VERSION.cdx.json from the pins (CycloneDX)
 	@$(BIN)/python -m dev.sbom
 
-bench: .venv/ready  ## Measure the floor, executions a second and lateness, and profile: 5 minutes
+bench: .venv/ready  ## Measure the floor, executions a second and lateness, and profile: 5 to 8 minutes
 	@$(BIN)/python -m benchmarks
 
 bench-units: .venv/ready  ## Measure one unit of the goals: UNIT=U5, OPTIONS="--count 1000" makes it small

@@ -1,4 +1,4 @@
-"""`make bench`: our own figures in five minutes, a profile at the end: what a change of the code is looked at with.
+"""`make bench`: our own figures in five to eight minutes, with a profile: what a change of the code is looked at with.
 
 The units of `python -m benchmarks.units`, made small: the floor, U1 (drained; fired, claimed and completed), U3 with
 1,000 jobs and U4 at 100 a second. A real API server, etcd and PostgreSQL on this machine (synchronous_commit and fsync
